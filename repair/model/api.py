@@ -1,0 +1,81 @@
+"""What the rest of `repair` sees of the network: pure functions over pytrees."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from repair.model.llama import Llama, LlamaConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A decoder's functions. Holds its config only: hashable, free of arrays.
+
+    Parameters are the plain dict {"params": ..., "lora": ...}; "lora" is there
+    when the config has adapters.
+    """
+
+    config: LlamaConfig
+
+    def init_params(self, key) -> dict:
+        """Fresh parameters, the same for the same key."""
+        tokens_BT = jnp.zeros((1, 1), jnp.int32)
+        return dict(Llama(self.config).init(key, tokens_BT, tokens_BT, tokens_BT, None))
+
+    def forward(
+        self, params, tokens_BT, cache=None, positions_BT=None, segments_BT=None
+    ):
+        """Logits of every token, and the cache after it.
+
+        Args:
+          params: As from `init_params`.
+          tokens_BT: Token ids.
+          cache: From `init_cache`, or None to attend within this call only.
+          positions_BT: Position of every token in its sequence, by default 0..T-1.
+            With a cache, position p is written to slot p; positions at or past S
+            mark padding and are not written.
+          segments_BT: Without a cache: tokens see only their own segment. By
+            default a row is one segment.
+
+        Returns:
+          (logits_BTV float32, cache).
+        """
+        return self._apply(
+            Llama.__call__, params, tokens_BT, cache, positions_BT, segments_BT
+        )
+
+    def hidden(
+        self, params, tokens_BT, cache=None, positions_BT=None, segments_BT=None
+    ):
+        """As `forward`, but stops before the output head: (hidden_BTD, cache)."""
+        return self._apply(
+            Llama.hidden, params, tokens_BT, cache, positions_BT, segments_BT
+        )
+
+    def logits(self, params, hidden_D):
+        """The output head alone: float32 logits over V for any leading axes."""
+        return Llama(self.config).apply(params, hidden_D, method=Llama.logits)
+
+    def init_cache(self, batch: int, length: int, dtype=None) -> dict:
+        """An empty cache: {"k", "v"}, each LBSKH with B=batch and S=length."""
+        c = self.config
+        shape = (c.layers, batch, length, c.kv_heads, c.head_size)
+        dtype = jnp.dtype(dtype or c.dtype)
+        return {"k": jnp.zeros(shape, dtype), "v": jnp.zeros(shape, dtype)}
+
+    def _apply(self, method, params, tokens_BT, cache, positions_BT, segments_BT):
+        if positions_BT is None:
+            positions_BT = jnp.broadcast_to(
+                jnp.arange(tokens_BT.shape[1]), tokens_BT.shape
+            )
+        if segments_BT is None:
+            segments_BT = jnp.zeros_like(tokens_BT)
+        return Llama(self.config).apply(
+            params, tokens_BT, positions_BT, segments_BT, cache, method=method
+        )
+
+
+def count_params(params) -> int:
+    """Number of scalars in a parameter tree."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))

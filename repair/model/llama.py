@@ -1,0 +1,352 @@
+"""Llama in flax.linen: RMSNorm, RoPE, grouped-query attention, SwiGLU.
+
+The network is a pure function of (variables, tokens, positions, segments, cache).
+The cache is an explicit pytree that goes in and comes out, never a mutable
+collection; low-rank adapters are a collection of their own ("lora") beside
+"params", so that policy, reference and sampler are views of one tree.
+
+Axis letters used in names and einsums everywhere in `repair`:
+
+  B rows            N query heads         D width         P problems
+  T tokens of call  K key-value heads     F mlp width     C candidates of a problem
+  S cache slots     G = N / K             V vocabulary    E turns
+  L layers          H head size           R adapter rank
+
+Sources: Touvron et al. 2023 (arXiv 2302.13971), the Llama 3 report
+(arXiv 2407.21783), Ainslie et al. 2023 (arXiv 2305.13245) for grouped queries,
+Hu et al. 2021 (arXiv 2106.09685) for the adapters. Rotary halves are laid out as
+in the Hugging Face checkpoints (first half with second half).
+"""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+# Large enough to vanish in a softmax, small enough not to overflow in bfloat16.
+MASKED = -1e30
+
+
+@dataclasses.dataclass(frozen=True)
+class LlamaConfig:
+    """Shape and numerics of a decoder.
+
+    Attributes:
+      vocab_size: V.
+      width: D.
+      mlp_width: F.
+      layers: L.
+      heads: N, a multiple of kv_heads.
+      kv_heads: K.
+      head_size: H, even.
+      rope_theta: Base of the rotary frequencies.
+      rms_eps: Added to the mean square before its root.
+      tie_embeddings: Whether the output head is the transposed embedding.
+      lora_rank: R; 0 means no adapters.
+      lora_alpha: The adapters' output is scaled by lora_alpha / lora_rank.
+      dtype: Type of activations; softmax and norms are computed in float32.
+      param_dtype: Type in which the parameters are kept.
+      scan_layers: One traced layer under `nn.scan` (fast to compile, and what
+        deep models want) or an unrolled loop (faster to run on CPU).
+      remat: Recompute each layer's activations in the backward pass.
+      query_block: Queries attended at once in the cache-free pass; a block only
+        meets the keys up to its own end, which skips most of the masked half.
+    """
+
+    vocab_size: int
+    width: int
+    mlp_width: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_size: int
+    rope_theta: float = 10_000.0
+    rms_eps: float = 1e-5
+    tie_embeddings: bool = True
+    lora_rank: int = 0
+    lora_alpha: float = 32.0
+    dtype: str = "float32"
+    param_dtype: str = "float32"
+    scan_layers: bool = False
+    remat: bool = False
+    query_block: int = 128
+
+    def __post_init__(self):
+        if self.heads % self.kv_heads:
+            raise ValueError(
+                f"heads={self.heads} must be a multiple of kv_heads={self.kv_heads}"
+            )
+        if self.head_size % 2:
+            raise ValueError(f"head_size={self.head_size} must be even for RoPE")
+
+
+def rope_tables(positions_BT, head_size: int, theta: float):
+    """Cosine and sine of the rotary angles, each BT(H/2), float32."""
+    exponents = jnp.arange(0, head_size, 2, dtype=jnp.float32) / head_size
+    angles = positions_BT[..., None].astype(jnp.float32) * (theta**-exponents)
+    return jnp.cos(angles), jnp.sin(angles)
+
+
+def rotate(x_BTNH, cos, sin):
+    """Rotates pairs (i, i + H/2) of every head by the angles of its position."""
+    first, second = jnp.split(x_BTNH.astype(jnp.float32), 2, axis=-1)
+    cos, sin = cos[:, :, None, :], sin[:, :, None, :]
+    out = jnp.concatenate(
+        [first * cos - second * sin, second * cos + first * sin], axis=-1
+    )
+    return out.astype(x_BTNH.dtype)
+
+
+def attend(q_BTNH, k_BSKH, v_BSKH, mask_BTS):
+    """Grouped-query attention; keys and values are not repeated for the groups.
+
+    Args:
+      q_BTNH: Queries.
+      k_BSKH: Keys.
+      v_BSKH: Values.
+      mask_BTS: True where a query may see a key.
+
+    Returns:
+      BT(N*H), in the queries' type.
+    """
+    B, T, N, H = q_BTNH.shape
+    K = k_BSKH.shape[2]
+    q_BTKGH = (q_BTNH * H**-0.5).reshape(B, T, K, N // K, H)
+    scores = jnp.einsum(
+        "BTKGH,BSKH->BKGTS", q_BTKGH, k_BSKH, preferred_element_type=jnp.float32
+    )
+    scores = jnp.where(mask_BTS[:, None, None], scores, MASKED)
+    weights = jax.nn.softmax(scores, axis=-1).astype(v_BSKH.dtype)
+    out_BTKGH = jnp.einsum("BKGTS,BSKH->BTKGH", weights, v_BSKH)
+    return out_BTKGH.reshape(B, T, N * H)
+
+
+def attend_packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, query_block: int):
+    """Causal attention within segments, in blocks of queries.
+
+    A block of queries ending at t only meets keys before t: of the T * T scores,
+    about half are never computed.
+    """
+    T = q_BTNH.shape[1]
+    steps = jnp.arange(T)
+    outs = []
+    for start in range(0, T, query_block):
+        end = min(start + query_block, T)
+        causal = steps[start:end, None] >= steps[None, :end]
+        same = segments_BT[:, start:end, None] == segments_BT[:, None, :end]
+        outs.append(
+            attend(
+                q_BTNH[:, start:end], k_BTKH[:, :end], v_BTKH[:, :end], causal & same
+            )
+        )
+    return outs[0] if len(outs) == 1 else jnp.concatenate(outs, axis=1)
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * scale, computed in float32."""
+
+    config: LlamaConfig
+
+    @nn.compact
+    def __call__(self, x_BTD):
+        scale_D = self.param(
+            "scale",
+            nn.initializers.ones,
+            (x_BTD.shape[-1],),
+            jnp.dtype(self.config.param_dtype),
+        )
+        x32 = x_BTD.astype(jnp.float32)
+        mean_square = jnp.mean(x32 * x32, axis=-1, keepdims=True)
+        x32 = x32 * jax.lax.rsqrt(mean_square + self.config.rms_eps)
+        return (x32 * scale_D).astype(x_BTD.dtype)
+
+
+class Linear(nn.Module):
+    """x @ kernel, plus scale * (x @ a) @ b when the config asks for adapters.
+
+    `b` starts at zero, so that a fresh adapter changes nothing.
+    """
+
+    config: LlamaConfig
+    features: int
+    init_scale: float = 1.0
+
+    @nn.compact
+    def __call__(self, x):
+        c = self.config
+        fan_in = x.shape[-1]
+        param_dtype = jnp.dtype(c.param_dtype)
+        kernel = self.param(
+            "kernel",
+            nn.initializers.normal(self.init_scale * fan_in**-0.5),
+            (fan_in, self.features),
+            param_dtype,
+        )
+        out = x @ kernel.astype(x.dtype)
+        if c.lora_rank:
+            # Adapters stay in float32 even over a bfloat16 base: their updates
+            # would vanish in eight bits of mantissa.
+            a = self.variable("lora", "a", self._init_a, (fan_in, c.lora_rank))
+            b = self.variable(
+                "lora", "b", jnp.zeros, (c.lora_rank, self.features), jnp.float32
+            )
+            delta = (x @ a.value.astype(x.dtype)) @ b.value.astype(x.dtype)
+            out = out + (c.lora_alpha / c.lora_rank) * delta
+        return out
+
+    def _init_a(self, shape):
+        return nn.initializers.normal(shape[0] ** -0.5)(
+            self.make_rng("params"), shape, jnp.float32
+        )
+
+
+class Attention(nn.Module):
+    """Rotary grouped-query attention over this call's tokens or over a cache."""
+
+    config: LlamaConfig
+
+    @nn.compact
+    def __call__(self, x_BTD, cos, sin, positions_BT, segments_BT, cache):
+        c = self.config
+        B, T, _ = x_BTD.shape
+        q = Linear(c, c.heads * c.head_size, name="q")(x_BTD)
+        k = Linear(c, c.kv_heads * c.head_size, name="k")(x_BTD)
+        v = Linear(c, c.kv_heads * c.head_size, name="v")(x_BTD)
+        q_BTNH = rotate(q.reshape(B, T, c.heads, c.head_size), cos, sin)
+        k_BTKH = rotate(k.reshape(B, T, c.kv_heads, c.head_size), cos, sin)
+        v_BTKH = v.reshape(B, T, c.kv_heads, c.head_size)
+        if cache is None:
+            out = attend_packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, c.query_block)
+        else:
+            cache = write_cache(cache, k_BTKH, v_BTKH, positions_BT)
+            S = cache["k"].shape[1]
+            mask_BTS = positions_BT[:, :, None] >= jnp.arange(S)[None, None, :]
+            out = attend(
+                q_BTNH,
+                cache["k"].astype(q_BTNH.dtype),
+                cache["v"].astype(q_BTNH.dtype),
+                mask_BTS,
+            )
+        init_scale = (2 * c.layers) ** -0.5
+        return Linear(c, c.width, init_scale, name="o")(out), cache
+
+
+def write_cache(cache, k_BTKH, v_BTKH, positions_BT):
+    """Writes keys and values at each row's own positions.
+
+    A slot's index is its position. Positions at or past S are dropped, which is
+    how callers mark padding: such tokens leave no trace in the cache.
+    """
+    rows = jnp.arange(k_BTKH.shape[0])[:, None]
+    return {
+        name: cache[name]
+        .at[rows, positions_BT]
+        .set(new.astype(cache[name].dtype), mode="drop")
+        for name, new in (("k", k_BTKH), ("v", v_BTKH))
+    }
+
+
+class Mlp(nn.Module):
+    """down(silu(gate(x)) * up(x))."""
+
+    config: LlamaConfig
+
+    @nn.compact
+    def __call__(self, x_BTD):
+        c = self.config
+        gate_BTF = Linear(c, c.mlp_width, name="gate")(x_BTD)
+        up_BTF = Linear(c, c.mlp_width, name="up")(x_BTD)
+        init_scale = (2 * c.layers) ** -0.5
+        return Linear(c, c.width, init_scale, name="down")(nn.silu(gate_BTF) * up_BTF)
+
+
+class Block(nn.Module):
+    """One pre-norm layer. Shaped for `nn.scan`: carry in, cache slice through."""
+
+    config: LlamaConfig
+
+    @nn.compact
+    def __call__(self, x_BTD, cache, cos, sin, positions_BT, segments_BT):
+        c = self.config
+        attended, cache = Attention(c, name="attention")(
+            RMSNorm(c, name="attention_norm")(x_BTD),
+            cos,
+            sin,
+            positions_BT,
+            segments_BT,
+            cache,
+        )
+        x_BTD = x_BTD + attended
+        x_BTD = x_BTD + Mlp(c, name="mlp")(RMSNorm(c, name="mlp_norm")(x_BTD))
+        return x_BTD, cache
+
+
+class Llama(nn.Module):
+    """The decoder; `hidden` and `logits` apart, so that losses can skip the head."""
+
+    config: LlamaConfig
+
+    def setup(self):
+        c = self.config
+        self.embed = nn.Embed(
+            c.vocab_size,
+            c.width,
+            embedding_init=nn.initializers.normal(0.02),
+            param_dtype=jnp.dtype(c.param_dtype),
+            dtype=jnp.dtype(c.dtype),
+        )
+        block = nn.remat(Block) if c.remat else Block
+        if c.scan_layers:
+            self.layers = nn.scan(
+                block,
+                variable_axes={"params": 0, "lora": 0},
+                split_rngs={"params": True},
+                in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast, nn.broadcast),
+                out_axes=0,
+                length=c.layers,
+            )(c)
+        else:
+            self.layers = [block(c) for _ in range(c.layers)]
+        self.final_norm = RMSNorm(c)
+        if not c.tie_embeddings:
+            self.head = nn.Dense(
+                c.vocab_size,
+                use_bias=False,
+                kernel_init=nn.initializers.normal(c.width**-0.5),
+                param_dtype=jnp.dtype(c.param_dtype),
+                dtype=jnp.dtype(c.dtype),
+            )
+
+    def hidden(self, tokens_BT, positions_BT, segments_BT, cache) -> Any:
+        """Final normed activations BTD and the updated cache (None without one)."""
+        c = self.config
+        x_BTD = self.embed(tokens_BT)
+        cos, sin = rope_tables(positions_BT, c.head_size, c.rope_theta)
+        shared = (cos, sin, positions_BT, segments_BT)
+        if c.scan_layers:
+            x_BTD, cache = self.layers(x_BTD, cache, *shared)
+        else:
+            caches = []
+            for i, layer in enumerate(self.layers):
+                mine = None if cache is None else jax.tree.map(lambda x: x[i], cache)
+                x_BTD, mine = layer(x_BTD, mine, *shared)
+                caches.append(mine)
+            if cache is not None:
+                cache = jax.tree.map(lambda *xs: jnp.stack(xs), *caches)
+        return self.final_norm(x_BTD), cache
+
+    def logits(self, hidden_D):
+        """Float32 logits over V of activations with any leading axes."""
+        out = (
+            self.embed.attend(hidden_D)
+            if self.config.tie_embeddings
+            else self.head(hidden_D)
+        )
+        return out.astype(jnp.float32)
+
+    def __call__(self, tokens_BT, positions_BT, segments_BT, cache):
+        """Logits BTV and the updated cache."""
+        hidden_BTD, cache = self.hidden(tokens_BT, positions_BT, segments_BT, cache)
+        return self.logits(hidden_BTD), cache
