@@ -57,12 +57,23 @@ class Model:
         """The output head alone: float32 logits over V for any leading axes."""
         return Llama(self.config).apply(params, hidden_D, method=Llama.logits)
 
-    def init_cache(self, batch: int, length: int, dtype=None) -> dict:
-        """An empty cache: {"k", "v"}, each LBSKH with B=batch and S=length."""
+    def init_cache(self, batch: int, length: int, dtype=None):
+        """An empty cache of B=batch rows and S=length slots.
+
+        Returns:
+          Per layer {"k", "v"}, each BSKH: a tuple of L such dicts, which XLA updates
+          in place, or under scan_layers one dict with a leading axis L.
+        """
         c = self.config
-        shape = (c.layers, batch, length, c.kv_heads, c.head_size)
         dtype = jnp.dtype(dtype or c.dtype)
-        return {"k": jnp.zeros(shape, dtype), "v": jnp.zeros(shape, dtype)}
+
+        def empty(*lead):
+            shape = (*lead, batch, length, c.kv_heads, c.head_size)
+            return {"k": jnp.zeros(shape, dtype), "v": jnp.zeros(shape, dtype)}
+
+        if c.scan_layers:
+            return empty(c.layers)
+        return tuple(empty() for _ in range(c.layers))
 
     def _apply(self, method, params, tokens_BT, cache, positions_BT, segments_BT):
         if positions_BT is None:

@@ -330,11 +330,10 @@ class Llama(nn.Module):
         else:
             caches = []
             for i, layer in enumerate(self.layers):
-                mine = None if cache is None else jax.tree.map(lambda x: x[i], cache)
+                mine = None if cache is None else cache[i]
                 x_BTD, mine = layer(x_BTD, mine, *shared)
                 caches.append(mine)
-            if cache is not None:
-                cache = jax.tree.map(lambda *xs: jnp.stack(xs), *caches)
+            cache = None if cache is None else tuple(caches)
         return self.final_norm(x_BTD), cache
 
     def logits(self, hidden_D):
