@@ -1,0 +1,1 @@
+"""Words to numbers: the tokenizer's door, and lockstep lists packed into batches."""

@@ -1,0 +1,169 @@
+"""The only place where text becomes token ids, and the only prompt.
+
+SFT, rollouts and evaluation all render through `Codec`, one call per segment
+(prompt, state, command), so that a context is the same ids however it came about:
+the ids of a segment never depend on its neighbours.
+"""
+
+import json
+import pathlib
+
+import numpy as np
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from repair.errors import UserError
+from repair.tasks import Task
+
+# A word with its leading blank or underscore, one digit, a run of blanks (code is
+# indented by runs), a run of punctuation, or one newline. Newlines stand alone so
+# that a command ends in exactly one token; digits stand alone so that constants
+# never seen in training still have familiar tokens.
+_PIECES = r"\n|[ _]?[A-Za-z]+|[ _]?[0-9]| +(?=[ ])|[ ]?[^\sA-Za-z0-9_]+|\s|_"
+
+COMMANDS = """\
+### ADDL n >>>text    insert text as a new line before line n
+### REPL n >>>text    replace line n by text
+### DELL n    delete line n
+### REPW n >>>old >>>new    replace every old on line n by new
+### EXIT    finish, once the tests pass"""
+
+PROMPTS = {
+    "full": (
+        "You are an expert Python programmer. The program below is faulty. Repair"
+        " every mistake in it, only through these line-editor commands, one per"
+        " turn:\n" + COMMANDS + "\nThe text after >>> is taken verbatim, so mind the"
+        " indentation. After each command you see the numbered program and what the"
+        " tests say; nothing after *** means that all tests pass.\n"
+        "Task: {text}\nTests:\n{tests}\nProgram:\n"
+    ),
+    # A model trained from scratch learns nothing from a preamble that never changes.
+    "short": "{text}\n{tests}\n",
+}
+
+
+def render_prompt(task: Task, style: str) -> str:
+    """What stands before the first state: the task's text and its shown tests."""
+    tests = "\n".join(task.test_list)
+    if task.test_setup_code and style == "full":
+        tests = f"{task.test_setup_code}\n{tests}"
+    # Not str.format: task text may hold braces.
+    return PROMPTS[style].replace("{text}", task.text).replace("{tests}", tests)
+
+
+def train_tokenizer(texts, vocab_size: int) -> Tokenizer:
+    """Trains byte-level BPE on an iterable of texts.
+
+    Any text can be encoded, since all 256 bytes are in the vocabulary; no token but
+    the newline itself contains a newline.
+
+    Raises:
+      UserError: The vocabulary is too small for the bytes and specials.
+    """
+    if vocab_size < 257:
+        raise UserError(
+            f"text.vocab_size is {vocab_size}; byte-level BPE needs at least 257"
+        )
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_PIECES), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=["<pad>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+class Codec:
+    """A tokenizer and a prompt style: encodes segments, decodes commands.
+
+    Attributes:
+      vocab_size: V, the number of ids that the tokenizer can give.
+      stop_V: Bool, true for ids whose text holds a newline; they end a command.
+      newline_id: The id of "\\n" alone.
+      bos_ids: What every context starts with; empty if the tokenizer has no BOS.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, prompt: str, bos_token: str | None = None):
+        self.tokenizer = tokenizer
+        self.prompt = prompt
+        self.vocab_size = tokenizer.get_vocab_size(with_added_tokens=True)
+        self.bos_ids = [tokenizer.token_to_id(bos_token)] if bos_token else []
+        newline = self.encode("\n")
+        if len(newline) != 1:
+            raise UserError(
+                f"the tokenizer writes a newline as {len(newline)} tokens; commands end"
+                " in one newline token, so choose a tokenizer that has it"
+            )
+        self.newline_id = newline[0]
+        texts = [self.decode([i]) for i in range(self.vocab_size)]
+        self.stop_V = np.array(["\n" in text for text in texts])
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of one segment, no specials added."""
+        return self.tokenizer.encode(text, add_special_tokens=False).ids
+
+    def encode_batch(self, texts: list[str]) -> list[list[int]]:
+        """As `encode`, many at once (in parallel)."""
+        encodings = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
+
+    def decode(self, ids) -> str:
+        """Text of ids, specials included so that a sampled special is seen."""
+        return self.tokenizer.decode(list(ids), skip_special_tokens=False)
+
+    def prompt_ids(self, task: Task) -> list[int]:
+        """The start of a context, up to the first state."""
+        return self.bos_ids + self.encode(render_prompt(task, self.prompt))
+
+    def command_text(self, ids) -> str:
+        """The command in sampled ids: their text up to the first newline."""
+        return self.decode(ids).split("\n", 1)[0]
+
+    def save(self, folder) -> None:
+        """Writes tokenizer.json and tokenizer_config.json, as transformers reads them."""
+        folder = pathlib.Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.tokenizer.save(str(folder / "tokenizer.json"))
+        # transformers 4 rejects the class name that version 5 writes; both read this.
+        settings = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>"}
+        if self.bos_ids:
+            settings["bos_token"] = self.tokenizer.id_to_token(self.bos_ids[0])
+        path = folder / "tokenizer_config.json"
+        path.write_text(json.dumps(settings, indent=2) + "\n")
+
+
+def load_codec(folder, prompt: str) -> Codec:
+    """Opens a folder with a `tokenizer.json` in Hugging Face's format.
+
+    Raises:
+      UserError: The folder or its file is missing or unreadable.
+    """
+    folder = pathlib.Path(folder)
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise UserError(
+            f"no tokenizer.json in {folder}; give a folder that holds one, as saved by"
+            " tokenizers or transformers (save_pretrained)"
+        )
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises bare Exception for any bad file
+        raise UserError(f"{path} is no readable tokenizer file: {error}") from error
+    settings_path = folder / "tokenizer_config.json"
+    settings = json.loads(settings_path.read_text()) if settings_path.is_file() else {}
+    bos = settings.get("bos_token") or None
+    if isinstance(bos, dict):  # transformers 4 writes an AddedToken here
+        bos = bos["content"]
+    if bos is not None and tokenizer.token_to_id(bos) is None:
+        raise UserError(
+            f"{settings_path} names the BOS token {bos!r}, which {path} does not have"
+        )
+    return Codec(tokenizer, prompt, bos)
