@@ -1,0 +1,1 @@
+"""The two training stages, and what both need: losses, checkpoints, evaluation."""
