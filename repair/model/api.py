@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from repair.model import cache as kv
 from repair.model.llama import Llama, LlamaConfig
 
 
@@ -61,19 +62,15 @@ class Model:
         """An empty cache of B=batch rows and S=length slots.
 
         Returns:
-          Per layer {"k", "v"}, each BSKH: a tuple of L such dicts, which XLA updates
-          in place, or under scan_layers one dict with a leading axis L.
+          Per layer {"k": BKHS, "v": BKSH}: a tuple of L such dicts, which XLA
+          updates in place, or under scan_layers one dict with a leading axis L.
         """
         c = self.config
         dtype = jnp.dtype(dtype or c.dtype)
-
-        def empty(*lead):
-            shape = (*lead, batch, length, c.kv_heads, c.head_size)
-            return {"k": jnp.zeros(shape, dtype), "v": jnp.zeros(shape, dtype)}
-
+        shape = (batch, length, c.kv_heads, c.head_size, dtype)
         if c.scan_layers:
-            return empty(c.layers)
-        return tuple(empty() for _ in range(c.layers))
+            return kv.empty((c.layers,), *shape)
+        return tuple(kv.empty((), *shape) for _ in range(c.layers))
 
     def _apply(self, method, params, tokens_BT, cache, positions_BT, segments_BT):
         if positions_BT is None:

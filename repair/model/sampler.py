@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from repair.model import cache as kv
 from repair.model.api import Model
 
 
@@ -49,7 +50,7 @@ class SamplerState:
     @property
     def slots(self) -> int:
         """S, a length bucket."""
-        return jax.tree.leaves(self.cache)[0].shape[-3]
+        return kv.slots(self.cache)
 
 
 class Sampler:
@@ -98,7 +99,7 @@ class Sampler:
             static_argnums=0,
             donate_argnums=2,
         )
-        self._resize = jax.jit(_resize, static_argnums=1)
+        self._resize = jax.jit(kv.resize, static_argnums=1)
         self._select = jax.jit(_select)
 
     def start(self, rows: int) -> SamplerState:
@@ -254,27 +255,14 @@ def _bucket(buckets, need: int, what: str) -> int:
     raise ValueError(f"{need} {what} do not fit the largest bucket of {buckets}")
 
 
-def _resize(cache, S: int):
-    """Cuts or pads the slots' axis of every leaf to S."""
-
-    def fit(x):
-        x = x[..., :S, :, :]
-        widths = [(0, 0)] * x.ndim
-        widths[-3] = (0, S - x.shape[-3])
-        return jnp.pad(x, widths)
-
-    return jax.tree.map(fit, cache)
-
-
 def _select(state, index_B):
     cache, length_B, logits_BV = state
-    cache = jax.tree.map(lambda x: jnp.take(x, index_B, axis=x.ndim - 4), cache)
-    return cache, length_B[index_B], logits_BV[index_B]
+    return kv.take_rows(cache, index_B), length_B[index_B], logits_BV[index_B]
 
 
 def _extend(model, params, cache, length_B, logits_BV, tokens_BT, count_B):
     """Processes count_B tokens of each row; the head runs at the last one only."""
-    S = jax.tree.leaves(cache)[0].shape[-3]
+    S = kv.slots(cache)
     steps_BT = jnp.arange(tokens_BT.shape[1])[None]
     positions_BT = length_B[:, None] + steps_BT
     positions_BT = jnp.where(steps_BT < count_B[:, None], positions_BT, S)
@@ -301,7 +289,7 @@ def _decode(
     done_B,
 ):
     """Samples until every row has ended; see `Sampler.decode`."""
-    S = jax.tree.leaves(cache)[0].shape[-3]
+    S = kv.slots(cache)
     stops = jnp.asarray(stop_V)
 
     def sample(step, logits_BV, live_B, out):
