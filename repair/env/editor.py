@@ -208,7 +208,9 @@ def invert(lines: list[str], command: Command) -> Command:
                 and after[line - 1].replace(new, old) == before
                 and len(before) <= max(MAX_LINE_CHARS, len(after[line - 1]))
             )
-            return ReplaceWord(line, new, old) if reversible else ReplaceLine(line, before)
+            if reversible:
+                return ReplaceWord(line, new, old)
+            return ReplaceLine(line, before)
     return command
 
 
