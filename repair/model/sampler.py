@@ -11,6 +11,7 @@ rubbish that no query can see: a row is reset by setting its length to 0.
 
 import dataclasses
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -332,7 +333,40 @@ def _draw(greedy, keys_B, step, logits_BV, temperature):
     if greedy:
         token_B = jnp.argmax(log_probs_BV, axis=-1)
     else:
-        keys_B = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys_B, step)
-        token_B = jax.vmap(jax.random.categorical)(keys_B, log_probs_BV)
+        token_B = _categorical(keys_B, step, jnp.exp(log_probs_BV))
     log_prob_B = jnp.take_along_axis(log_probs_BV, token_B[:, None], axis=-1)[:, 0]
     return token_B.astype(jnp.int32), log_prob_B
+
+
+def _categorical(keys_B, step, probs_BV):
+    """Samples by inverting the running sum at one uniform number a row.
+
+    A random number for every entry, as `jax.random.categorical` draws them, costs
+    as much as a layer of a small model. First a block of about sqrt(V) entries is
+    chosen, then one of its entries; an entry of probability 0 never is.
+    """
+    B, V = probs_BV.shape
+    keys_B = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys_B, step)
+    uniform_B = jax.vmap(jax.random.uniform)(keys_B)
+    size = math.isqrt(V - 1) + 1
+    padded = jnp.pad(probs_BV, ((0, 0), (0, size * size - V)))
+    blocks = padded.reshape(B, size, size)
+    block_sums = jnp.sum(blocks, axis=-1)
+    block_B, rest_B = _invert(block_sums, uniform_B * jnp.sum(block_sums, axis=-1))
+    entries = jnp.take_along_axis(blocks, block_B[:, None, None], axis=1)[:, 0]
+    entry_B, _ = _invert(entries, rest_B)
+    return block_B * size + entry_B
+
+
+def _invert(weights, target_B):
+    """First entry of positive weight whose running sum passes the target.
+
+    Returns it, and what of the target is left for within it.
+    """
+    sums = jnp.cumsum(weights, axis=-1)
+    sums = jnp.where(weights > 0, sums, 0.0)
+    # Rounding may lift the target to the total, which nothing passes.
+    target_B = jnp.minimum(target_B, jnp.nextafter(jnp.max(sums, axis=-1), 0.0))
+    index_B = jnp.argmax(sums > target_B[:, None], axis=-1)
+    before = jnp.take_along_axis(sums - weights, index_B[:, None], axis=-1)[:, 0]
+    return index_B, target_B - before

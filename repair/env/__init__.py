@@ -1,0 +1,1 @@
+"""The tool: the line editor, the sandbox, one episode, demonstrations. No jax."""

@@ -1,0 +1,135 @@
+"""What a policy can do: pass rates on held-out bugs, with intervals."""
+
+import collections
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from repair.env.sandbox import Sandbox
+from repair.learn.rollout import Rollout
+from repair.learn.statistics import mean_interval, pass_at_k
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalConfig:
+    """How a policy is measured.
+
+    Attributes:
+      samples: Sampled episodes of each bug; also the k of pass@k.
+      temperature: Of the sampled episodes; pass@1 is greedy.
+    """
+
+    samples: int
+    temperature: float
+
+
+def judge(rollouts: Sequence[Rollout], sandbox: Sandbox) -> np.ndarray:
+    """Whether each final program passes the shown and the hidden tests, bool.
+
+    The shown tests were run when the program came about; the hidden ones run here,
+    for the programs that pass the shown ones.
+    """
+    passed = np.array([r.passed for r in rollouts])
+    indices = [
+        i for i, r in enumerate(rollouts) if passed[i] and r.bug.task.hidden_test_list
+    ]
+    jobs = [
+        (r.code, r.bug.task.hidden_test_list, r.bug.task.test_setup_code)
+        for r in (rollouts[i] for i in indices)
+    ]
+    for index, result in zip(indices, sandbox.map(jobs), strict=True):
+        passed[index] = result.passed
+    return passed
+
+
+def evaluate(
+    play: Callable[[int, float], list[Rollout]], sandbox: Sandbox, config: EvalConfig
+) -> tuple[dict, list[dict]]:
+    """Measures greedy pass@1 and sampled pass@k.
+
+    Args:
+      play: (samples, temperature) -> rollouts of every bug, a bug's samples in a
+        row.
+      sandbox: Runs the hidden tests.
+      config: Samples and temperature.
+
+    Returns:
+      (results, records): results holds "pass@1" (greedy) and "pass@{samples}", each
+      {"mean", "low", "high"} over the bugs, "sampled_pass@1", "shown_pass@1" (greedy,
+      shown tests only), "by_status", "by_turn" (share of greedy episodes that first
+      passed at that turn) and means; records describe every episode for a JSONL
+      file.
+    """
+    results, records = {}, []
+    greedy = play(1, 0.0)
+    passed = judge(greedy, sandbox)
+    results["pass@1"] = mean_interval(passed)
+    results["shown_pass@1"] = mean_interval([r.passed for r in greedy])
+    results["by_status"] = dict(collections.Counter(r.status for r in greedy))
+    results["by_turn"] = _by_turn(greedy)
+    commands = [turn for r in greedy for turn in r.turns[1:]]
+    results["malformed"] = float(np.mean([t.malformed for t in commands] or [0.0]))
+    results["turns"] = len(commands) / len(greedy)
+    results["by_corruptions"] = _by_corruptions(greedy, passed)
+    records += [describe(r, p, 0.0) for r, p in zip(greedy, passed, strict=True)]
+    if config.samples:
+        sampled = play(config.samples, config.temperature)
+        passed = judge(sampled, sandbox)
+        right_P = passed.reshape(-1, config.samples).sum(axis=1)
+        for k in {1, config.samples}:
+            name = f"pass@{k}" if k > 1 else "sampled_pass@1"
+            rates = [pass_at_k(config.samples, int(c), k) for c in right_P]
+            results[name] = mean_interval(rates)
+        records += [
+            describe(r, p, config.temperature)
+            for r, p in zip(sampled, passed, strict=True)
+        ]
+    results["bugs"] = len(greedy)
+    results["temperature"] = config.temperature
+    return results, records
+
+
+def describe(rollout: Rollout, passed_hidden, temperature: float) -> dict:
+    """One episode as a JSON object: turn by turn the state, command and reward."""
+    turns = [
+        {
+            "state": before.state_text,
+            "command": command,
+            "reward": after.reward,
+            "malformed": after.malformed,
+            "passed": after.passed,
+        }
+        for before, command, after in zip(
+            rollout.turns, rollout.commands, rollout.turns[1:], strict=False
+        )
+    ]
+    return {
+        "bug_id": rollout.bug.bug_id,
+        "sample": rollout.sample,
+        "temperature": temperature,
+        "text": rollout.bug.task.text,
+        "tests": list(rollout.bug.task.test_list),
+        "status": rollout.status,
+        "passed_shown": bool(rollout.passed),
+        "passed": bool(passed_hidden),
+        "return": float(rollout.rewards.sum()),
+        "turns": turns,
+        "code": rollout.code,
+    }
+
+
+def _by_turn(rollouts) -> dict[str, float]:
+    first = collections.Counter()
+    for rollout in rollouts:
+        hits = [e for e, turn in enumerate(rollout.turns) if turn.passed]
+        if hits:
+            first[hits[0]] += 1
+    return {str(e): first[e] / len(rollouts) for e in sorted(first)}
+
+
+def _by_corruptions(rollouts, passed) -> dict[str, float]:
+    groups = collections.defaultdict(list)
+    for rollout, ok in zip(rollouts, passed, strict=True):
+        groups[rollout.bug.corruptions].append(bool(ok))
+    return {str(n): float(np.mean(oks)) for n, oks in sorted(groups.items())}

@@ -1,0 +1,133 @@
+"""Losses over packed batches, and every masked mean there is.
+
+All sums run over the policy's tokens only and are divided by a denominator that
+the caller fixes, so that micro-batches of one batch add up to it exactly.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+
+@dataclasses.dataclass(frozen=True)
+class PolicyLossConfig:
+    """The clipped policy gradient (Schulman et al. 2017, arXiv 1707.06347).
+
+    Attributes:
+      clip_low: Ratios below 1 - clip_low get no further push down.
+      clip_high: Ratios above 1 + clip_high get no further push up.
+      kl_coef: Weight of the KL to the reference policy.
+      kl_estimator: "k1" (log ratio), "k2" (half its square) or "k3" (ratio - 1 -
+        log ratio), per sampled token (Schulman, "Approximating KL divergence").
+      entropy_coef: Weight of the entropy bonus.
+    """
+
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    kl_coef: float = 0.01
+    kl_estimator: str = "k3"
+    entropy_coef: float = 0.0
+
+
+def masked_sum(x, mask):
+    """Sum of x where mask is not 0, weighted by it; what is masked may be nan."""
+    # Both the value and its gradient must ignore garbage, hence the inner where.
+    return jnp.sum(jnp.where(mask != 0, x, 0.0) * mask)
+
+
+def masked_mean(x, mask):
+    """Mean of x weighted by mask; 0 when the mask is empty."""
+    return masked_sum(x, mask) / jnp.maximum(jnp.sum(mask), 1e-9)
+
+
+def token_log_probs(logits_BTV, tokens_BT):
+    """Log-prob of every token given those before it, BT float32; 0 at t = 0.
+
+    The one place where outputs and tokens are shifted against one another: the
+    output at t - 1 predicts the token at t.
+    """
+    log_probs = jax.nn.log_softmax(logits_BTV[:, :-1].astype(jnp.float32))
+    picked = jnp.take_along_axis(log_probs, tokens_BT[:, 1:, None], axis=-1)[..., 0]
+    return jnp.pad(picked, ((0, 0), (1, 0)))
+
+
+def token_entropy(logits_BTV):
+    """Entropy in nats of the distribution that each token was drawn from, BT."""
+    log_probs = jax.nn.log_softmax(logits_BTV[:, :-1].astype(jnp.float32))
+    entropy = -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1)
+    return jnp.pad(entropy, ((0, 0), (1, 0)))
+
+
+def cross_entropy(logits_BTV, tokens_BT, weights_BT, denominator):
+    """Weighted sum of next-token losses in nats, over the denominator."""
+    loss = -masked_sum(token_log_probs(logits_BTV, tokens_BT), weights_BT)
+    return loss / denominator
+
+
+def token_hits(logits_BTV, tokens_BT):
+    """Whether the most likely token was the right one, BT float32; 0 at t = 0."""
+    hits = jnp.argmax(logits_BTV[:, :-1], axis=-1) == tokens_BT[:, 1:]
+    return jnp.pad(hits.astype(jnp.float32), ((0, 0), (1, 0)))
+
+
+def kl_to_reference(log_probs, ref_log_probs, estimator: str):
+    """Per-token estimate of KL(policy || reference) from the policy's samples."""
+    delta = log_probs - ref_log_probs
+    if estimator == "k1":
+        return delta
+    if estimator == "k2":
+        return 0.5 * delta**2
+    if estimator == "k3":
+        return jnp.expm1(-delta) + delta
+    raise ValueError(f"kl_estimator is {estimator!r}; expected k1, k2 or k3")
+
+
+def policy_loss(
+    log_probs,
+    old_log_probs,
+    ref_log_probs,
+    entropy,
+    advantages,
+    mask,
+    denominator,
+    config: PolicyLossConfig,
+):
+    """Clipped surrogate minus KL and entropy terms, over the sampled tokens.
+
+    Args:
+      log_probs: Of the policy being trained; all arrays are of one shape.
+      old_log_probs: Of the policy that sampled.
+      ref_log_probs: Of the reference policy, or None when kl_coef is 0.
+      entropy: From `token_entropy`.
+      advantages: Of each token's turn.
+      mask: 1 on sampled tokens, 0 elsewhere; whatever stands there is ignored.
+      denominator: What sums are divided by, a scalar.
+      config: Clip, KL and entropy settings.
+
+    Returns:
+      (loss, metrics): metrics are sums over the mask divided by the denominator.
+    """
+    live = mask != 0
+    log_ratio = jnp.where(live, log_probs - old_log_probs, 0.0)
+    ratio = jnp.exp(log_ratio)
+    clipped = jnp.clip(ratio, 1 - config.clip_low, 1 + config.clip_high)
+    advantages = jnp.where(live, advantages, 0.0)
+    surrogate = jnp.minimum(ratio * advantages, clipped * advantages)
+    loss = -masked_sum(surrogate, mask)
+    metrics = {
+        "clip_fraction": masked_sum(
+            (ratio * advantages > clipped * advantages).astype(jnp.float32), mask
+        ),
+        "log_prob_gap": masked_sum(jnp.abs(log_ratio), mask),
+        "entropy": masked_sum(entropy, mask),
+    }
+    if ref_log_probs is not None:
+        # Masked before the exponential: garbage there must not reach the gradient.
+        safe = [jnp.where(live, x, 0.0) for x in (log_probs, ref_log_probs)]
+        kl = masked_sum(kl_to_reference(*safe, config.kl_estimator), mask)
+        loss += config.kl_coef * kl
+        metrics["kl"] = kl
+    loss -= config.entropy_coef * metrics["entropy"]
+    metrics = {name: value / denominator for name, value in metrics.items()}
+    return loss / denominator, metrics

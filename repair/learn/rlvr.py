@@ -1,0 +1,219 @@
+"""Stage two: reinforcement learning with verifiable per-turn rewards.
+
+The life of the data through one step:
+
+1. P bugs are drawn by (seed, step); the policy plays C episodes of each.
+2. Rewards of each turn become advantages against the group's living peers; groups
+   without signal leave the batch.
+3. The other episodes are packed into rows, in micro-batches of one fixed shape.
+4. Gradients of the clipped policy loss, with a KL to the policy that stage one
+   ended with, are summed over the micro-batches; the denominator is the number of
+   sampled tokens of the whole batch. One update, or several over the same batch.
+
+Departures from GRPO as in the paper: leave-one-out baselines instead of a division
+by the standard deviation (`advantages`), and return-to-go instead of per-turn
+rewards, both because the published form is biased.
+"""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from repair.learn import losses
+from repair.learn.advantages import AdvantageConfig, turn_advantages
+from repair.learn.losses import PolicyLossConfig
+from repair.learn.rollout import Rollout
+from repair.learn.state import OptimiserConfig, TrainState, apply_gradients
+from repair.model.api import Model
+from repair.model.lora import join
+from repair.tasks import Bug
+from repair.text.episodes import Batch, pack, plan_rows
+
+
+@dataclasses.dataclass(frozen=True)
+class RlvrConfig:
+    """Reinforcement learning.
+
+    Attributes:
+      steps: Batches of experience.
+      problems: P, bugs of a step.
+      samples: C, episodes of each bug.
+      epochs: Updates on each batch of experience.
+      temperature: Of sampling.
+      rows: Rows of a micro-batch.
+      row_length: Tokens of a row; no episode may be longer.
+      loss: The policy loss.
+      advantages: The estimator.
+      optimiser: Optimiser and schedule.
+    """
+
+    steps: int
+    problems: int
+    samples: int
+    epochs: int
+    temperature: float
+    rows: int
+    row_length: int
+    loss: PolicyLossConfig
+    advantages: AdvantageConfig
+    optimiser: OptimiserConfig
+
+
+def choose(bugs: Sequence[Bug], config: RlvrConfig, seed: int, step: int) -> list[Bug]:
+    """The bugs of a step: without repeats until all were seen, by (seed, step)."""
+    order_length = len(bugs)
+    chosen = []
+    for index in range(step * config.problems, (step + 1) * config.problems):
+        epoch, place = divmod(index, order_length)
+        order = np.random.default_rng((seed, epoch)).permutation(order_length)
+        chosen.append(bugs[order[place]])
+    return chosen
+
+
+def make_batches(
+    rollouts: list[Rollout], config: RlvrConfig
+) -> tuple[list[Batch], float, dict]:
+    """Rollouts as micro-batches: (batches, denominator, metrics).
+
+    The denominator is the number of sampled tokens in groups with signal.
+    """
+    rollouts = [r for r in rollouts if len(r.turns) > 1]
+    advantages, active, metrics = turn_advantages(
+        [r.rewards for r in rollouts],
+        [r.bug.bug_id for r in rollouts],
+        config.advantages,
+    )
+    kept = [i for i, is_active in enumerate(active) if is_active]
+    episodes = [rollouts[i].episode for i in kept]
+    denominator = float(sum(sum(episode.mask) for episode in episodes))
+    rows = plan_rows([len(e) for e in episodes], config.row_length)
+    rows += [[]] * (-len(rows) % config.rows)
+    batches = []
+    for start in range(0, len(rows), config.rows):
+        batch = pack(
+            episodes,
+            rows[start : start + config.rows],
+            config.row_length,
+            advantages=[advantages[i] for i in kept],
+        )
+        batches.append(batch)
+    return batches, denominator, metrics
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def log_probs(model: Model, params, batch: Batch):
+    """Log-probs of a batch's tokens, BT, as the reference policy sees them."""
+    logits_BTV, _ = model.forward(
+        params, batch.tokens, None, batch.positions, batch.segments
+    )
+    return losses.token_log_probs(logits_BTV, batch.tokens)
+
+
+@functools.partial(jax.jit, static_argnames=("model", "config"))
+def gradients(
+    model: Model,
+    trainable,
+    frozen,
+    batch: Batch,
+    reference_BT,
+    denominator,
+    config: PolicyLossConfig,
+):
+    """One micro-batch's share of the gradients and metrics."""
+
+    def of(trainable):
+        logits_BTV, _ = model.forward(
+            join(trainable, frozen),
+            batch.tokens,
+            None,
+            batch.positions,
+            batch.segments,
+        )
+        return losses.policy_loss(
+            losses.token_log_probs(logits_BTV, batch.tokens),
+            batch.log_probs,
+            reference_BT,
+            losses.token_entropy(logits_BTV),
+            batch.advantages,
+            batch.mask,
+            denominator,
+            config,
+        )
+
+    (value, metrics), grads = jax.value_and_grad(of, has_aux=True)(trainable)
+    return grads, {"policy_loss": value, **metrics}
+
+
+@functools.partial(jax.jit, static_argnames="optimiser", donate_argnums=(0, 1))
+def apply(state: TrainState, grads, optimiser):
+    """The update: (state, gradient norm)."""
+    return apply_gradients(state, grads, optimiser), optax.global_norm(grads)
+
+
+_add = jax.jit(functools.partial(jax.tree.map, jnp.add), donate_argnums=0)
+
+
+def update(
+    model: Model,
+    state: TrainState,
+    frozen,
+    reference,
+    rollouts: list[Rollout],
+    config: RlvrConfig,
+    optimiser,
+) -> tuple[TrainState, dict]:
+    """Trains on one batch of experience: (state, metrics).
+
+    A batch in which no group has signal leaves the parameters as they are; only
+    the step is counted.
+    """
+    started = time.perf_counter()
+    batches, denominator, metrics = make_batches(rollouts, config)
+    metrics |= describe(rollouts)
+    if not batches:
+        state = dataclasses.replace(state, step=state.step + 1)
+        return state, metrics | {"seconds_update": time.perf_counter() - started}
+    references = [None] * len(batches)
+    if config.loss.kl_coef:
+        references = [log_probs(model, reference, batch) for batch in batches]
+    step = state.step
+    for _ in range(config.epochs):
+        total = None
+        for batch, reference_BT in zip(batches, references, strict=True):
+            part = gradients(
+                model,
+                state.trainable,
+                frozen,
+                batch,
+                reference_BT,
+                denominator,
+                config.loss,
+            )
+            total = part if total is None else _add(total, part)
+        grads, measured = total
+        state, norm = apply(state, grads, optimiser)
+    state = dataclasses.replace(state, step=step + 1)
+    measured = {name: float(value) for name, value in measured.items()}
+    metrics |= measured | {"gradient_norm": float(norm)}
+    metrics["real_share"] = float(np.mean([b.real_share for b in batches]))
+    return state, metrics | {"seconds_update": time.perf_counter() - started}
+
+
+def describe(rollouts: list[Rollout]) -> dict[str, float]:
+    """What the episodes were like: rewards, outcomes, malformed commands, turns."""
+    commands = [turn for r in rollouts for turn in r.turns[1:]]
+    sampled = sum(sum(r.episode.mask) for r in rollouts)
+    return {
+        "reward": float(np.mean([r.rewards.sum() for r in rollouts])),
+        "solved": float(np.mean([r.status == "solved" for r in rollouts])),
+        "passed": float(np.mean([r.passed for r in rollouts])),
+        "malformed": float(np.mean([t.malformed for t in commands] or [0.0])),
+        "turns": len(commands) / len(rollouts),
+        "sampled_tokens": sampled,
+    }

@@ -1,0 +1,119 @@
+"""Stage one: supervised finetuning on demonstrations.
+
+The life of the data through one step: `plan` has laid the episodes out in rows, the
+row order of an epoch is a permutation drawn from (seed, epoch), the batch of a step
+is the next rows of that order, and the loss counts the commands' tokens only (the
+rest may count a little by `context_weight`, which helps a model that starts from
+nothing and was never taught to read).
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from repair.errors import UserError
+from repair.learn import losses
+from repair.learn.state import OptimiserConfig, TrainState, apply_gradients
+from repair.model.api import Model
+from repair.model.lora import join
+from repair.text.episodes import Batch, Episode, pack, plan_rows
+
+
+@dataclasses.dataclass(frozen=True)
+class SftConfig:
+    """Supervised finetuning.
+
+    Attributes:
+      steps: Updates.
+      rows: Rows of a batch.
+      row_length: Tokens of a row; longer demonstrations are left out and counted.
+      context_weight: Loss weight of the environment's tokens; 0 in the paper.
+      optimiser: Optimiser and schedule.
+    """
+
+    steps: int
+    rows: int
+    row_length: int
+    context_weight: float
+    optimiser: OptimiserConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Episodes and their rows, shortest demonstrations' rows first if asked for."""
+
+    episodes: list[Episode]
+    rows: list[list[int]]
+    left_out: int
+
+
+def plan(episodes: list[Episode], config: SftConfig) -> Plan:
+    """Lays out the episodes that fit a row.
+
+    Raises:
+      UserError: Not even one batch of rows comes together.
+    """
+    fitting = [e for e in episodes if len(e) <= config.row_length]
+    rows = plan_rows([len(e) for e in fitting], config.row_length)
+    if len(rows) < config.rows:
+        raise UserError(
+            f"{len(fitting)} demonstrations that fit row_length={config.row_length} give"
+            f" {len(rows)} rows, fewer than a batch of {config.rows}; make more"
+            " demonstrations or lower sft.rows"
+        )
+    return Plan(fitting, rows, len(episodes) - len(fitting))
+
+
+def batch_at(plan: Plan, config: SftConfig, seed: int, step: int) -> Batch:
+    """The batch of a step: a function of (seed, step), so resuming needs no more."""
+    per_epoch = len(plan.rows) // config.rows
+    epoch, index = divmod(step, per_epoch)
+    order = np.random.default_rng((seed, epoch)).permutation(len(plan.rows))
+    chosen = order[index * config.rows : (index + 1) * config.rows]
+    batch = pack(plan.episodes, [plan.rows[i] for i in chosen], config.row_length)
+    if config.context_weight:
+        batch = dataclasses.replace(
+            batch, mask=_with_context(batch, config.context_weight)
+        )
+    return batch
+
+
+def _with_context(batch: Batch, weight: float) -> np.ndarray:
+    context = (batch.segments > 0) & (batch.positions > 0) & (batch.mask == 0)
+    return np.where(context, np.float32(weight), batch.mask)
+
+
+def loss(model: Model, params, batch: Batch):
+    """Loss per command token, and metrics over the command tokens."""
+    logits_BTV, _ = model.forward(
+        params, batch.tokens, None, batch.positions, batch.segments
+    )
+    commands = (batch.mask == 1.0).astype(jnp.float32)
+    count = jnp.maximum(commands.sum(), 1.0)
+    value = losses.cross_entropy(logits_BTV, batch.tokens, batch.mask, count)
+    metrics = {
+        "loss": value,
+        "command_loss": losses.cross_entropy(
+            logits_BTV, batch.tokens, commands, count
+        ),
+        "command_accuracy": losses.masked_mean(
+            losses.token_hits(logits_BTV, batch.tokens), commands
+        ),
+    }
+    return value, metrics
+
+
+@functools.partial(jax.jit, static_argnames=("model", "optimiser"), donate_argnums=1)
+def update(model: Model, state: TrainState, frozen, batch: Batch, optimiser):
+    """One step: (state, metrics)."""
+
+    def of(trainable):
+        return loss(model, join(trainable, frozen), batch)
+
+    gradients, metrics = jax.grad(of, has_aux=True)(state.trainable)
+    metrics["gradient_norm"] = optax.global_norm(gradients)
+    return apply_gradients(state, gradients, optimiser), metrics

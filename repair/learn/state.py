@@ -1,0 +1,135 @@
+"""What a training step carries from one to the next, and its optimiser."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from repair.errors import UserError
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """State of a stage; a pure function takes one to the next.
+
+    Attributes:
+      step: Updates made so far, int32. Also the position in the data: every batch
+        is a function of (seed, step).
+      trainable: Parameters that the stage trains.
+      optimiser: The optimiser's state.
+    """
+
+    step: jax.Array
+    trainable: Any
+    optimiser: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimiserConfig:
+    """An optimiser and its schedule.
+
+    Attributes:
+      name: "adamw", or "muon" (Jordan et al. 2024): orthogonalised momentum for the
+        matrices of the layers, AdamW for embeddings, head, norms and adapters.
+      learning_rate: Peak for the matrices under muon, for everything under adamw.
+      adam_learning_rate: Peak for what AdamW trains under muon.
+      warmup: Steps of linear warm-up.
+      final_fraction: Share of the peak that is left at the last step.
+      decay: "linear", "cosine" or "constant".
+      weight_decay: Decoupled decay of the matrices.
+      clip_norm: Gradients are scaled down to this global norm.
+      b2: AdamW's second-moment decay.
+    """
+
+    name: str = "adamw"
+    learning_rate: float = 1e-3
+    adam_learning_rate: float = 1e-3
+    warmup: int = 20
+    final_fraction: float = 0.1
+    decay: str = "cosine"
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    b2: float = 0.99
+
+
+def make_schedule(config: OptimiserConfig, peak: float, steps: int):
+    """Step to learning rate: linear warm-up, then the decay, down to the fraction."""
+    warmup = min(config.warmup, max(steps - 1, 0))
+    end = peak * config.final_fraction
+    rest = max(steps - warmup, 1)
+    if config.decay == "constant":
+        decay = optax.constant_schedule(peak)
+    elif config.decay == "linear":
+        decay = optax.linear_schedule(peak, end, rest)
+    elif config.decay == "cosine":
+        decay = optax.cosine_decay_schedule(peak, rest, config.final_fraction)
+    else:
+        raise UserError(
+            f"optimiser decay is {config.decay!r}; use linear, cosine or constant"
+        )
+    # From one step's worth rather than from 0: a first step of 0 is a step lost.
+    rise = optax.linear_schedule(peak / (warmup + 1), peak, warmup)
+    return optax.join_schedules([rise, decay], [warmup])
+
+
+def make_optimiser(config: OptimiserConfig, steps: int) -> optax.GradientTransformation:
+    """Gradient clipping, then the optimiser under its schedule.
+
+    Raises:
+      UserError: The name or the decay is unknown.
+    """
+    schedule = make_schedule(config, config.learning_rate, steps)
+    if config.name == "adamw":
+        inner = optax.adamw(
+            schedule, b2=config.b2, weight_decay=config.weight_decay, mask=_is_matrix
+        )
+    elif config.name == "muon":
+        inner = optax.contrib.muon(
+            schedule,
+            adam_learning_rate=make_schedule(config, config.adam_learning_rate, steps),
+            weight_decay=config.weight_decay,
+            adam_b2=config.b2,
+            consistent_rms=0.2,
+            muon_weight_dimension_numbers=_muon_dimensions,
+        )
+    else:
+        raise UserError(f"optimiser name is {config.name!r}; use adamw or muon")
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), inner)
+
+
+def init_state(trainable, optimiser) -> TrainState:
+    """A stage's state before its first step."""
+    return TrainState(jnp.zeros((), jnp.int32), trainable, optimiser.init(trainable))
+
+
+def apply_gradients(state: TrainState, gradients, optimiser) -> TrainState:
+    """One update."""
+    updates, inner = optimiser.update(gradients, state.optimiser, state.trainable)
+    trainable = optax.apply_updates(state.trainable, updates)
+    return TrainState(state.step + 1, trainable, inner)
+
+
+def _path(path) -> str:
+    return "/".join(str(getattr(key, "key", key)) for key in path)
+
+
+def _is_layer_kernel(path) -> bool:
+    name = _path(path)
+    return "layers" in name and name.endswith("kernel")
+
+
+def _is_matrix(tree):
+    return jax.tree_util.tree_map_with_path(lambda p, _: _is_layer_kernel(p), tree)
+
+
+def _muon_dimensions(tree):
+    def dimensions(path, leaf):
+        if not _is_layer_kernel(path):
+            return None
+        # Under nn.scan a leading axis stacks the layers; it is no part of a matrix.
+        return optax.contrib.MuonDimensionNumbers(leaf.ndim - 2, leaf.ndim - 1)
+
+    return jax.tree_util.tree_map_with_path(dimensions, tree)
