@@ -1,4 +1,4 @@
-"""The line editor: five one-line commands that change a program.
+r"""The line editor: five one-line commands that change a program.
 
 The language is that of Rainone et al. 2025 (arXiv 2507.05065). Lines count from 1
 and everything after a `>>>` is verbatim, indentation included:
@@ -13,7 +13,7 @@ REPW's two texts are split at the first " >>>" after the first separator or, whe
 there is none, at the first ">>>"; so `>>>a >>>b` and `>>>a>>>b` mean the same, and
 an old with a " >>>" in it cannot be written.
 
-A program is a list of lines without "\\n". Only "\\n" ends a line: form feeds,
+A program is a list of lines without "\n". Only "\n" ends a line: form feeds,
 U+2028 and the like are characters. Every function is pure.
 """
 
@@ -112,9 +112,9 @@ def split_program(code: str) -> list[str]:
 
 
 def parse(text: str) -> Command:
-    """Read one command; linear in the text, total on any string.
+    r"""Read one command; linear in the text, total on any string.
 
-    One "\\n" or "\\r\\n" at the end is ignored, as are spaces after DELL's number and
+    One "\n" or "\r\n" at the end is ignored, as are spaces after DELL's number and
     after EXIT, where they cannot mean anything. `parse(c.format()) == c` for every
     command that `format` accepts.
 
@@ -173,7 +173,7 @@ def apply(lines: list[str], command: Command) -> list[str]:
         case DeleteLine(line):
             _check_line(line, len(lines))
             return [*lines[: line - 1], *lines[line:]]
-        case ReplaceWord(line, old, new):
+        case ReplaceWord(line, _, new):
             _check_line(line, len(lines))
             _check_text(new)
             changed = _replace_word(lines[line - 1], command)
