@@ -148,29 +148,18 @@ def test_corruption_counts_and_kinds_are_uniform():
 
 
 def test_bugs_fail_and_differ(sandbox, tasks):
-    known = dataclasses.replace(
-        DOUBLE, task_id=7, faulty_code="def double(x):\n    pass"
-    )
-    bugs = make_bugs(
-        [*tasks[:4], known, BROKEN], sandbox, per_task=2, corruptions=(1, 1)
-    )
+    known = dataclasses.replace(DOUBLE, task_id=7, faulty_code="double = abs")
+    once = {"per_task": 2, "corruptions": (1, 1)}
+    bugs = make_bugs([*tasks[:4], known, BROKEN], sandbox, **once)
     ids = [f"{task.task_id}/{k}" for task in tasks[:4] for k in range(2)]
     assert [bug.bug_id for bug in bugs] == [*ids, "7/0"]
-    assert bugs[-1] == Bug("7/0", known, known.faulty_code, 0)
+    assert bugs[-1] == Bug("7/0", known, "double = abs", 0)
     assert all(bug.corruptions == 1 for bug in bugs[:-1])
     assert len({bug.faulty_code for bug in bugs}) == len(bugs)
     for bug in bugs:
-        task = bug.task
-        assert not sandbox.run(
-            bug.faulty_code, task.test_list, task.test_setup_code
-        ).passed
-    again = make_bugs(
-        [known, *tasks[3::-1]],
-        Passes(*(t.code for t in [known, *tasks])),
-        per_task=1,
-        corruptions=(1, 1),
-    )
-    assert again[0] == bugs[-1] and again[1].task == tasks[3]
+        assert not sandbox.run(bug.faulty_code, bug.task.test_list).passed
+    again = make_bugs([known, *tasks[3::-1]], sandbox, **once)
+    assert sorted(again, key=str) == sorted(bugs, key=str)
 
 
 def test_bugs_are_drawn_again_until_they_fail():
