@@ -8,7 +8,7 @@ import numpy as np
 _Z95 = 1.959964  # two-sided 95% quantile of the normal distribution
 
 
-def wilson(successes: int, count: int) -> tuple[float, float]:
+def wilson(successes: float, count: int) -> tuple[float, float]:
     """Wilson's 95% score interval of a proportion (Wilson 1927).
 
     Unlike the plain normal interval it has sensible bounds at 0 and 1.
@@ -41,13 +41,14 @@ def pass_at_k(count: int, right: int, k: int) -> float:
 def mean_interval(values: Sequence[float]) -> dict[str, float]:
     """Mean over problems with its 95% interval: {"mean", "low", "high"}.
 
-    Zeros and ones get Wilson's interval. Other values, such as pass@k estimates,
-    get the normal interval of their mean, kept in [0, 1].
+    Zeros and ones get Wilson's interval, and so does a lone value, whose spread is
+    unknown: no distribution on [0, 1] spreads wider than zeros and ones. Other
+    values, such as pass@k estimates, get the normal interval, kept in [0, 1].
     """
     values = np.asarray(values, np.float64)
     mean = float(values.mean())
-    if np.isin(values, (0.0, 1.0)).all():
-        low, high = wilson(int(values.sum()), len(values))
+    if len(values) == 1 or np.isin(values, (0.0, 1.0)).all():
+        low, high = wilson(float(values.sum()), len(values))
     else:
         half = _Z95 * float(values.std(ddof=1)) / math.sqrt(len(values))
         low, high = max(mean - half, 0.0), min(mean + half, 1.0)
