@@ -1,0 +1,21 @@
+"""Strict numerics for every test: what passes here passes for the reason it states."""
+
+import importlib.util
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _strict_jax(request):
+    """Full float32 matmuls, and no broadcast between arrays of unlike rank by chance.
+
+    Tests of rooms that must not import jax are left without it.
+    """
+    folder = request.path.parent.name
+    if folder in ("tasks", "env") or importlib.util.find_spec("jax") is None:
+        yield
+        return
+    import jax
+
+    with jax.default_matmul_precision("float32"):
+        yield

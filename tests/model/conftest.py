@@ -1,0 +1,33 @@
+"""Small decoders that the tests of this folder share."""
+
+import jax
+import pytest
+
+from repair.model.api import Model
+from repair.model.llama import LlamaConfig
+
+
+@pytest.fixture(scope="session")
+def make():
+    """make(**fields) -> (Model, params): grouped queries, odd sizes, loud weights.
+
+    Weights are four times their usual size, so that logits differ enough between
+    tokens for a wrong mask or position to show.
+    """
+
+    def build(seed=0, **fields):
+        config = dict(
+            vocab_size=51,
+            width=24,
+            mlp_width=40,
+            layers=2,
+            heads=4,
+            kv_heads=2,
+            head_size=8,
+            query_block=8,
+        )
+        model = Model(LlamaConfig(**config | fields))
+        params = jax.jit(model.init_params)(jax.random.key(seed))
+        return model, jax.tree.map(lambda x: x * 4 if x.ndim > 1 else x, params)
+
+    return build

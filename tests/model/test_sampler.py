@@ -1,0 +1,228 @@
+"""The sampler against the slow obvious way: a fresh forward over the whole row."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from repair.model.sampler import Sampler, _categorical
+
+STOPS = (3, 7, 20, 33)
+
+
+def stop_mask(size=51):
+    return np.isin(np.arange(size), STOPS)
+
+
+def make_sampler(model, **fields):
+    settings = dict(
+        max_new=6,
+        max_length=48,
+        row_buckets=(3, 8),
+        token_buckets=(4, 8),
+        length_buckets=(24,),
+    )
+    return Sampler(model, stop_mask(), **settings | fields)
+
+
+def keys(count, seed=0):
+    return jax.random.split(jax.random.key(seed), count)
+
+
+@pytest.fixture(scope="module")
+def default(make):
+    """(model, params, sampler), shared: each test that reuses it compiles less."""
+    model, params = make()
+    return model, params, make_sampler(model)
+
+
+class Host:
+    """Keeps each row's ids and feeds the sampler as a rollout does."""
+
+    def __init__(self, sampler, params, prompts):
+        self.sampler, self.params = sampler, params
+        self.ids = [list(p) for p in prompts]
+        self.state = sampler.start(len(prompts))
+        self.feed()
+
+    def feed(self):
+        processed = np.asarray(self.state.length_B)
+        new = [ids[processed[row] :] for row, ids in enumerate(self.ids)]
+        self.state = self.sampler.extend(self.params, self.state, new)
+
+    def turn(self, seed=0, temperature=0.0, done=None):
+        """Decodes; returns per row (start of the command, its log-probs)."""
+        self.state, tokens, log_probs, counts = self.sampler.decode(
+            self.params,
+            self.state,
+            keys(len(self.ids), seed),
+            temperature=temperature,
+            done=done,
+        )
+        starts = [len(ids) for ids in self.ids]
+        for row, ids in enumerate(self.ids):
+            ids.extend(np.asarray(tokens)[row, : counts[row]].tolist())
+        return [
+            (start, np.asarray(log_probs)[row, : counts[row]])
+            for row, start in enumerate(starts)
+        ]
+
+    def select(self, rows):
+        self.state = self.sampler.select(self.state, rows)
+        self.ids = [list(self.ids[row]) for row in rows]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def log_probs_of(model, params, ids_BT):
+    return jax.nn.log_softmax(model.forward(params, ids_BT)[0])
+
+
+def fresh_log_probs(model, params, ids):
+    """[t, v] log-prob of v after ids[:t + 1], without a cache."""
+    padded = np.zeros((1, 48), np.int32)
+    padded[0, : len(ids)] = ids
+    return np.asarray(log_probs_of(model, params, padded))[0, : len(ids)]
+
+
+def check_turn(model, params, host, commands, temperature=0.0):
+    for ids, (start, log_probs) in zip(host.ids, commands, strict=True):
+        command = ids[start:]
+        assert len(command) == len(log_probs)
+        reference = fresh_log_probs(model, params, ids)[start - 1 : len(ids) - 1]
+        if temperature == 0.0:
+            assert command == reference.argmax(axis=-1).tolist()
+        else:
+            reference = jax.nn.log_softmax(reference / temperature)
+        chosen = np.asarray(reference)[np.arange(len(command)), command]
+        np.testing.assert_allclose(log_probs, chosen, atol=1e-4)
+        assert not set(command[:-1]) & set(STOPS)
+        assert command[-1] in STOPS or len(command) == 6 or len(ids) == 48
+
+
+@pytest.mark.parametrize("fields", [{}, {"scan_layers": True}, {"lora_rank": 3}])
+def test_turns_equal_a_fresh_forward(default, make, fields):
+    model, params, sampler = default
+    if fields:
+        model, params = make(**fields)
+        sampler = make_sampler(model)
+    rng = np.random.default_rng(1)
+    prompts = [rng.integers(0, 51, n).tolist() for n in (1, 13, 6)]
+    host = Host(sampler, params, prompts)
+    for turn, temperature in enumerate((0.0, 0.7, 0.0, 0.7)):
+        if turn == 1:
+            host.select([1, 1, 0, 2, 2])
+        if turn == 3:
+            host.select([4, 0])
+        commands = host.turn(seed=turn, temperature=temperature)
+        check_turn(model, params, host, commands, temperature)
+        for row, ids in enumerate(host.ids):
+            ids.extend(rng.integers(0, 51, row).tolist())
+        host.feed()
+    assert host.state.slots == 48, "the cache should have grown on the way"
+
+
+def test_a_row_does_not_depend_on_its_slot_or_batch(default):
+    model, params, sampler = default
+    prompts = [[5, 9, 2], [40] * 9, [1], [2, 8], [30, 31], [6] * 12, [9], [11]]
+
+    def run(order):
+        host = Host(sampler, params, [prompts[i] for i in order])
+        row_keys = keys(8)[np.array(order)]
+        out = sampler.decode(params, host.state, row_keys, temperature=1.0)
+        return dict(zip(order, np.asarray(out[1]), strict=False))
+
+    wide, narrow = run(list(range(8))), run([6, 1, 3])
+    for row, tokens in narrow.items():
+        np.testing.assert_array_equal(tokens, wide[row])
+    assert len({tuple(tokens) for tokens in wide.values()}) == 8
+
+
+def test_rows_that_are_done_stay_as_they_are(default):
+    model, params, sampler = default
+    host = Host(sampler, params, [[5, 9, 2], [4, 4], [8]])
+    before = jax.device_get((host.state.length_B, host.state.logits_BV))
+    commands = host.turn(done=[True, False, True])
+    assert [len(c[1]) > 0 for c in commands] == [False, True, False]
+    host.ids[1].append(1)
+    host.feed()
+    after = jax.device_get((host.state.length_B, host.state.logits_BV))
+    for row in (0, 2):
+        assert before[0][row] == after[0][row]
+        np.testing.assert_array_equal(before[1][row], after[1][row])
+    check_turn(model, params, host, host.turn())
+
+
+def test_a_row_is_reset_by_its_length(default):
+    model, params, sampler = default
+    host = Host(sampler, params, [[5, 9, 2, 33, 12], [4, 4]])
+    length_B = host.state.length_B.at[0].set(0)
+    host.state = dataclasses.replace(host.state, length_B=length_B)
+    host.ids[0] = [17, 18]
+    host.feed()
+    check_turn(model, params, host, host.turn())
+
+
+def test_decoding_stops_at_max_length(make):
+    model, params = make()
+    sampler = Sampler(
+        model,
+        np.zeros(51, bool),
+        max_new=6,
+        max_length=20,
+        row_buckets=(3,),
+        token_buckets=(20,),
+    )
+    host = Host(sampler, params, [[1] * 17, [2] * 20, [3] * 4])
+    assert [len(c[1]) for c in host.turn()] == [3, 0, 6]
+    with pytest.raises(ValueError, match="row 0 would hold 21 tokens"):
+        host.ids[0].append(1)
+        host.feed()
+
+
+def test_nothing_compiles_after_warm_up(default, caplog):
+    _, params, sampler = default
+    rng = np.random.default_rng(0)
+
+    def episodes(lengths, growth):
+        host = Host(sampler, params, [[1] * n for n in lengths])
+        host.select([0, 0, 1, 1, 2, 2])
+        for turn in range(3):
+            host.turn(seed=turn, temperature=1.0)
+            host.ids[int(rng.integers(len(host.ids)))].extend([2] * growth)
+            host.feed()
+            if turn == 1:
+                host.select([0, 1, 2])
+
+    episodes((3, 12, 5), 8)
+    compiled = sampler.compiled()
+    with jax.log_compiles():
+        episodes((10, 3, 12), 7)
+        episodes((11, 12, 2), 6)
+        assert not [r for r in caplog.records if "ompil" in r.getMessage()]
+        jax.jit(lambda x: x * 41)(1.0)
+    assert [r for r in caplog.records if "ompil" in r.getMessage()], "deaf test"
+    assert sampler.compiled() == compiled
+
+
+def test_sampling_follows_the_distribution():
+    """51 tokens do not fill the 8 x 8 blocks, and two of them are impossible."""
+    rng = np.random.default_rng(0)
+    logits_V = rng.normal(size=51) * 2
+    logits_V[[10, 50]] = -np.inf
+    probs_V = np.exp(logits_V) / np.exp(logits_V).sum()
+    count = 4000
+    draws = _categorical(keys(count), 0, jnp.tile(jnp.float32(probs_V), (count, 1)))
+    observed = np.bincount(np.asarray(draws), minlength=51)
+    assert observed[10] == observed[50] == 0
+    expected = probs_V[probs_V > 0] * count
+    chi2 = ((observed[probs_V > 0] - expected) ** 2 / expected).sum()
+    assert chi2 < 90  # 48 degrees of freedom: one seed in 4,000 would exceed it
+
+
+def test_a_wrong_stop_mask_is_named(make):
+    model, _ = make()
+    with pytest.raises(ValueError, match=r"\(50,\), not \(51,\)"):
+        Sampler(model, np.zeros(50, bool), max_new=1, max_length=8)
