@@ -1,34 +1,41 @@
-"""Breaking correct programs, with a record of what was done.
+"""Break a program in small steps, each of which one editor command can undo.
 
-Four kinds, one for each verb of the editor that undoes it (paper, SFT data).
+The four kinds are those of Rainone et al. 2025 (arXiv 2507.05065): delete a line,
+add a line of another program, replace a line by one, change a word. Each is the
+opposite of one verb of the editor.
 """
 
 import dataclasses
+import keyword
 import random
 import re
 from collections.abc import Sequence
 
 KINDS = ("delete", "add", "replace", "word")
 
-# Words by sort, so that a number turns into a number and a name into a name.
-_WORD = re.compile(r"(?P<name>[A-Za-z_]\w*)|(?P<number>\d+)|(?P<sign>[-+*/%<>=!]+)")
-_SIGNS = ("+", "-", "*", "//", "%", "<", ">", "<=", ">=", "==", "!=", "+=", "-=", "*=")
-# Draws after which a program is taken to have no further corruption of any kind.
-_TRIES = 100
+# Draws before a kind is given up for a program, and draws of a donor for a word.
+_TRIES = 24
+_DONOR_DRAWS = 6
+
+_WORD = re.compile(
+    r"""'[^'\s\\]*'|"[^"\s\\]*"|[^\W\d]\w*|\d+(?:\.\d+)?"""
+    r"""|(?:\*\*|//|<<|>>|[-+*/%&|^])=?|[<>=!]=|[<>=]"""
+)
+_COMPARISONS = frozenset({"<", ">", "<=", ">=", "==", "!="})
 
 
 @dataclasses.dataclass(frozen=True)
 class Corruption:
-    """One change to a program.
+    """One step of damage; `line` counts from 1 in the program at that step.
 
     Attributes:
-      kind: "delete" (the line goes), "add" (text comes before the line, which may be
-        len + 1), "replace" (the line becomes text) or "word" (every occurrence of
-        old on the line becomes new).
-      line: 1-indexed line of the program before this corruption.
-      text: For "add" and "replace".
-      old: For "word".
-      new: For "word".
+      kind: "delete" removes the line; "add" inserts `text` before it (it may be the
+        number of lines + 1); "replace" makes the line `text`; "word" makes every
+        occurrence of `old` on the line `new`.
+      line: The line's number.
+      text: The new line, for "add" and "replace".
+      old: The word that was there, for "word".
+      new: The word that is there now, for "word".
     """
 
     kind: str
@@ -39,17 +46,21 @@ class Corruption:
 
 
 def apply_corruption(lines: Sequence[str], corruption: Corruption) -> list[str]:
-    """The lines after a corruption."""
-    lines, index = list(lines), corruption.line - 1
-    if corruption.kind == "delete":
-        del lines[index]
-    elif corruption.kind == "add":
-        lines.insert(index, corruption.text)
-    elif corruption.kind == "replace":
-        lines[index] = corruption.text
-    else:
-        lines[index] = lines[index].replace(corruption.old, corruption.new)
-    return lines
+    """The lines after one corruption; ValueError for an unknown kind."""
+    at = corruption.line - 1
+    head, line, tail = list(lines[:at]), list(lines[at : at + 1]), list(lines[at + 1 :])
+    match corruption.kind:
+        case "delete":
+            middle = []
+        case "add":
+            middle = [corruption.text, *line]
+        case "replace":
+            middle = [corruption.text]
+        case "word":
+            middle = [text.replace(corruption.old, corruption.new) for text in line]
+        case kind:
+            raise ValueError(f"corruption kind {kind!r} is none of {KINDS}")
+    return head + middle + tail
 
 
 def corrupt(
@@ -59,75 +70,138 @@ def corrupt(
     count: int,
     kinds: Sequence[str] = KINDS,
 ) -> tuple[str, tuple[Corruption, ...]]:
-    """Breaks a program by `count` corruptions in a row.
+    r"""Damages a program in `count` steps, each of a kind drawn uniformly.
+
+    A kind that the program does not allow (no second line to delete, no word that
+    could change) is drawn again among the others. Every step changes the program
+    and none leads back to the original or leaves it without a line.
 
     Args:
-      code: A correct program of at least one line.
-      donors: Other programs, whose lines and words get in; at least one.
-      rng: Source of all choices.
-      count: How many corruptions.
-      kinds: What to choose from, uniformly.
+      code: The program, lines joined by "\n".
+      donors: Other programs, whose lines and words are used.
+      rng: The source of every choice.
+      count: Number of steps, at least 1.
+      kinds: The kinds to draw from.
 
     Returns:
-      The faulty program, different from `code` and not empty, and the corruptions
-      in the order in which they were made.
+      The faulty program and the steps that made it, in order.
 
     Raises:
-      ValueError: The kinds leave nothing to change (a one-line program has no line
-        to delete).
+      ValueError: No kind of `kinds` can change the program.
     """
     original = code.split("\n")
-    for _ in range(_TRIES):
-        lines, made = original, []
-        while len(made) < count:
-            corruption = _draw(lines, donors, rng, kinds)
-            lines = apply_corruption(lines, corruption)
-            made.append(corruption)
-        if lines != original:  # two corruptions may undo one another
-            return "\n".join(lines), tuple(made)
-    raise ValueError(f"{count} corruptions of {kinds} leave this program as it is")
+    lines = original
+    steps = []
+    for _ in range(count):
+        step = _draw(lines, original, donors, rng, kinds)
+        lines = apply_corruption(lines, step)
+        steps.append(step)
+    return "\n".join(lines), tuple(steps)
 
 
-def _draw(lines, donors, rng, kinds) -> Corruption:
-    for _ in range(_TRIES):
-        corruption = _propose(lines, donors, rng, rng.choice(kinds))
-        if corruption is not None:
-            changed = apply_corruption(lines, corruption)
-            if changed and changed != lines:
-                return corruption
-    raise ValueError(f"no corruption of {kinds} applies to a program of {len(lines)}")
+def _draw(lines, original, donors, rng, kinds) -> Corruption:
+    """One corruption of `lines` that changes them and does not mend them."""
+    propose = {
+        "delete": _propose_delete,
+        "add": _propose_add,
+        "replace": _propose_replace,
+        "word": _propose_word,
+    }
+    for kind in rng.sample(list(kinds), len(kinds)):
+        for _ in range(_TRIES):
+            step = propose[kind](lines, donors, rng)
+            if step is None:
+                continue
+            if apply_corruption(lines, step) not in (lines, original):
+                return step
+    raise ValueError(f"no corruption of {tuple(kinds)} can change the program {lines}")
 
 
-def _propose(lines, donors, rng, kind) -> Corruption | None:
-    if kind == "delete":
-        return Corruption(kind, rng.randint(1, len(lines)))
-    donor = [line for line in rng.choice(donors).split("\n") if line.strip()]
-    if kind == "add":
-        return Corruption(kind, rng.randint(1, len(lines) + 1), rng.choice(donor))
-    line = rng.randint(1, len(lines))
-    if kind == "replace":
-        return Corruption(kind, line, rng.choice(donor))
-    return _propose_word(lines, line, donor, rng)
-
-
-def _propose_word(lines, line, donor, rng) -> Corruption | None:
-    words = list(_WORD.finditer(lines[line - 1]))
-    if not words:
+def _propose_delete(lines, donors, rng) -> Corruption | None:
+    line = _any_line(lines, rng)
+    if line is None or len(lines) < 2:
         return None
-    old = rng.choice(words)
-    if old.lastgroup == "sign":
-        others = _SIGNS
-    else:
-        # Half of the time from the program itself: a wrong name that exists is the
-        # harder bug.
-        source = lines if rng.random() < 0.5 else donor
-        others = [
-            word.group()
-            for text in source
-            for word in _WORD.finditer(text)
-            if word.lastgroup == old.lastgroup
+    return Corruption("delete", line)
+
+
+def _propose_add(lines, donors, rng) -> Corruption | None:
+    text = _donated_line(donors, rng)
+    if text is None:
+        return None
+    return Corruption("add", rng.randint(1, len(lines) + 1), text=text)
+
+
+def _propose_replace(lines, donors, rng) -> Corruption | None:
+    line, text = _any_line(lines, rng), _donated_line(donors, rng)
+    if line is None or text is None:
+        return None
+    return Corruption("replace", line, text=text)
+
+
+def _propose_word(lines, donors, rng) -> Corruption | None:
+    line = _any_line(lines, rng)
+    if line is None:
+        return None
+    text = lines[line - 1]
+    words = _WORD.findall(text)
+    # A word that is also a part of another ("n" in "len", "=" in "==") is left
+    # alone: the replacement is by text and would change both.
+    olds = [word for word in words if text.count(word) == words.count(word)]
+    if not olds:
+        return None
+    old = rng.choice(olds)
+    new = _other_word(old, text, lines, donors, rng)
+    if new is None:
+        return None
+    return Corruption("word", line, old=old, new=new)
+
+
+def _other_word(old, text, lines, donors, rng) -> str | None:
+    """A word for `old` whose replacement can be taken back word for word."""
+    sources = []
+    if donors:
+        draws = [rng.choice(donors) for _ in range(_DONOR_DRAWS)]
+        sources = [donor.split("\n") for donor in draws]
+    # Half of the time from the program itself: a wrong name that exists is the
+    # harder bug.
+    sources.insert(rng.choice((0, len(sources))), lines)
+    others = []
+    for source in sources:
+        words = dict.fromkeys(_WORD.findall("\n".join(source)))
+        fits = [
+            word
+            for word in words
+            if word not in text and text.replace(old, word).replace(word, old) == text
         ]
-    others = sorted(set(others) - {old.group()})
-    if not others:
+        same = [word for word in fits if _sort(word) == _sort(old)]
+        if same:
+            return rng.choice(same)
+        others.extend(fits)
+    return rng.choice(others) if others else None
+
+
+def _sort(word: str) -> str:
+    if word[0] in "'\"":
+        return "string"
+    if word[0].isdigit():
+        return "number"
+    if keyword.iskeyword(word):
+        return "keyword"
+    if word.isidentifier():
+        return "name"
+    if word in _COMPARISONS:
+        return "comparison"
+    return "assignment" if word.endswith("=") else "arithmetic"
+
+
+def _any_line(lines, rng) -> int | None:
+    """The number of a line with something on it."""
+    filled = [n for n, line in enumerate(lines, start=1) if line.strip()]
+    return rng.choice(filled) if filled else None
+
+
+def _donated_line(donors, rng) -> str | None:
+    if not donors:
         return None
-    return Corruption("word", line, old=old.group(), new=rng.choice(others))
+    filled = [line for line in rng.choice(donors).split("\n") if line.strip()]
+    return rng.choice(filled) if filled else None
