@@ -34,7 +34,7 @@ WORDS = (
     "nest", "owl", "pan", "pear", "rain", "rose", "sand", "ship", "star", "sun",
     "tea", "tree", "van", "wolf", "yak", "zoo", "banana", "window", "orange", "tiger",
 )  # fmt: skip
-LETTERS = "aeionrst"
+LETTERS = "aeiounrstlgd"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,12 +80,13 @@ def names(rng: random.Random, *kinds: str) -> tuple[str, ...]:
 
 def predicate(rng: random.Random, x: str) -> tuple[str, str]:
     """A condition on the integer x: (what follows "are", expression)."""
-    c, divisor = rng.randint(2, 9), rng.randint(3, 6)
+    c, divisor = rng.randint(2, 10), rng.randint(3, 7)
     return rng.choice(
         (
             (f"greater than {c}", f"{x} > {c}"),
             (f"less than {c}", f"{x} < {c}"),
             (f"at least {c}", f"{x} >= {c}"),
+            (f"at most {c}", f"{x} <= {c}"),
             (f"not equal to {c}", f"{x} != {c}"),
             (f"divisible by {divisor}", f"{x} % {divisor} == 0"),
             ("even", f"{x} % 2 == 0"),
@@ -125,14 +126,16 @@ def word_predicate(rng: random.Random, w: str) -> tuple[str, str]:
 
 def word_mapping(rng: random.Random, w: str) -> tuple[str, str]:
     """A map of the word w: (a participle, expression)."""
-    c, mark = rng.randint(2, 3), rng.choice("!?*+")
+    c, cut, mark = rng.randint(2, 4), rng.randint(2, 3), rng.choice("!?*+-_#.")
     return rng.choice(
         (
             ("in upper case", f"{w}.upper()"),
             ("reversed", f"{w}[::-1]"),
             ("capitalized", f"{w}.capitalize()"),
             (f"cut to {c} letters", f"{w}[:{c}]"),
+            (f"without its first {cut} letters", f"{w}[{cut}:]"),
             (f"followed by '{mark}'", f"{w} + '{mark}'"),
+            (f"preceded by '{mark}'", f"'{mark}' + {w}"),
             (f"repeated {c} times", f"{w} * {c}"),
         )
     )

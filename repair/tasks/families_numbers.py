@@ -44,7 +44,8 @@ def label(rng):
         f"    return '{middle}'",
         f"return '{big}'",
     )
-    text = f"Return '{small}' below {low}, '{middle}' below {high}, else '{big}'."
+    verb = rng.choice(("Return", "Give"))
+    text = f"{verb} '{small}' below {low}, '{middle}' below {high}, else '{big}'."
     return Sketch(
         function_name(rng, ("label", "grade"), ("number", "value")),
         (n,),
@@ -64,7 +65,8 @@ def branch(rng):
         f"    return {expression}",
         f"return {otherwise}",
     )
-    text = f"Return the number {how} if it is {what}, else the number {other}."
+    verb = rng.choice(("Return", "Give"))
+    text = f"{verb} the number {how} if it is {what}, else the number {other}."
     return Sketch(
         function_name(rng, ("branch", "switch"), ("number", "value")),
         (n,),
@@ -84,7 +86,8 @@ def range_sum(rng):
         f"        {total} += {i}",
         f"return {total}",
     )
-    text = f"Add up the numbers from 1 to {n} that are {what}."
+    verb = rng.choice(("Add up", "Sum"))
+    text = f"{verb} the numbers from 1 to {n} that are {what}."
     return Sketch(
         function_name(rng, ("sum", "series"), ("range", "to", "upto")),
         (n,),
@@ -103,7 +106,8 @@ def range_list(rng):
         f"    {out}.append({expression})",
         f"return {out}",
     )
-    text = f"List each number below {n} {how}."
+    verb = rng.choice(("List", "Return"))
+    text = f"{verb} each number below {n} {how}."
     return Sketch(
         function_name(rng, ("range", "list"), ("of", "numbers")),
         (n,),
@@ -115,7 +119,7 @@ def range_list(rng):
 
 def halving(rng):
     n, count = names(rng, "number", "count")
-    stop, divisor = rng.randint(1, 5), rng.randint(2, 4)
+    stop, divisor = rng.randint(1, 9), rng.randint(2, 5)
     body = (
         f"{count} = 0",
         f"while {n} > {stop}:",
@@ -123,7 +127,9 @@ def halving(rng):
         f"    {count} += 1",
         f"return {count}",
     )
-    text = f"Count the divisions by {divisor} until the number is at most {stop}."
+    verb = rng.choice(("Count the", "Return the number of"))
+    noun = f"divisions by {divisor} until the number is at most {stop}"
+    text = f"{verb} {noun}."
     return Sketch(
         function_name(rng, ("halve", "divide"), ("count", "number")),
         (n,),
@@ -143,7 +149,8 @@ def recursive_sum(rng):
         f"    return {base}",
         f"return {expression} + {name}({n} - 1)",
     )
-    text = f"Recursively add {n} {how} down to zero, which gives {base}."
+    verb = rng.choice(("add", "sum"))
+    text = f"Recursively {verb} {n} {how} down to zero, which gives {base}."
     return Sketch(name, (n,), body, text, lambda rng: (rng.randint(0, 9),))
 
 
@@ -157,7 +164,8 @@ def recursive_list(rng):
         f"    return {base}",
         f"return {expression} + {name}({xs}[1:])",
     )
-    text = f"Recursively add up each item {how}; an empty list gives {base}."
+    verb = rng.choice(("add up", "sum"))
+    text = f"Recursively {verb} each item {how}; an empty list gives {base}."
     return Sketch(name, (xs,), body, text, one_list)
 
 
@@ -171,7 +179,8 @@ def digit_sum(rng):
         f"    return {base}",
         f"return {expression} + {name}({n} // 10)",
     )
-    text = f"Recursively add up each digit {how}, starting from {base}."
+    verb = rng.choice(("add up", "sum"))
+    text = f"Recursively {verb} each digit {how}, starting from {base}."
     return Sketch(name, (n,), body, text, lambda rng: (rng.randint(0, 999),))
 
 

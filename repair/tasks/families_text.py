@@ -49,17 +49,18 @@ def count_char(rng):
 
 def remove_char(rng):
     text, c, out = names(rng, "text", "char", "out")
-    letter = rng.choice(LETTERS)
+    letters = "".join(rng.sample(LETTERS, 2))
     body = (
         f"{out} = ''",
         f"for {c} in {text}:",
-        f"    if {c} != '{letter}':",
+        f"    if {c} not in '{letters}':",
         f"        {out} += {c}",
         f"return {out}",
     )
     verb = rng.choice(("Remove every", "Drop every"))
+    spec = f"{verb} letter of '{letters}' from the string."
     name = function_name(rng, ("remove", "drop"), _TEXTS)
-    return Sketch(name, (text,), body, f"{verb} '{letter}' from the string.", _one_text)
+    return Sketch(name, (text,), body, spec, _one_text)
 
 
 def replace_char(rng):
@@ -97,14 +98,21 @@ def first_char(rng):
 
 def repeat_chars(rng):
     text, c, out = names(rng, "text", "char", "out")
-    times, mark = rng.randint(2, 3), rng.choice("-.+")
+    times, mark = rng.randint(2, 4), rng.choice("-.+*/_")
+    place, expression = rng.choice(
+        (
+            ("after", f"{c} * {times} + '{mark}'"),
+            ("before", f"'{mark}' + {c} * {times}"),
+        )
+    )
     body = (
         f"{out} = ''",
         f"for {c} in {text}:",
-        f"    {out} += {c} * {times} + '{mark}'",
+        f"    {out} += {expression}",
         f"return {out}",
     )
-    spec = f"Write each letter {times} times and '{mark}' after it."
+    verb = rng.choice(("Write", "Repeat"))
+    spec = f"{verb} each letter {times} times and put '{mark}' {place} it."
     name = function_name(rng, ("repeat", "spell"), _TEXTS)
     return Sketch(name, (text,), body, spec, lambda rng: (rng.choice(WORDS[:20]),))
 
@@ -180,7 +188,8 @@ def join_words(rng):
         f"    {out}.append({expression})",
         f"return '{mark}'.join({out})",
     )
-    spec = f"Join the words, each {how}, with '{mark}'."
+    verb = rng.choice(("Join", "Glue"))
+    spec = f"{verb} the words, each {how}, with '{mark}'."
     name = function_name(rng, ("join", "glue"), _WORDS)
     return Sketch(name, (ws,), body, spec, _words)
 
@@ -193,7 +202,8 @@ def sort_words(rng):
         f"{out} = sorted({ws}, key={key})",
         f"return [{expression} for w in {out}]",
     )
-    spec = f"Sort the words by {what} and return each {how}."
+    verb = rng.choice(("Sort", "Order"))
+    spec = f"{verb} the words by {what} and return each {how}."
     name = function_name(rng, ("sort", "order"), _WORDS)
     return Sketch(name, (ws,), body, spec, _words)
 
@@ -208,7 +218,8 @@ def count_dict(rng):
         f"    {d}[k] = {d}.get(k, 0) + 1",
         f"return {d}",
     )
-    spec = f"Count in a dictionary how often each item {how} occurs."
+    verb = rng.choice(("Count in a dictionary", "Return a dictionary of"))
+    spec = f"{verb} how often each item {how} occurs."
     name = function_name(rng, ("count", "tally"), ("dict", "table", "values"))
     draw = lambda rng: ([rng.randint(0, 6) for _ in range(rng.randint(2, 4))],)  # noqa: E731
     return Sketch(name, (xs,), body, spec, draw)

@@ -8,7 +8,7 @@ from repair.tasks.task import Task
 
 
 def load_tasks(
-    spec: str, *, path: str = "", seed: int = 0, count: int | None = None
+    spec: str, *, path: str | None = None, seed: int = 0, count: int | None = None
 ) -> list[Task]:
     """Loads "generated/SPLIT", "mbpp/SPLIT" or the path of a JSONL file.
 
@@ -17,6 +17,9 @@ def load_tasks(
       path: File with MBPP's rows, needed for "mbpp/SPLIT".
       seed: Seed of the generator.
       count: At most so many tasks; for the generator exactly so many.
+
+    Returns:
+      The tasks, of a file in the order of its rows.
 
     Raises:
       UserError: The spec, the file or a row in it is wrong.

@@ -5,12 +5,12 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A programming task in MBPP's schema.
+    r"""A programming task in MBPP's schema.
 
     Attributes:
       task_id: Identifier, unique within its file or split.
       text: The task in English.
-      code: A reference solution, newlines as "\\n", no trailing newline.
+      code: A reference solution, newlines as "\n", no trailing newline.
       test_list: Asserts that the model is shown and rewarded by.
       test_setup_code: Code that runs before the tests.
       hidden_test_list: Asserts kept for evaluation; never shown.

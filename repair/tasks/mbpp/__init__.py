@@ -12,19 +12,21 @@ SPLITS = {
 }
 
 
-def split_of(task_id) -> str | None:
+def split_of(task_id: int | str) -> str | None:
     """The split that a task id belongs to, or None."""
     return next((name for name, ids in SPLITS.items() if task_id in ids), None)
 
 
-def read_split(path: str, split: str) -> list[Task]:
+def read_split(path: str | None, split: str) -> list[Task]:
     """The tasks of one split from a file with MBPP's rows.
 
     Raises:
       UserError: No path was given, the split is unknown, or the file has none of it.
     """
     if split not in SPLITS:
-        raise UserError(f"MBPP has no split {split!r}; choose one of {', '.join(SPLITS)}")
+        raise UserError(
+            f"MBPP has no split {split!r}; choose one of {', '.join(SPLITS)}"
+        )
     if not path:
         raise UserError(
             f"mbpp/{split} needs MBPP's public file: give its path"
@@ -34,6 +36,7 @@ def read_split(path: str, split: str) -> list[Task]:
     if not tasks:
         ids = SPLITS[split]
         raise UserError(
-            f"{path} holds no row of MBPP's {split} split (task ids {ids[0]} to {ids[-1]})"
+            f"{path} holds no row of MBPP's {split} split (task ids {ids[0]} to"
+            f" {ids[-1]}); give a file that does"
         )
     return tasks

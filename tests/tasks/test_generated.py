@@ -1,0 +1,169 @@
+"""Generated tasks: exact splits, no two alike, tests that pin the program down."""
+
+import collections
+import dataclasses
+import hashlib
+import os
+import random
+import re
+import subprocess
+import sys
+
+import pytest
+
+from repair.errors import UserError
+from repair.tasks import load_tasks
+from repair.tasks.generated import COUNTS, FAMILIES, HELD_OUT, generate
+from repair.tasks.variants import anonymous, near_misses
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return {split: generate(split) for split in COUNTS} | {
+        "train": generate("train", count=1000)
+    }
+
+
+def _holds(code, tests):
+    scope = {}
+    try:
+        exec(code, scope)
+        for test in tests:
+            exec(test, scope)
+    except Exception:
+        return False
+    return True
+
+
+def _code_without_function_name(task):
+    name = re.match(r"def (\w+)", task.code)[1]
+    return re.sub(rf"\b{name}\b", "f", task.code)
+
+
+def test_every_reference_passes_its_eight_different_tests(splits):
+    for tasks in splits.values():
+        for task in tasks:
+            tests = task.test_list + task.hidden_test_list
+            assert (len(task.test_list), len(set(tests))) == (3, 8)
+            assert _holds(task.code, tests)
+            # A program that gives one value for all must not pass.
+            assert len({test.split(" == ")[1] for test in task.test_list}) > 1
+            assert 3 <= len(task.code.split("\n")) <= 15
+            assert len(task.text.split()) <= 17 and max(map(len, tests)) <= 80
+
+
+def test_no_program_of_a_split_occurs_in_another_under_any_names(splits):
+    seeds = {"train": (0, 1, 2), "validation": (0, 3), "test": (0, 4), "heldout": (0,)}
+    programs = {
+        split: {
+            anonymous(task.code)
+            for seed in seeds[split]
+            for task in generate(split, seed, 300)
+        }
+        for split in seeds
+    }
+    for split, others in programs.items():
+        for other in programs:
+            assert split == other or not others & programs[other], (split, other)
+
+
+def test_no_two_programs_of_a_split_are_alike(splits):
+    for tasks in splits.values():
+        assert len({_code_without_function_name(task) for task in tasks}) == len(tasks)
+        assert len({task.task_id for task in tasks}) == len(tasks)
+
+
+def test_shown_tests_tell_near_misses(splits):
+    # What is left over gives the same values for all inputs (">=" for a maximum).
+    missed = [
+        _holds(miss, task.test_list)
+        for task in splits["test"][:120]
+        for miss in near_misses(task.code)
+    ]
+    assert len(missed) > 500
+    assert sum(missed) / len(missed) < 0.08
+
+
+def test_text_settles_the_program(splits):
+    programs = collections.defaultdict(set)
+    for tasks in splits.values():
+        for task in tasks:
+            programs[task.text].add(anonymous(task.code))
+    assert [text for text, codes in programs.items() if len(codes) > 1] == []
+
+
+def test_fewer_tasks_are_the_first_of_more(splits):
+    tasks = splits["validation"]
+    assert generate("validation", count=50) == tasks[:50]
+    assert load_tasks("generated/validation", count=50) == tasks[:50]
+    assert [t.task_id for t in tasks[:2]] == [f"generated/validation/{n}" for n in "01"]
+
+
+def test_every_family_has_enough_programs():
+    assert len(FAMILIES) >= 34 and len(HELD_OUT) >= 6
+    for family in FAMILIES + HELD_OUT:
+        rng = random.Random(0)
+        sketches = [family(rng) for _ in range(900)]
+        assert len({s.code.replace(s.name, "f") for s in sketches}) >= 80, family
+        assert len({anonymous(s.code) for s in sketches}) >= 24, family
+
+
+def test_same_seed_same_bytes_in_another_process(splits):
+    program = (
+        "import hashlib, sys; from repair.tasks.generated import generate;"
+        "print(hashlib.sha256(repr(generate('test')).encode()).hexdigest())"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONHASHSEED": "7"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    assert found == hashlib.sha256(repr(splits["test"]).encode()).hexdigest()
+    assert generate("test", seed=1, count=20) != splits["test"][:20]
+
+
+def test_too_many_tasks_and_unknown_splits_are_refused(monkeypatch):
+    with pytest.raises(UserError, match="no split 'tests'; choose one of train"):
+        generate("tests")
+
+    @dataclasses.dataclass
+    class OneProgram:
+        family: object
+        first: object = None
+
+        def __call__(self, rng):
+            self.first = self.first or self.family(rng)
+            return self.first
+
+    monkeypatch.setattr("repair.tasks.generated.HELD_OUT", (OneProgram(HELD_OUT[0]),))
+    assert len(generate("heldout", count=1)) == 1
+    with pytest.raises(UserError, match="asked for 2 tasks but gives only 1"):
+        generate("heldout", count=2)
+
+
+def test_variants_by_hand():
+    code = (
+        "def keep(xs):\n    for x in xs:\n        if x.key > 7:\n            return 'x'"
+    )
+    assert anonymous(code) == (
+        "def v0(v1):\n    for v2 in v1:\n        if v2.key > 7:\n            return 'x'"
+    )
+    assert anonymous(code) == anonymous(
+        code.replace("xs", "len_of").replace("keep", "g")
+    )
+    assert anonymous("def f(a, b):\n    return a") != anonymous(
+        "def f(a, b):\n    return b"
+    )
+    changed = [
+        [line for line in miss.split("\n") if line not in code.split("\n")]
+        for miss in near_misses(code)
+    ]
+    assert changed == [
+        ["        if x.key >= 7:"],
+        ["        if x.key > 8:"],
+        ["        if True:"],
+        ["        if False:"],
+        ["            return 'y'"],
+    ]

@@ -1,0 +1,132 @@
+"""Reading tasks: MBPP's quirks are cleaned, every fault is told with its place."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from repair.errors import UserError
+from repair.tasks import Task, load_tasks, read_jsonl
+from repair.tasks.mbpp import read_split, split_of
+
+ROW = {
+    "task_id": 601,
+    "text": "Add one.",
+    "code": "def f(x): \r\n\ty = x\t \r\n\r\n\treturn y + 1 \r\n \r\n",
+    "test_list": ["assert f(1) == 2", "assert f(2) == 3"],
+    "test_setup_code": "",
+    "challenge_test_list": [],
+}
+
+
+def _write(tmp_path, *rows):
+    path = tmp_path / "tasks.jsonl"
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_quirks_are_cleaned(tmp_path):
+    full = {
+        **ROW,
+        "task_id": "b",
+        "text": "A\u2028line",
+        "test_setup_code": "import math\r\n",
+        "hidden_test_list": ["assert f(3) == 4"],
+        "faulty_code": "def f(x):\r\n  return x ",
+        "test_list": ["assert f(1) == 2\r\n"],
+    }
+    path = _write(tmp_path, "\ufeff" + json.dumps(ROW), "", full)
+    code = "def f(x):\n\ty = x\n\n\treturn y + 1"
+    assert read_jsonl(path) == [
+        Task(601, "Add one.", code, ("assert f(1) == 2", "assert f(2) == 3")),
+        Task(
+            "b",
+            "A\u2028line",
+            code,
+            ("assert f(1) == 2",),
+            "import math",
+            ("assert f(3) == 4",),
+            "def f(x):\n  return x",
+        ),
+    ]
+    assert [task.task_id for task in load_tasks(str(path), count=1)] == [601]
+
+
+@pytest.mark.parametrize(
+    "row, message",
+    [
+        ("{", ":2: not valid JSON"),
+        ("[" * 100_000, ":2: not valid JSON"),
+        ("[1]", ":2: expected a JSON object, found list"),
+        ({"task_id": True}, ":2: field 'task_id' is bool"),
+        ({"task_id": None}, ":2: field 'task_id' is null"),
+        ({"task_id": 601}, ":2: field 'task_id' is 601 for a second time"),
+        ({"text": 3}, ":2: field 'text' is int, expected a string"),
+        ({"text": " "}, ":2: field 'text' is empty"),
+        ({"code": "\r\n \t"}, ":2: field 'code' is empty"),
+        ({"code": "x = '\ud800'"}, ":2: field 'code' holds a lone surrogate"),
+        ({"test_list": []}, ":2: field 'test_list' is empty"),
+        ({"test_list": "assert f"}, ":2: field 'test_list' is str, expected a list"),
+        ({"test_list": ["a", 1]}, r":2: field 'test_list\[\]' is int"),
+        ({"test_setup_code": None}, ":2: field 'test_setup_code' is null"),
+        ({"faulty_code": 1}, ":2: field 'faulty_code' is int"),
+        ({"hidden_test_list": {}}, ":2: field 'hidden_test_list' is dict"),
+    ],
+)
+def test_a_bad_row_is_named(tmp_path, row, message):
+    if isinstance(row, dict):
+        row = {**ROW, "task_id": 602, **row}
+    with pytest.raises(UserError, match="tasks.jsonl" + message):
+        read_jsonl(_write(tmp_path, ROW, row))
+
+
+@pytest.mark.parametrize("field", ["task_id", "text", "code", "test_list"])
+def test_a_missing_field_is_named(tmp_path, field):
+    row = {name: value for name, value in ROW.items() if name != field}
+    with pytest.raises(UserError, match=f":1: field '{field}' is missing"):
+        read_jsonl(_write(tmp_path, row))
+
+
+def test_files_that_hold_no_tasks_are_refused(tmp_path):
+    with pytest.raises(UserError, match="holds no tasks"):
+        read_jsonl(_write(tmp_path, "", " "))
+    with pytest.raises(UserError, match="cannot read tasks from .*none.jsonl"):
+        read_jsonl(tmp_path / "none.jsonl")
+    with pytest.raises(UserError, match="cannot read tasks"):
+        read_jsonl(tmp_path)
+    (tmp_path / "latin.jsonl").write_bytes(b'\n{"text": "\xe9"}')
+    with pytest.raises(UserError, match="latin.jsonl:2: not valid JSON"):
+        read_jsonl(tmp_path / "latin.jsonl")
+
+
+def test_mbpp_splits_by_task_id(tmp_path):
+    edges = {1: "prompt", 10: "prompt", 11: "test", 510: "test", 511: "validation"}
+    edges |= {600: "validation", 601: "train", 974: "train", 975: None, 0: None}
+    assert {task_id: split_of(task_id) for task_id in edges} == edges
+    path = str(_write(tmp_path, *({**ROW, "task_id": n} for n in (10, 599, 600, 601))))
+    tasks = load_tasks("mbpp/validation", path=path)
+    assert [task.task_id for task in tasks] == [599, 600]
+    assert load_tasks("mbpp/validation", path=path, count=1) == tasks[:1]
+    with pytest.raises(UserError, match="holds no row of MBPP's test split"):
+        read_split(path, "test")
+    with pytest.raises(UserError, match="MBPP has no split 'dev'"):
+        load_tasks("mbpp/dev", path=path)
+    with pytest.raises(UserError, match="--config.tasks.path"):
+        load_tasks("mbpp/train")
+
+
+def test_unknown_specs_are_refused():
+    with pytest.raises(UserError, match="unknown tasks 'tests.txt'"):
+        load_tasks("tests.txt")
+
+
+def test_tasks_import_no_jax():
+    program = (
+        "import sys, repair.tasks, repair.tasks.corrupt; print('jax' in sys.modules)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == "False"
