@@ -86,6 +86,16 @@ def test_words_turn_into_words_of_their_sort():
     assert {"out", "nums"} < news["x"] and not news["x"] & {"for", "in", "7", "+="}
 
 
+def test_a_word_inside_another_is_left_alone():
+    rng = random.Random(0)
+    steps = [
+        corrupt("n = len(n) == 2", [SUM], rng, 1, kinds=("word",))[1][0]
+        for _ in range(200)
+    ]
+    # "n" is a part of "len" and "=" of "==", and the replacement is by text.
+    assert {step.old for step in steps} == {"len", "==", "2"}
+
+
 def test_what_cannot_be_changed_is_refused():
     rng = random.Random(0)
     with pytest.raises(ValueError, match="no corruption of"):
