@@ -17,5 +17,8 @@ def _strict_jax(request):
         return
     import jax
 
-    with jax.default_matmul_precision("float32"):
+    with (
+        jax.default_matmul_precision("float32"),
+        jax.numpy_rank_promotion("raise"),
+    ):
         yield

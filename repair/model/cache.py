@@ -98,7 +98,7 @@ def _attend(q_BTNH, cache, positions_BT):
     scores = jnp.matmul(
         q_BKGTH.reshape(B, K, G * T, H), k_BKHS, preferred_element_type=jnp.float32
     )
-    visible_BTS = positions_BT[:, :, None] >= jnp.arange(S)
+    visible_BTS = positions_BT[:, :, None] >= jnp.arange(S)[None, None]
     scores = jnp.where(
         visible_BTS[:, None, None], scores.reshape(B, K, G, T, S), MASKED
     )

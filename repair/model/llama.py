@@ -87,7 +87,8 @@ class LlamaConfig:
 def rope_tables(positions_BT, head_size: int, theta: float):
     """Cosine and sine of the rotary angles, each BT(H/2), float32."""
     exponents = jnp.arange(0, head_size, 2, dtype=jnp.float32) / head_size
-    angles = positions_BT[..., None].astype(jnp.float32) * (theta**-exponents)
+    frequencies = (theta**-exponents)[None, None]
+    angles = positions_BT[..., None].astype(jnp.float32) * frequencies
     return jnp.cos(angles), jnp.sin(angles)
 
 
@@ -99,30 +100,6 @@ def rotate(x_BTNH, cos, sin):
         [first * cos - second * sin, second * cos + first * sin], axis=-1
     )
     return out.astype(x_BTNH.dtype)
-
-
-def attend(q_BTNH, k_BSKH, v_BSKH, mask_BTS):
-    """Grouped-query attention; keys and values are not repeated for the groups.
-
-    Args:
-      q_BTNH: Queries.
-      k_BSKH: Keys.
-      v_BSKH: Values.
-      mask_BTS: True where a query may see a key.
-
-    Returns:
-      BT(N*H), in the queries' type.
-    """
-    B, T, N, H = q_BTNH.shape
-    K = k_BSKH.shape[2]
-    q_BTKGH = (q_BTNH * H**-0.5).reshape(B, T, K, N // K, H)
-    scores = jnp.einsum(
-        "BTKGH,BSKH->BKGTS", q_BTKGH, k_BSKH, preferred_element_type=jnp.float32
-    )
-    scores = jnp.where(mask_BTS[:, None, None], scores, kv.MASKED)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v_BSKH.dtype)
-    out_BTKGH = jnp.einsum("BKGTS,BSKH->BTKGH", weights, v_BSKH)
-    return out_BTKGH.reshape(B, T, N * H)
 
 
 def attend_packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, config: LlamaConfig):
@@ -145,19 +122,29 @@ def attend_packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, config: LlamaConfig):
 
 
 def _attend_blocks(q_BTNH, k_BTKH, v_BTKH, segments_BT, query_block: int):
-    T = q_BTNH.shape[1]
+    B, T, N, H = q_BTNH.shape
+    K = k_BTKH.shape[2]
+    G = N // K
+    # Heads before time, and the queries of a group as rows of one matrix: plain
+    # batched matmuls, with nothing repeated for the groups.
+    q_BKGTH = (q_BTNH * H**-0.5).reshape(B, T, K, G, H).transpose(0, 2, 3, 1, 4)
+    k_BKHT = k_BTKH.transpose(0, 2, 3, 1)
+    v_BKTH = v_BTKH.transpose(0, 2, 1, 3)
     steps = jnp.arange(T)
     outs = []
     for start in range(0, T, query_block):
         end = min(start + query_block, T)
-        causal = steps[start:end, None] >= steps[None, :end]
+        causal = (steps[start:end, None] >= steps[None, :end])[None]
         same = segments_BT[:, start:end, None] == segments_BT[:, None, :end]
-        outs.append(
-            attend(
-                q_BTNH[:, start:end], k_BTKH[:, :end], v_BTKH[:, :end], causal & same
-            )
-        )
-    return outs[0] if len(outs) == 1 else jnp.concatenate(outs, axis=1)
+        q = q_BKGTH[:, :, :, start:end].reshape(B, K, -1, H)
+        scores = (q @ k_BKHT[..., :end]).astype(jnp.float32)
+        scores = scores.reshape(B, K, G, end - start, end)
+        scores = jnp.where((causal & same)[:, None, None], scores, kv.MASKED)
+        weights = jax.nn.softmax(scores, axis=-1).astype(v_BKTH.dtype)
+        out = weights.reshape(B, K, -1, end) @ v_BKTH[:, :, :end]
+        outs.append(out.reshape(B, K, G, end - start, H))
+    out_BKGTH = outs[0] if len(outs) == 1 else jnp.concatenate(outs, axis=3)
+    return out_BKGTH.transpose(0, 3, 1, 2, 4).reshape(B, T, N * H)
 
 
 class RMSNorm(nn.Module):
@@ -176,7 +163,7 @@ class RMSNorm(nn.Module):
         x32 = x_BTD.astype(jnp.float32)
         mean_square = jnp.mean(x32 * x32, axis=-1, keepdims=True)
         x32 = x32 * jax.lax.rsqrt(mean_square + self.config.rms_eps)
-        return (x32 * scale_D).astype(x_BTD.dtype)
+        return (x32 * scale_D[None, None]).astype(x_BTD.dtype)
 
 
 class Linear(nn.Module):

@@ -106,7 +106,7 @@ def test_cached_attention_is_the_same_in_tiles(monkeypatch):
         "k": jnp.float32(rng.normal(size=(B, K, H, S))),
         "v": jnp.float32(rng.normal(size=(B, K, S, H))),
     }
-    positions = jnp.array([0, 2, 4, 6, 5, 7])[:, None] + jnp.arange(T)
+    positions = jnp.array([0, 2, 4, 6, 5, 7])[:, None] + jnp.arange(T)[None]
     expected = np.zeros((B, T, N, H))
     for b, t, n in np.ndindex(B, T, N):
         seen = int(positions[b, t]) + 1
