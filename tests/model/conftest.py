@@ -1,5 +1,7 @@
 """Small decoders that the tests of this folder share."""
 
+import functools
+
 import jax
 import pytest
 
@@ -7,7 +9,16 @@ from repair.model.api import Model
 from repair.model.llama import LlamaConfig
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package", autouse=True)
+def _compile_quickly():
+    """These tests run each program a few times: compiling is nearly all they do."""
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture(scope="package")
 def make():
     """make(**fields) -> (Model, params): grouped queries, odd sizes, loud weights.
 
@@ -15,7 +26,8 @@ def make():
     tokens for a wrong mask or position to show.
     """
 
-    def build(seed=0, **fields):
+    @functools.cache
+    def build(**fields):
         config = dict(
             vocab_size=51,
             width=24,
@@ -27,7 +39,7 @@ def make():
             query_block=8,
         )
         model = Model(LlamaConfig(**config | fields))
-        params = jax.jit(model.init_params)(jax.random.key(seed))
+        params = jax.jit(model.init_params)(jax.random.key(0))
         return model, jax.tree.map(lambda x: x * 4 if x.ndim > 1 else x, params)
 
     return build
