@@ -20,18 +20,17 @@ def logits_of(model, params):
 
 def trained(params, seed=1):
     """Adapters as after some steps: b is no longer zero."""
-    key = jax.random.key(seed)
+    rng = np.random.default_rng(seed)
 
     def move(x):
-        return x + 0.3 * jax.random.normal(key, x.shape)
+        return np.asarray(x) + rng.normal(size=x.shape, scale=0.3).astype(np.float32)
 
     return params | {"lora": jax.tree.map(move, params["lora"])}
 
 
-@pytest.mark.parametrize("scan", [False, True])
-def test_fresh_adapters_change_nothing_and_merged_ones_change_all(make, scan):
-    base, params = make(scan_layers=scan)
-    adapted, _ = make(scan_layers=scan, lora_rank=3, lora_alpha=5.0)
+def test_fresh_adapters_change_nothing_and_merged_ones_change_all(make):
+    base, params = make(scan_layers=True)
+    adapted, _ = make(scan_layers=True, lora_rank=3, lora_alpha=5.0)
     plain = logits_of(base, params)
     fresh = lora.init_adapters(adapted.config, params, jax.random.key(2))
     np.testing.assert_array_equal(logits_of(adapted, fresh), plain)
@@ -46,12 +45,12 @@ def test_fresh_adapters_change_nothing_and_merged_ones_change_all(make, scan):
 def test_one_merged_kernel_by_hand(make):
     model, params = make(lora_rank=2, lora_alpha=6.0)
     params = trained(params)
-    merged = lora.merge_adapters(model.config, params)
+    merged = jax.device_get(lora.merge_adapters(model.config, params))
     where = ("layers_1", "mlp", "down")
     base, pair, after = params["params"], params["lora"], merged["params"]
     for key in where:
         base, pair, after = base[key], pair[key], after[key]
-    expected = base["kernel"] + 3.0 * (pair["a"] @ pair["b"])
+    expected = np.asarray(base["kernel"]) + 3.0 * (pair["a"] @ pair["b"])
     np.testing.assert_allclose(after["kernel"], expected, atol=1e-6)
 
 
@@ -64,7 +63,7 @@ def test_split_by_mode(make):
         return jnp.sum(logits_of(model, lora.join(trainable, frozen)) ** 2)
 
     grads = jax.jit(jax.grad(loss))(trainable)
-    moved = [np.abs(g).max() > 0 for g in jax.tree.leaves(grads)]
+    moved = [np.asarray(g).any() for g in jax.tree.leaves(grads)]
     assert sum(moved) == len(moved) / 2, "all b move, no a does while b is zero"
     everything, nothing = lora.split(params, "full")
     assert everything == params and nothing == {}
