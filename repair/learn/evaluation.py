@@ -20,8 +20,8 @@ class EvalConfig:
       temperature: Of the sampled episodes; pass@1 is greedy.
     """
 
-    samples: int
-    temperature: float
+    samples: int = 4
+    temperature: float = 0.8
 
 
 def judge(rollouts: Sequence[Rollout], sandbox: Sandbox) -> np.ndarray:

@@ -53,16 +53,16 @@ class RlvrConfig:
       optimiser: Optimiser and schedule.
     """
 
-    steps: int
-    problems: int
-    samples: int
-    epochs: int
-    temperature: float
-    rows: int
-    row_length: int
-    loss: PolicyLossConfig
-    advantages: AdvantageConfig
-    optimiser: OptimiserConfig
+    steps: int = 200
+    problems: int = 16
+    samples: int = 4
+    epochs: int = 1
+    temperature: float = 1.0
+    rows: int = 16
+    row_length: int = 2048
+    loss: PolicyLossConfig = PolicyLossConfig()
+    advantages: AdvantageConfig = AdvantageConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
 
 
 def choose(bugs: Sequence[Bug], config: RlvrConfig, seed: int, step: int) -> list[Bug]:

@@ -35,16 +35,16 @@ class SftConfig:
       optimiser: Optimiser and schedule.
     """
 
-    steps: int
-    rows: int
-    row_length: int
-    context_weight: float
-    optimiser: OptimiserConfig
+    steps: int = 1000
+    rows: int = 16
+    row_length: int = 2048
+    context_weight: float = 0.0
+    optimiser: OptimiserConfig = OptimiserConfig()
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Episodes and their rows, shortest demonstrations' rows first if asked for."""
+    """Episodes, the rows they lie in, and how many were too long for a row."""
 
     episodes: list[Episode]
     rows: list[list[int]]

@@ -56,13 +56,13 @@ class LlamaConfig:
         pass: faster on CPU, where a row's scores then stay in cache.
     """
 
-    vocab_size: int
-    width: int
-    mlp_width: int
-    layers: int
-    heads: int
-    kv_heads: int
-    head_size: int
+    vocab_size: int = 1024
+    width: int = 128
+    mlp_width: int = 384
+    layers: int = 4
+    heads: int = 4
+    kv_heads: int = 2
+    head_size: int = 32
     rope_theta: float = 10_000.0
     rms_eps: float = 1e-5
     tie_embeddings: bool = True

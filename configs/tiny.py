@@ -1,0 +1,52 @@
+"""A small Llama trained from scratch on two cores, start to end.
+
+  python -m repair.train --config=configs/tiny.py --workdir=runs/tiny
+  python -m repair.train --config=configs/tiny.py:mbpp --workdir=runs/mbpp \
+      --config.tasks.path=mbpp.jsonl
+
+Arguments: none for generated tasks; `mbpp` for MBPP's rows in --config.tasks.path.
+Hardware: 2 CPU cores. Time and figures: docs/results.md.
+"""
+
+from repair.learn.config import defaults
+
+
+def get_config(arg=""):
+    """The config, for generated tasks or with arg "mbpp"."""
+    c = defaults()
+    c.checkpoint_every = 100
+    c.tasks.train_count = 3000
+    c.demos.per_task = 4
+    c.demos.max_corruptions = 3
+    c.demos.order = "top_down"
+    c.sandbox.cpu_seconds = 0.3
+    c.text.prompt = "short"
+    c.text.max_length = 1024
+    c.text.max_command = 32
+    c.model.attend_by_row = True
+    c.sft.steps = 400
+    c.sft.row_length = 512
+    c.sft.context_weight = 0.1
+    c.sft.optimiser.name = "muon"
+    c.sft.optimiser.learning_rate = 0.01
+    c.sft.optimiser.adam_learning_rate = 0.005
+    c.sft.optimiser.decay = "linear"
+    c.rlvr.steps = 30
+    c.rlvr.rows = 8
+    c.rlvr.row_length = 1024
+    c.rlvr.optimiser.learning_rate = 3e-4
+    c.rlvr.optimiser.decay = "constant"
+    c.rlvr.optimiser.warmup = 2
+    if arg == "mbpp":
+        c.tasks.train = "mbpp/train"
+        c.tasks.eval = "mbpp/validation"
+        c.tasks.train_count = 0
+        c.demos.per_task = 30
+        c.demos.max_corruptions = 5
+        c.sandbox.cpu_seconds = 1.0
+        c.sft.row_length = 1024
+        c.sft.rows = 8
+        c.text.max_command = 64
+    elif arg:
+        raise ValueError(f"configs/tiny.py takes no argument or mbpp, found {arg!r}")
+    return c

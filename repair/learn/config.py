@@ -1,0 +1,266 @@
+"""The whole configuration of a run, its defaults, and its checks.
+
+Defaults live in the dataclasses and nowhere else. A file in `configs/` starts from
+`defaults()`, changes what it wants and returns the ConfigDict, which absl's
+`config_flags` then lets the command line override; `read` turns the result into the
+frozen `Config` that everything else takes.
+"""
+
+import dataclasses
+import difflib
+import types
+import typing
+
+import ml_collections
+
+from repair.env.demos import ORDERS
+from repair.env.environment import Rewards
+from repair.env.sandbox import Limits
+from repair.errors import UserError
+from repair.learn.advantages import AdvantageConfig
+from repair.learn.evaluation import EvalConfig
+from repair.learn.losses import PolicyLossConfig
+from repair.learn.rlvr import RlvrConfig
+from repair.learn.sft import SftConfig
+from repair.learn.state import OptimiserConfig
+from repair.model.llama import LlamaConfig
+from repair.model.lora import MODES
+from repair.tasks.corrupt import KINDS
+from repair.text.tokens import PROMPTS
+
+STAGES = ("sft", "rlvr", "eval")
+
+
+@dataclasses.dataclass(frozen=True)
+class TasksConfig:
+    """Where tasks come from; see `repair.tasks.load_tasks` for the names.
+
+    Attributes:
+      train: Tasks of both training stages.
+      eval: Tasks of the evaluation, never trained on.
+      path: File with MBPP's rows, for "mbpp/SPLIT"; or any tasks file, which then
+        takes the place of `train`.
+      eval_path: The same for `eval`.
+      train_count: At most so many training tasks; 0 for all there are.
+      eval_count: At most so many evaluation tasks; 0 for all there are.
+    """
+
+    train: str = "generated/train"
+    eval: str = "generated/test"
+    path: str = ""
+    eval_path: str = ""
+    train_count: int = 0
+    eval_count: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class DemosConfig:
+    """How programs are broken and demonstrated.
+
+    Attributes:
+      per_task: Demonstrations of a task.
+      min_corruptions: Fewest corruptions of a program.
+      max_corruptions: Most corruptions of a program (paper: 5).
+      order: "reversed" as in the paper, or "top_down".
+      kinds: Kinds of corruption, drawn uniformly.
+    """
+
+    per_task: int = 100
+    min_corruptions: int = 1
+    max_corruptions: int = 5
+    order: str = "reversed"
+    kinds: tuple[str, ...] = KINDS
+
+
+@dataclasses.dataclass(frozen=True)
+class TextConfig:
+    """Tokenizer and prompt.
+
+    Attributes:
+      tokenizer: A folder with a tokenizer.json, or "" to train one of model.vocab_size
+        ids on the run's own demonstrations and keep it in the workdir.
+      prompt: "full" as in the paper, or "short" for a model trained from scratch.
+      max_turns: Longest episode in commands.
+      max_length: Longest context in tokens.
+      max_command: Longest command in tokens.
+    """
+
+    tokenizer: str = ""
+    prompt: str = "full"
+    max_turns: int = 10
+    max_length: int = 2048
+    max_command: int = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplerConfig:
+    """Fixed shapes of sampling; each combination in use compiles once.
+
+    Attributes:
+      rows: Allowed numbers of episodes at once.
+      tokens: Allowed numbers of tokens appended at once.
+      slots: Allowed cache lengths; max_length is always one of them.
+    """
+
+    rows: tuple[int, ...] = (16, 64)
+    tokens: tuple[int, ...] = (32, 128)
+    slots: tuple[int, ...] = (256, 512, 1024)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """One run.
+
+    Attributes:
+      seed: Of everything random.
+      stages: What the run does, in order; of "sft", "rlvr" and "eval".
+      checkpoint_every: Steps between checkpoints.
+      init_from: A folder in Hugging Face's format to start from, or "" for random
+        weights of the shape in `model`.
+      train: "full", or "lora" for the adapters alone.
+    """
+
+    seed: int = 0
+    stages: tuple[str, ...] = STAGES
+    checkpoint_every: int = 100
+    init_from: str = ""
+    train: str = "full"
+    tasks: TasksConfig = TasksConfig()
+    demos: DemosConfig = DemosConfig()
+    rewards: Rewards = Rewards()
+    sandbox: Limits = Limits()
+    text: TextConfig = TextConfig()
+    model: LlamaConfig = LlamaConfig()
+    sampler: SamplerConfig = SamplerConfig()
+    sft: SftConfig = SftConfig()
+    rlvr: RlvrConfig = RlvrConfig()
+    eval: EvalConfig = EvalConfig()
+
+
+def defaults() -> ml_collections.ConfigDict:
+    """All fields with their defaults, locked against misspelt ones."""
+    return ml_collections.ConfigDict(dataclasses.asdict(Config()))
+
+
+def read(config: ml_collections.ConfigDict) -> Config:
+    """The frozen config.
+
+    Raises:
+      UserError: A field is unknown, of the wrong type, or at odds with another.
+    """
+    result = _read(Config, config.to_dict(), "")
+    _check(result)
+    return result
+
+
+def from_dict(values: dict) -> Config:
+    """The config that a checkpoint or a workdir holds as JSON.
+
+    Raises:
+      UserError: It was written by a version with other fields.
+    """
+    return _read(Config, values, "")
+
+
+def _read(kind, values: dict, prefix: str):
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    hints = typing.get_type_hints(kind)
+    for name in values:
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, 1)
+            hint = f"; did you mean {prefix}{near[0]}?" if near else ""
+            raise UserError(f"the config has no field {prefix}{name}{hint}")
+    read = {
+        name: _value(hints[name], value, f"{prefix}{name}")
+        for name, value in values.items()
+    }
+    try:
+        return kind(**read)
+    except ValueError as error:  # a dataclass's own check of its fields
+        raise UserError(f"config section {prefix or '(top)'} {error}") from error
+
+
+def _value(hint, value, name: str):
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise UserError(f"config field {name} is a section, found {value!r}")
+        return _read(hint, value, f"{name}.")
+    if isinstance(hint, types.GenericAlias):  # tuple[X, ...]
+        item = typing.get_args(hint)[0]
+        if not isinstance(value, tuple | list):
+            raise UserError(f"config field {name} is {value!r}, expected a tuple")
+        return tuple(_value(item, v, f"{name}[{i}]") for i, v in enumerate(value))
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise UserError(
+            f"config field {name} is {value!r} ({type(value).__name__}), expected"
+            f" {hint.__name__}"
+        )
+    return value
+
+
+def _check(config: Config) -> None:
+    """Refuses what cannot work before anything has started."""
+    c = config
+    rules = [
+        (
+            set(c.stages) <= set(STAGES),
+            f"stages {c.stages} may hold only {', '.join(STAGES)}",
+        ),
+        (c.train in MODES, f"train is {c.train!r}; use one of {', '.join(MODES)}"),
+        (
+            c.train != "lora" or c.model.lora_rank > 0,
+            "train='lora' needs model.lora_rank above 0",
+        ),
+        (
+            c.demos.order in ORDERS,
+            f"demos.order is {c.demos.order!r}; use one of {', '.join(ORDERS)}",
+        ),
+        (
+            c.demos.kinds and set(c.demos.kinds) <= set(KINDS),
+            f"demos.kinds {c.demos.kinds} must be some of {', '.join(KINDS)}",
+        ),
+        (
+            1 <= c.demos.min_corruptions <= c.demos.max_corruptions,
+            f"demos.min_corruptions={c.demos.min_corruptions} and max_corruptions="
+            f"{c.demos.max_corruptions} must hold 1 <= min <= max",
+        ),
+        (
+            c.text.prompt in PROMPTS,
+            f"text.prompt is {c.text.prompt!r}; use one of {', '.join(PROMPTS)}",
+        ),
+        (
+            c.text.max_command < c.text.max_length,
+            f"text.max_command={c.text.max_command} leaves no room in text.max_length="
+            f"{c.text.max_length}",
+        ),
+        (
+            c.rlvr.row_length >= c.text.max_length or "rlvr" not in c.stages,
+            f"rlvr.row_length={c.rlvr.row_length} must hold an episode of"
+            f" text.max_length={c.text.max_length} tokens",
+        ),
+        (
+            c.rlvr.samples >= 2 or "rlvr" not in c.stages,
+            f"rlvr.samples={c.rlvr.samples}: a group needs at least 2 samples to be"
+            " compared with one another",
+        ),
+        (
+            c.rlvr.samples <= max(c.sampler.rows)
+            and c.eval.samples <= max(c.sampler.rows),
+            f"sampler.rows {c.sampler.rows} must hold the samples of one bug"
+            f" (rlvr.samples={c.rlvr.samples}, eval.samples={c.eval.samples})",
+        ),
+    ]
+    positive = (
+        "checkpoint_every demos.per_task text.max_turns text.max_command sft.steps"
+        " sft.rows sft.row_length rlvr.steps rlvr.problems rlvr.epochs rlvr.rows"
+    )
+    for name in positive.split():
+        value = c
+        for part in name.split("."):
+            value = getattr(value, part)
+        rules.append((value > 0, f"{name} is {value}, expected a positive number"))
+    for holds, message in rules:
+        if not holds:
+            raise UserError(f"config: {message}")

@@ -1,0 +1,478 @@
+"""A whole run: from a config and a workdir to a table of what each stage brought.
+
+In order: tasks and demonstrations, tokenizer, model, then the stages that the config
+lists, with an evaluation before, between and after. Everything that a stage needs
+follows from the config and the files of the stages before it, so a run that was
+killed goes on where its last checkpoint stands, to the same bits.
+
+The workdir holds config.json, metrics.jsonl, demos.jsonl, tokenizer/,
+checkpoints/{sft,rlvr}/<step>, trajectories/*.jsonl and results.json.
+
+Starting weights, first match wins:
+  1. the stage's own latest checkpoint;
+  2. the last checkpoint of the stage before it;
+  3. `init_from`, a folder in Hugging Face's format;
+  4. random weights from the seed.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import time
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from repair.env.bugs import make_bugs
+from repair.env.demos import make_demos, read_demos, write_demos
+from repair.env.environment import Environment
+from repair.env.sandbox import Sandbox
+from repair.errors import UserError
+from repair.learn import rlvr, sft
+from repair.learn.checkpoint import Checkpointer
+from repair.learn.config import Config
+from repair.learn.evaluation import evaluate
+from repair.learn.metrics import MetricsWriter, progress
+from repair.learn.rollout import Clock, Rollout, play
+from repair.learn.state import TrainState, init_state, make_optimiser
+from repair.model.api import Model, count_params
+from repair.model.hf import load_hf
+from repair.model.lora import init_adapters, join, split
+from repair.model.sampler import Sampler
+from repair.tasks import Bug, Task, load_tasks
+from repair.text.episodes import encode_demos
+from repair.text.tokens import Codec, load_codec, render_prompt, train_tokenizer
+
+# Demonstrations that a tokenizer is trained on; more change next to nothing.
+_TOKENIZER_DEMOS = 2000
+
+
+@dataclasses.dataclass(frozen=True)
+class Policy:
+    """What it takes to play episodes with given parameters."""
+
+    config: Config
+    model: Model
+    codec: Codec
+    sandbox: Sandbox
+    sampler: Sampler
+
+    def play(
+        self, params, bugs, samples: int, temperature: float, step: int = 0, **kwargs
+    ) -> list[Rollout]:
+        """Episodes under the config's rules; see `repair.learn.rollout.play`."""
+        return play(
+            self.sampler,
+            params,
+            self.codec,
+            lambda: Environment(
+                self.sandbox, self.config.rewards, self.config.text.max_turns
+            ),
+            bugs,
+            samples,
+            seed=self.config.seed,
+            step=step,
+            temperature=temperature,
+            **kwargs,
+        )
+
+
+def make_policy(config: Config, codec: Codec, model: Model, sandbox: Sandbox) -> Policy:
+    """Puts model, tokenizer and sandbox together.
+
+    Raises:
+      UserError: The tokenizer has ids that the model has no embedding for.
+    """
+    room = model.config.vocab_size
+    if codec.vocab_size > room:
+        raise UserError(
+            f"the tokenizer has {codec.vocab_size} ids but the model embeds {room};"
+            " use the model's own tokenizer or set model.vocab_size"
+        )
+    stop_V = np.zeros(room, bool)
+    stop_V[: codec.vocab_size] = codec.stop_V
+    sampler = Sampler(
+        model,
+        stop_V,
+        max_new=config.text.max_command,
+        max_length=config.text.max_length,
+        row_buckets=config.sampler.rows,
+        token_buckets=config.sampler.tokens,
+        length_buckets=config.sampler.slots,
+    )
+    return Policy(config, model, codec, sandbox, sampler)
+
+
+def eval_bugs(config: Config, tasks: list[Task], sandbox: Sandbox) -> list[Bug]:
+    """One faulty program of every evaluation task."""
+    return make_bugs(
+        tasks,
+        sandbox,
+        per_task=1,
+        corruptions=(config.demos.min_corruptions, config.demos.max_corruptions),
+        kinds=config.demos.kinds,
+        seed=config.seed,
+    )
+
+
+def measure(
+    policy: Policy, params, bugs: list[Bug], config, description: str, path
+) -> dict:
+    """Evaluates and writes every trajectory to a JSONL file; returns the results."""
+    total = len(bugs) * (1 + config.samples)
+    started, done = time.perf_counter(), 0
+    with progress(total, description) as bar:
+
+        def play_all(samples, temperature):
+            nonlocal done
+            before = done
+
+            def shown(ended, of):
+                nonlocal done
+                done = before + ended
+                bar.update(done)
+
+            return policy.play(params, bugs, samples, temperature, progress=shown)
+
+        results, records = evaluate(play_all, policy.sandbox, config)
+    _write_whole(path, "".join(json.dumps(record) + "\n" for record in records))
+    return results | {"seconds": round(time.perf_counter() - started, 1)}
+
+
+def run(config: Config, workdir, report: Callable[[str], None] = print) -> dict:
+    """Runs the stages of a config, resuming what the workdir holds.
+
+    Args:
+      config: As from `repair.learn.config.read`.
+      workdir: Folder of the run; made when needed.
+      report: Gets a line of text at each milestone.
+
+    Returns:
+      What results.json holds: {"stages": {"init" | "sft" | "rlvr": figures}, ...}.
+
+    Raises:
+      UserError: The workdir belongs to another config, or some input is bad.
+    """
+    workdir = open_workdir(workdir, config)
+    metrics = MetricsWriter(workdir)
+    try:
+        with Sandbox(limits=config.sandbox) as sandbox:
+            return _Run(config, workdir, metrics, sandbox, report).go()
+    finally:
+        metrics.close()
+
+
+def open_workdir(workdir, config: Config) -> pathlib.Path:
+    """Makes the folder, or checks that it belongs to this very config.
+
+    Raises:
+      UserError: It cannot be written, or holds a run of another config.
+    """
+    workdir = pathlib.Path(workdir).absolute()
+    path = workdir / "config.json"
+    mine = json.loads(json.dumps(dataclasses.asdict(config)))
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            _compare(json.loads(path.read_text()), mine, workdir)
+        else:
+            _write_whole(path, json.dumps(mine, indent=2) + "\n")
+    except OSError as error:
+        raise UserError(
+            f"the workdir {workdir} cannot be written ({error}); choose another"
+        ) from error
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is no JSON ({error}); choose a new workdir") from error
+    return workdir
+
+
+def _compare(old: dict, new: dict, workdir) -> None:
+    old, new = _flat(old), _flat(new)
+    changes = [
+        f"{name}: {old.get(name, 'absent')!r} there, {new.get(name, 'absent')!r} here"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    ]
+    if changes:
+        raise UserError(
+            f"{workdir} holds a run of another config ({'; '.join(changes)}); choose"
+            " another --workdir or give the same config to resume"
+        )
+
+
+def _flat(tree: dict, prefix: str = "") -> dict:
+    flat = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _write_whole(path, text: str) -> None:
+    """Writes a file so that a kill leaves the old one or the new one."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+class _Run:
+    """The stages of one run, in order."""
+
+    def __init__(self, config, workdir, metrics, sandbox, report):
+        self.config, self.workdir, self.metrics = config, workdir, metrics
+        self.sandbox, self.report = sandbox, report
+        self.results_path = workdir / "results.json"
+        self.results = {"stages": {}, "seconds": {}}
+        if self.results_path.exists():
+            self.results = json.loads(self.results_path.read_text())
+
+    def go(self) -> dict:
+        c = self.config
+        train_tasks, eval_tasks = self._tasks()
+        demos = self._demos(train_tasks)
+        codec = self._codec(demos)
+        model, params = self._model(codec)
+        self.policy = make_policy(c, codec, model, self.sandbox)
+        self.bugs = eval_bugs(c, eval_tasks, self.sandbox) if "eval" in c.stages else []
+        self._evaluate("init", params)
+        if "sft" in c.stages:
+            params = self._sft(params, encode_demos(codec, demos))
+            self._evaluate("sft", params)
+        if "rlvr" in c.stages:
+            params = self._rlvr(params, train_tasks)
+            self._evaluate("rlvr", params)
+        return self.results
+
+    def _tasks(self) -> tuple[list[Task], list[Task]]:
+        c = self.config.tasks
+
+        def load(spec, path, count):
+            if path and not spec.startswith("mbpp/"):
+                spec = path
+            return load_tasks(spec, path=path, count=count or None)
+
+        train = load(c.train, c.path, c.train_count)
+        held = load(c.eval, c.eval_path or c.path, c.eval_count)
+        known = {task.code for task in train}
+        held = [task for task in held if task.code not in known]
+        if not held and "eval" in self.config.stages:
+            raise UserError(
+                "every evaluation task is also a training task; give held-out tasks"
+                " by tasks.eval and tasks.eval_path"
+            )
+        self.report(f"tasks: {len(train)} to train on, {len(held)} held out")
+        return train, held
+
+    def _demos(self, tasks):
+        c = self.config.demos
+        path = self.workdir / "demos.jsonl"
+        if path.exists():
+            return read_demos(path)
+        started = time.perf_counter()
+        with progress(len(tasks) * c.per_task, "demonstrations") as bar:
+            demos, made = make_demos(
+                tasks,
+                self.sandbox,
+                per_task=c.per_task,
+                corruptions=(c.min_corruptions, c.max_corruptions),
+                order=c.order,
+                kinds=c.kinds,
+                seed=self.config.seed,
+                max_turns=self.config.text.max_turns,
+                progress=lambda done, _: bar.update(done),
+            )
+        write_demos(path, demos)
+        self.results["demos"] = dataclasses.asdict(made)
+        self._spent("demos", started)
+        self.report(
+            f"demonstrations: {made.made} replayed until the tests pass, {made.edits:.2f}"
+            f" edits each, edit distance {made.edit_distance:.1f}; dropped"
+            f" {made.dropped}; {len(made.unrunnable)} tasks left out because their"
+            " reference fails its own tests"
+        )
+        return demos
+
+    def _codec(self, demos) -> Codec:
+        c, folder = self.config.text, self.workdir / "tokenizer"
+        if not (folder / "tokenizer.json").exists():
+            if c.tokenizer:
+                load_codec(c.tokenizer, c.prompt).save(folder)
+            else:
+                texts = [
+                    render_prompt(demo.bug.task, c.prompt)
+                    + "".join(
+                        f"{state}{command}\n"
+                        for state, command in zip(
+                            demo.states, demo.commands, strict=True
+                        )
+                    )
+                    for demo in demos[:: max(len(demos) // _TOKENIZER_DEMOS, 1)]
+                ]
+                tokenizer = train_tokenizer(texts, self.config.model.vocab_size)
+                Codec(tokenizer, c.prompt).save(folder)
+        return load_codec(folder, c.prompt)
+
+    def _model(self, codec) -> tuple[Model, dict]:
+        c = self.config
+        key = jax.random.key(c.seed)
+        if c.init_from:
+            adapters = {"lora_rank": c.model.lora_rank, "lora_alpha": c.model.lora_alpha}
+            shape, params = load_hf(c.init_from, **adapters)
+            model = Model(shape)
+            if shape.lora_rank:
+                params = init_adapters(shape, params, key)
+        else:
+            model = Model(c.model)
+            params = model.init_params(key)
+        self.report(
+            f"model: {count_params(params):,} parameters, tokenizer of"
+            f" {codec.vocab_size} ids"
+        )
+        return model, params
+
+    def _evaluate(self, stage: str, params) -> None:
+        c = self.config
+        if "eval" not in c.stages or stage in self.results["stages"]:
+            return
+        path = self.workdir / "trajectories" / f"eval_{stage}.jsonl"
+        figures = measure(
+            self.policy, params, self.bugs, c.eval, f"evaluation ({stage})", path
+        )
+        self.results["stages"][stage] = figures
+        self._save_results()
+        best = figures["pass@1"]
+        self.metrics.write("eval", len(self.results["stages"]), of=stage, **best)
+        self.report(f"{stage}: pass@1 {100 * best['mean']:.1f}%")
+
+    def _spent(self, what: str, started: float) -> None:
+        seconds = self.results["seconds"].get(what, 0.0)
+        seconds += time.perf_counter() - started
+        self.results["seconds"][what] = round(seconds, 1)
+        self._save_results()
+
+    def _save_results(self) -> None:
+        _write_whole(self.results_path, json.dumps(self.results, indent=2) + "\n")
+
+    def _open_stage(self, stage: str, params, settings):
+        """(checkpointer, optimiser, state, frozen) at the stage's latest step."""
+        trainable, frozen = split(params, self.config.train)
+        optimiser = make_optimiser(settings.optimiser, settings.steps)
+        state = init_state(trainable, optimiser)
+        checkpointer = Checkpointer(self.workdir / "checkpoints" / stage)
+        latest = checkpointer.latest_step()
+        if latest is not None:
+            saved, _ = checkpointer.restore(_to_save(state, frozen))
+            trainable, frozen = split(saved["params"], self.config.train)
+            state = TrainState(saved["step"], trainable, saved["optimiser"])
+            self.report(f"{stage}: resumed at step {latest} of {settings.steps}")
+        self.metrics.truncate_after(stage, latest or 0)
+        return checkpointer, optimiser, state, frozen
+
+    def _save(self, checkpointer, step: int, state, frozen) -> None:
+        extra = {
+            "config": dataclasses.asdict(self.config),
+            "model": dataclasses.asdict(self.policy.model.config),
+        }
+        checkpointer.save(step, _to_save(state, frozen), extra)
+
+    def _loop(self, stage: str, params, settings, one_step) -> dict:
+        """Runs a stage from its latest checkpoint to its end: its parameters.
+
+        one_step(step, state, frozen, optimiser) gives (state, metrics).
+        """
+        checkpointer, optimiser, state, frozen = self._open_stage(
+            stage, params, settings
+        )
+        started, first = time.perf_counter(), int(state.step)
+        with progress(settings.steps, stage, initial=first) as bar:
+            for step in range(first, settings.steps):
+                state, values = one_step(step, state, frozen, optimiser)
+                values = {name: float(value) for name, value in values.items()}
+                self.metrics.write(stage, step + 1, **values)
+                bar.update(step + 1, **_headline(values))
+                last = step + 1 == settings.steps
+                if last or (step + 1) % self.config.checkpoint_every == 0:
+                    self._save(checkpointer, step + 1, state, frozen)
+        checkpointer.close()
+        if first < settings.steps:
+            self._spent(stage, started)
+        return join(state.trainable, frozen)
+
+    def _sft(self, params, episodes) -> dict:
+        settings = self.config.sft
+        plan = sft.plan(episodes, settings)
+        epochs = settings.steps * settings.rows / len(plan.rows)
+        self.report(
+            f"sft: {len(plan.episodes)} demonstrations in {len(plan.rows)} rows,"
+            f" {epochs:.1f} epochs; {plan.left_out} too long for a row"
+        )
+
+        def one_step(step, state, frozen, optimiser):
+            batch = sft.batch_at(plan, settings, self.config.seed, step)
+            state, values = sft.update(
+                self.policy.model, state, frozen, batch, optimiser
+            )
+            return state, values | {"real_share": batch.real_share}
+
+        return self._loop("sft", params, settings, one_step)
+
+    def _rlvr(self, params, tasks) -> dict:
+        c = self.config
+        bugs = make_bugs(
+            tasks,
+            self.sandbox,
+            per_task=1,
+            corruptions=(c.demos.min_corruptions, c.demos.max_corruptions),
+            kinds=c.demos.kinds,
+            # Other faulty programs than the demonstrations of the same tasks.
+            seed=c.seed + 1,
+        )
+        reference = params
+
+        def one_step(step, state, frozen, optimiser):
+            clock = Clock()
+            chosen = rlvr.choose(bugs, c.rlvr, c.seed, step)
+            rollouts = self.policy.play(
+                join(state.trainable, frozen),
+                chosen,
+                c.rlvr.samples,
+                c.rlvr.temperature,
+                # Evaluation plays at step 0; training must not draw its samples.
+                step=step + 1,
+                clock=clock,
+            )
+            state, values = rlvr.update(
+                self.policy.model,
+                state,
+                frozen,
+                reference,
+                rollouts,
+                c.rlvr,
+                optimiser,
+            )
+            seconds = {
+                "seconds_sampling": clock.sampling,
+                "seconds_sandbox": clock.sandbox,
+            }
+            return state, values | seconds
+
+        return self._loop("rlvr", params, c.rlvr, one_step)
+
+
+def _to_save(state: TrainState, frozen) -> dict:
+    return {
+        "params": join(state.trainable, frozen),
+        "optimiser": state.optimiser,
+        "step": state.step,
+    }
+
+
+def _headline(values: dict) -> dict:
+    names = ("command_loss", "command_accuracy", "reward", "solved", "malformed", "kl")
+    return {name: values[name] for name in names if name in values}

@@ -1,0 +1,33 @@
+"""Packaging: a small core, extras for the rest."""
+
+import setuptools
+
+CORE = [
+    "jax>=0.10,<0.12",
+    "flax>=0.12.8,<0.13",
+    "optax>=0.2.8,<0.3",
+    "orbax-checkpoint>=0.12,<1.0",
+    "transformers>=4.56,<6",
+    "tokenizers>=0.22,<0.24",
+    "safetensors>=0.5,<1",
+    "absl-py>=2.1,<3",
+    "ml_collections>=1.0,<2",
+    "numpy>=1.26,<3",
+    "rich>=13,<16",
+]
+EXTRAS = {
+    "test": ["pytest>=8,<10", "hypothesis>=6,<7", "ruff>=0.9,<1"],
+    "parity": ["torch>=2.4,<3"],
+    "cuda": ["jax[cuda12]>=0.10,<0.12"],
+    "tpu": ["jax[tpu]>=0.10,<0.12"],
+}
+
+setuptools.setup(
+    name="repair",
+    version="0.1.0",
+    description="Small language models learn to repair code with a line editor",
+    python_requires=">=3.11",
+    packages=setuptools.find_packages(include=["repair", "repair.*"]),
+    install_requires=CORE,
+    extras_require=EXTRAS,
+)
