@@ -4,6 +4,20 @@ import importlib.util
 
 import pytest
 
+# Warnings are errors but for these. Later lines win.
+WARNINGS = (
+    "error",
+    # A reader of a torn checkpoint is closed while orbax's own thread still calls
+    # into its event loop. Nothing is lost, and when it shows is up to the collector.
+    "ignore:(?s)Exception ignored in.*Event loop is closed"
+    ":pytest.PytestUnraisableExceptionWarning",
+)
+
+
+def pytest_configure(config):
+    for line in WARNINGS:
+        config.addinivalue_line("filterwarnings", line)
+
 
 @pytest.fixture(autouse=True)
 def _strict_jax(request):

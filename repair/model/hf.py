@@ -67,7 +67,12 @@ def load_hf(folder, **overrides):
         stored = read(TOP_NAMES["embed", "embedding"]).dtype.name
         dtype = "bfloat16" if stored == "bfloat16" else "float32"
         fields |= {"dtype": dtype, "param_dtype": dtype} | overrides
-        config = LlamaConfig(**fields)
+        try:
+            config = LlamaConfig(**fields)
+        except ValueError as error:
+            raise UserError(
+                f"{folder / 'config.json'} describes an impossible model: {error}."
+            ) from error
         return config, {"params": _read_params(folder, config, read)}
 
 
@@ -214,11 +219,14 @@ def _parse_config(path) -> dict:
             f"{path} describes {raw.get('architectures')}; only ['LlamaForCausalLM'] "
             "is supported."
         )
-    # transformers 5 nests what version 4 has at the top and in rope_scaling.
-    rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
-    rope_type = rope.get("rope_type") or rope.get("type") or "default"
+    # transformers 5 nests in rope_parameters what version 4 has at the top and in
+    # rope_scaling; a file may hold both, so that each reads its own.
+    schemes = [raw.get(name) or {} for name in ("rope_scaling", "rope_parameters")]
+    rope = schemes[0] | schemes[1]
+    types = [s.get("rope_type") or s.get("type") or "default" for s in schemes]
     refused = {
-        "rope_type": (rope_type, "default"),
+        "rope_type": (next((t for t in types if t != "default"), "default"), "default"),
+        "partial_rotary_factor": (rope.get("partial_rotary_factor") or 1.0, 1.0),
         "attention_bias": (raw.get("attention_bias", False), False),
         "mlp_bias": (raw.get("mlp_bias", False), False),
         "hidden_act": (raw.get("hidden_act", "silu"), "silu"),

@@ -37,7 +37,9 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices=None) -> M
     """A mesh of all devices, or of those given.
 
     Args:
-      data, fsdp, tensor: Sizes of the axes; one of them may be -1, for what is left.
+      data: Size of the axis; one of the three may be -1, for what is left.
+      fsdp: As data.
+      tensor: As data.
       devices: By default `jax.devices()`.
 
     Raises:

@@ -20,7 +20,7 @@ def _compile_quickly():
 
 @pytest.fixture(scope="package")
 def make():
-    """make(**fields) -> (Model, params): grouped queries, odd sizes, loud weights.
+    """A function from fields to (Model, params): grouped queries, loud weights.
 
     Weights are four times their usual size, so that logits differ enough between
     tokens for a wrong mask or position to show.

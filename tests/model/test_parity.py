@@ -13,8 +13,6 @@ from repair.model.hf import LAYER_NAMES, TOP_NAMES, load_hf, save_hf
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
 TOKENS = np.random.default_rng(0).integers(0, 61, (2, 17))
 
 
@@ -61,13 +59,12 @@ def loss_and_grads(model, params, tokens_BT):
 
 def our_leaf(tree, name, scan):
     """Our leaf (or gradient) for a reference name, in the reference's layout."""
-    for path, theirs in TOP_NAMES.items():
-        if name == theirs:
-            break
+    paths = {theirs: path for path, theirs in (TOP_NAMES | LAYER_NAMES).items()}
+    if name in paths:
+        path = paths[name]
     else:
         _, _, layer, rest = name.split(".", 3)
-        path = next(path for path, theirs in LAYER_NAMES.items() if theirs == rest)
-        path = (("layers",) if scan else (f"layers_{layer}",)) + path
+        path = (("layers",) if scan else (f"layers_{layer}",)) + paths[rest]
     for key in path:
         tree = tree[key]
     if path[0] == "layers":
