@@ -7,6 +7,7 @@ the ids of a segment never depend on its neighbours.
 
 import json
 import pathlib
+import re
 
 import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -46,8 +47,9 @@ def render_prompt(task: Task, style: str) -> str:
     tests = "\n".join(task.test_list)
     if task.test_setup_code and style == "full":
         tests = f"{task.test_setup_code}\n{tests}"
-    # Not str.format: task text may hold braces.
-    return PROMPTS[style].replace("{text}", task.text).replace("{tests}", tests)
+    # Not str.format, and in one pass: task text may hold braces, even these.
+    values = {"{text}": task.text, "{tests}": tests}
+    return re.sub(r"\{text\}|\{tests\}", lambda m: values[m[0]], PROMPTS[style])
 
 
 def train_tokenizer(texts, vocab_size: int) -> Tokenizer:
@@ -82,12 +84,12 @@ def train_tokenizer(texts, vocab_size: int) -> Tokenizer:
 
 
 class Codec:
-    """A tokenizer and a prompt style: encodes segments, decodes commands.
+    r"""A tokenizer and a prompt style: encodes segments, decodes commands.
 
     Attributes:
       vocab_size: V, the number of ids that the tokenizer can give.
       stop_V: Bool, true for ids whose text holds a newline; they end a command.
-      newline_id: The id of "\\n" alone.
+      newline_id: The id of "\n" alone.
       bos_ids: What every context starts with; empty if the tokenizer has no BOS.
     """
 
@@ -97,10 +99,11 @@ class Codec:
         self.vocab_size = tokenizer.get_vocab_size(with_added_tokens=True)
         self.bos_ids = [tokenizer.token_to_id(bos_token)] if bos_token else []
         newline = self.encode("\n")
-        if len(newline) != 1:
+        if len(newline) != 1 or self.decode(newline) != "\n":
             raise UserError(
-                f"the tokenizer writes a newline as {len(newline)} tokens; commands end"
-                " in one newline token, so choose a tokenizer that has it"
+                f"the tokenizer writes a newline as {len(newline)} tokens that read"
+                f" {self.decode(newline)!r}; commands end in one newline token, so"
+                " choose a tokenizer that has it"
             )
         self.newline_id = newline[0]
         texts = [self.decode([i]) for i in range(self.vocab_size)]
@@ -128,12 +131,14 @@ class Codec:
         return self.decode(ids).split("\n", 1)[0]
 
     def save(self, folder) -> None:
-        """Writes tokenizer.json and tokenizer_config.json, as transformers reads them."""
+        """Writes tokenizer.json and tokenizer_config.json for transformers."""
         folder = pathlib.Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.tokenizer.save(str(folder / "tokenizer.json"))
         # transformers 4 rejects the class name that version 5 writes; both read this.
-        settings = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>"}
+        settings = {"tokenizer_class": "PreTrainedTokenizerFast"}
+        if self.tokenizer.token_to_id("<pad>") is not None:
+            settings["pad_token"] = "<pad>"
         if self.bos_ids:
             settings["bos_token"] = self.tokenizer.id_to_token(self.bos_ids[0])
         path = folder / "tokenizer_config.json"
@@ -158,7 +163,13 @@ def load_codec(folder, prompt: str) -> Codec:
     except Exception as error:  # tokenizers raises bare Exception for any bad file
         raise UserError(f"{path} is no readable tokenizer file: {error}") from error
     settings_path = folder / "tokenizer_config.json"
-    settings = json.loads(settings_path.read_text()) if settings_path.is_file() else {}
+    try:
+        text = settings_path.read_text() if settings_path.is_file() else "{}"
+        settings = json.loads(text)
+    except ValueError as error:
+        raise UserError(
+            f"{settings_path} is no JSON ({error}); save the tokenizer anew"
+        ) from error
     bos = settings.get("bos_token") or None
     if isinstance(bos, dict):  # transformers 4 writes an AddedToken here
         bos = bos["content"]

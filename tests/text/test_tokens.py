@@ -1,0 +1,132 @@
+"""The tokenizer's door: one newline token, nothing lost, segments on their own."""
+
+import itertools
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models
+
+from repair.errors import UserError
+from repair.tasks import Task
+from repair.text.tokens import Codec, load_codec, render_prompt, train_tokenizer
+
+TEXTS = [
+    "def f(xs):\n    total = 0\n    for x in xs:\n        total += x\n",
+    "### REPL 2 >>>    return total\n### ADDL 3 >>>    n_items = len(xs)\n",
+    "L 1 def f(xs):\nL 2     return sum(xs)\n***\nassert f([1, 2]) == 3\n",
+    "### EXIT\n### DELL 4\n### REPW 2 >>>total >>>n_items\n",
+]
+TASK = Task(1, "Fill {text} and {tests} of {}.", "x = 1", ("assert x == {1: 2}[1]",))
+
+
+@pytest.fixture(scope="module")
+def codec():
+    return Codec(train_tokenizer(TEXTS * 3, 320), "short")
+
+
+def test_newline_is_one_token_and_alone_in_holding_a_newline(codec):
+    assert codec.encode("\n") == [codec.newline_id]
+    assert codec.decode([codec.newline_id]) == "\n"
+    assert codec.stop_V.nonzero()[0].tolist() == [codec.newline_id]
+    assert codec.encode("\n\n  \n").count(codec.newline_id) == 3
+
+
+def test_merges_were_learned_and_digits_stand_alone(codec):
+    assert len(codec.encode(" total")) == 1
+    assert len(codec.encode("        ")) < 4
+    a, b, c = (codec.encode(text) for text in ("7", "77", "777"))
+    assert b == a * 2 and c == a * 3
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.one_of(st.text(), st.text(alphabet=" \n\t_aZ0>#<pd\r\\é\u2028")))
+def test_any_text_comes_back(codec, text):
+    assert codec.decode(codec.encode(text)) == text
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.text(alphabet="ab _\n0>#"), max_size=5))
+def test_segments_encode_alike_alone_and_in_company(codec, texts):
+    alone = [codec.encode(text) for text in texts]
+    assert codec.encode_batch(texts) == alone
+    assert codec.decode(itertools.chain(*alone)) == "".join(texts)
+
+
+def test_command_text_ends_at_the_first_newline(codec):
+    ids = codec.encode("### EXIT\nrest")
+    assert codec.command_text(ids) == "### EXIT"
+    assert codec.command_text(codec.encode("### DELL")) == "### DELL"
+
+
+def test_braces_of_a_task_stay_as_they_are(codec):
+    prompt = render_prompt(TASK, "short")
+    assert prompt == "Fill {text} and {tests} of {}.\nassert x == {1: 2}[1]\n"
+    assert "assert x == {1: 2}[1]" in render_prompt(TASK, "full")
+
+
+def test_prompt_starts_with_bos_only_if_there_is_one(codec):
+    ids = codec.encode(render_prompt(TASK, "short"))
+    assert codec.prompt_ids(TASK) == ids
+    with_bos = Codec(codec.tokenizer, "short", "<pad>")
+    assert with_bos.prompt_ids(TASK) == [codec.tokenizer.token_to_id("<pad>"), *ids]
+
+
+@pytest.mark.parametrize("bos", [None, "<pad>"])
+def test_saved_folder_gives_the_same_ids(codec, tmp_path, bos):
+    Codec(codec.tokenizer, "short", bos).save(tmp_path / "new")
+    again = load_codec(tmp_path / "new", "short")
+    assert (again.bos_ids == []) == (bos is None)
+    assert again.vocab_size == codec.vocab_size
+    for text in TEXTS:
+        assert again.encode(text) == codec.encode(text)
+
+
+def test_saved_folder_opens_in_transformers(codec, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    codec.save(tmp_path)
+    for kind in (transformers.AutoTokenizer, transformers.PreTrainedTokenizerFast):
+        theirs = kind.from_pretrained(str(tmp_path))
+        assert len(theirs) == codec.vocab_size
+        for text in TEXTS:
+            assert theirs.encode(text, add_special_tokens=False) == codec.encode(text)
+            assert theirs.decode(codec.encode(text)) == text
+
+
+def test_saving_does_not_name_a_pad_token_that_is_not_there(codec, tmp_path):
+    """A tokenizer from elsewhere would get a new id that the model cannot embed."""
+    raw = json.loads(codec.tokenizer.to_str())
+    raw["added_tokens"] = []
+    raw["model"]["vocab"]["<other>"] = raw["model"]["vocab"].pop("<pad>")
+    theirs = Codec(Tokenizer.from_str(json.dumps(raw)), "short")
+    theirs.save(tmp_path)
+    named = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    assert "pad_token" not in named
+
+
+def test_mistakes_are_told_in_a_sentence(codec, tmp_path):
+    with pytest.raises(UserError, match="no tokenizer.json in"):
+        load_codec(tmp_path / "nowhere", "short")
+    with pytest.raises(UserError, match="at least 257"):
+        train_tokenizer(TEXTS, 256)
+    codec.save(tmp_path)
+    settings_path = tmp_path / "tokenizer_config.json"
+    settings_path.write_text('{"bos_token": "<s>"}')
+    with pytest.raises(UserError, match="BOS token '<s>'"):
+        load_codec(tmp_path, "short")
+    settings_path.write_text('{"bos_token": {"content": "<s>"}}')
+    with pytest.raises(UserError, match="BOS token '<s>'"):
+        load_codec(tmp_path, "short")
+    settings_path.write_text("{torn")
+    with pytest.raises(UserError, match="tokenizer_config.json"):
+        load_codec(tmp_path, "short")
+    (tmp_path / "tokenizer.json").write_text("garbage")
+    with pytest.raises(UserError, match="no readable tokenizer file"):
+        load_codec(tmp_path, "short")
+
+
+def test_a_tokenizer_without_a_newline_token_is_refused():
+    words = Tokenizer(models.WordLevel({"a": 0, "?": 1}, unk_token="?"))
+    with pytest.raises(UserError, match="newline"):
+        Codec(words, "short")
