@@ -15,25 +15,26 @@ def get_config(arg=""):
     """The config, for generated tasks or with arg "mbpp"."""
     c = defaults()
     c.checkpoint_every = 100
-    c.tasks.train_count = 3000
+    c.tasks.train_count = 4000
+    c.tasks.eval_count = 128
     c.demos.per_task = 4
-    c.demos.max_corruptions = 3
+    c.demos.max_corruptions = 2
     c.demos.order = "top_down"
     c.sandbox.cpu_seconds = 0.3
     c.text.prompt = "short"
-    c.text.max_length = 1024
+    c.text.max_length = 768
     c.text.max_command = 32
-    c.model.attend_by_row = True
-    c.sft.steps = 400
+    c.sft.steps = 1200
+    c.sft.rows = 8
     c.sft.row_length = 512
-    c.sft.context_weight = 0.1
+    c.sft.context_weight = 0.2
     c.sft.optimiser.name = "muon"
     c.sft.optimiser.learning_rate = 0.01
     c.sft.optimiser.adam_learning_rate = 0.005
     c.sft.optimiser.decay = "linear"
     c.rlvr.steps = 30
     c.rlvr.rows = 8
-    c.rlvr.row_length = 1024
+    c.rlvr.row_length = 768
     c.rlvr.optimiser.learning_rate = 3e-4
     c.rlvr.optimiser.decay = "constant"
     c.rlvr.optimiser.warmup = 2
@@ -44,9 +45,12 @@ def get_config(arg=""):
         c.demos.per_task = 30
         c.demos.max_corruptions = 5
         c.sandbox.cpu_seconds = 1.0
+        c.tasks.eval_count = 0
         c.sft.row_length = 1024
-        c.sft.rows = 8
+        c.sft.rows = 4
+        c.text.max_length = 1024
         c.text.max_command = 64
+        c.rlvr.row_length = 1024
     elif arg:
         raise ValueError(f"configs/tiny.py takes no argument or mbpp, found {arg!r}")
     return c

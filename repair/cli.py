@@ -1,11 +1,22 @@
 """What the entry points share: flags that fail in one sentence, exit code 2."""
 
+import os
+import platform
 import sys
 from collections.abc import Callable
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from repair.errors import UserError
+
+
+# Keep freed memory and ask for large pages. XLA's temporaries on CPU are tens of
+# megabytes that the C library otherwise returns to the system and faults in again,
+# page by page, at every step: see docs/results.md for what that costs.
+_MALLOC = (
+    "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4000000000"
+    ":glibc.malloc.trim_threshold=8000000000"
+)
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -13,6 +24,7 @@ def run(main: Callable[[], int | None]) -> None:
 
     Bad flags and `UserError` print one sentence and no traceback.
     """
+    _tune_malloc()
 
     def parse(argv):
         try:
@@ -28,12 +40,24 @@ def run(main: Callable[[], int | None]) -> None:
 
     def guarded(argv):
         del argv
+        logging.set_verbosity(logging.WARNING)  # jax reports missing accelerators
         try:
             return main()
         except UserError as error:
             _refuse(str(error))
 
     app.run(guarded, flags_parser=parse)
+
+
+def _tune_malloc() -> None:
+    """Starts this very command anew with the allocator's settings, once.
+
+    They are read when a process starts, so there is no setting them later. Whoever
+    has set GLIBC_TUNABLES keeps theirs.
+    """
+    if platform.libc_ver()[0] == "glibc" and "GLIBC_TUNABLES" not in os.environ:
+        environment = os.environ | {"GLIBC_TUNABLES": _MALLOC}
+        os.execve(sys.executable, sys.orig_argv, environment)
 
 
 def _refuse(message: str) -> None:

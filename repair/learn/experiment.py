@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from repair.env.bugs import make_bugs
@@ -359,11 +360,12 @@ class _Run:
     def _save_results(self) -> None:
         _write_whole(self.results_path, json.dumps(self.results, indent=2) + "\n")
 
-    def _open_stage(self, stage: str, params, settings):
+    def _open_stage(self, stage: str, params, settings, updates: int):
         """(checkpointer, optimiser, state, frozen) at the stage's latest step."""
         trainable, frozen = split(params, self.config.train)
-        optimiser = make_optimiser(settings.optimiser, settings.steps)
-        state = init_state(trainable, optimiser)
+        optimiser = make_optimiser(settings.optimiser, settings.steps * updates)
+        # Updates donate their state; what they start from may be the reference.
+        state = init_state(jax.tree.map(jnp.copy, trainable), optimiser)
         checkpointer = Checkpointer(self.workdir / "checkpoints" / stage)
         latest = checkpointer.latest_step()
         if latest is not None:
@@ -381,13 +383,14 @@ class _Run:
         }
         checkpointer.save(step, _to_save(state, frozen), extra)
 
-    def _loop(self, stage: str, params, settings, one_step) -> dict:
+    def _loop(self, stage: str, params, settings, one_step, updates: int = 1) -> dict:
         """Runs a stage from its latest checkpoint to its end: its parameters.
 
-        one_step(step, state, frozen, optimiser) gives (state, metrics).
+        one_step(step, state, frozen, optimiser) gives (state, metrics) after so many
+        updates.
         """
         checkpointer, optimiser, state, frozen = self._open_stage(
-            stage, params, settings
+            stage, params, settings, updates
         )
         started, first = time.perf_counter(), int(state.step)
         with progress(settings.steps, stage, initial=first) as bar:
@@ -462,7 +465,7 @@ class _Run:
             }
             return state, values | seconds
 
-        return self._loop("rlvr", params, c.rlvr, one_step)
+        return self._loop("rlvr", params, c.rlvr, one_step, c.rlvr.epochs)
 
 
 def _to_save(state: TrainState, frozen) -> dict:

@@ -150,10 +150,10 @@ def gradients(
     return grads, {"policy_loss": value, **metrics}
 
 
-@functools.partial(jax.jit, static_argnames="optimiser", donate_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnames="optimiser", donate_argnums=0)
 def apply(state: TrainState, grads, optimiser):
     """The update: (state, gradient norm)."""
-    return apply_gradients(state, grads, optimiser), optax.global_norm(grads)
+    return apply_gradients(state, grads, optimiser), optax.tree.norm(grads)
 
 
 _add = jax.jit(functools.partial(jax.tree.map, jnp.add), donate_argnums=0)
@@ -182,7 +182,7 @@ def update(
     references = [None] * len(batches)
     if config.loss.kl_coef:
         references = [log_probs(model, reference, batch) for batch in batches]
-    step = state.step
+    step = int(state.step)  # read before the update donates it
     for _ in range(config.epochs):
         total = None
         for batch, reference_BT in zip(batches, references, strict=True):
@@ -198,7 +198,7 @@ def update(
             total = part if total is None else _add(total, part)
         grads, measured = total
         state, norm = apply(state, grads, optimiser)
-    state = dataclasses.replace(state, step=step + 1)
+    state = dataclasses.replace(state, step=jnp.int32(step + 1))
     measured = {name: float(value) for name, value in measured.items()}
     metrics |= measured | {"gradient_norm": float(norm)}
     metrics["real_share"] = float(np.mean([b.real_share for b in batches]))

@@ -182,8 +182,9 @@ def _play_rows(sampler, params, codec, rows, samples, seed, step, temperature, c
         for slot, (row, answer) in enumerate(zip(batch, answers, strict=True)):
             row.rollout.turns.append(answer)
             if not answer.done:
-                row.rollout.episode.append(codec.encode(answer.state_text))
-                if _has_room(sampler, row):
+                state_ids = codec.encode(answer.state_text)
+                if _has_room(sampler, row, len(state_ids)):
+                    row.rollout.episode.append(state_ids)
                     kept.append(slot)
                     continue
                 _truncate(row)
@@ -196,8 +197,9 @@ def _play_rows(sampler, params, codec, rows, samples, seed, step, temperature, c
         turn += 1
 
 
-def _has_room(sampler: Sampler, row: _Row) -> bool:
-    return len(row.rollout.episode) + sampler.max_new <= sampler.max_length
+def _has_room(sampler: Sampler, row: _Row, more: int = 0) -> bool:
+    """Whether `more` tokens and the longest command still fit the context."""
+    return len(row.rollout.episode) + more + sampler.max_new <= sampler.max_length
 
 
 def _truncate(row: _Row) -> None:

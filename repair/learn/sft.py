@@ -31,7 +31,8 @@ class SftConfig:
       steps: Updates.
       rows: Rows of a batch.
       row_length: Tokens of a row; longer demonstrations are left out and counted.
-      context_weight: Loss weight of the environment's tokens; 0 in the paper.
+      context_weight: Loss weight of the environment's tokens, from 0 (as in the
+        paper) to below 1, which marks a command's.
       optimiser: Optimiser and schedule.
     """
 
@@ -40,6 +41,12 @@ class SftConfig:
     row_length: int = 2048
     context_weight: float = 0.0
     optimiser: OptimiserConfig = OptimiserConfig()
+
+    def __post_init__(self):
+        if not 0 <= self.context_weight < 1:
+            raise ValueError(
+                f"context_weight={self.context_weight} must be from 0 to below 1"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,5 +122,5 @@ def update(model: Model, state: TrainState, frozen, batch: Batch, optimiser):
         return loss(model, join(trainable, frozen), batch)
 
     gradients, metrics = jax.grad(of, has_aux=True)(state.trainable)
-    metrics["gradient_norm"] = optax.global_norm(gradients)
+    metrics["gradient_norm"] = optax.tree.norm(gradients)
     return apply_gradients(state, gradients, optimiser), metrics

@@ -52,8 +52,6 @@ class LlamaConfig:
       remat: Recompute each layer's activations in the backward pass.
       query_block: Queries attended at once in the cache-free pass; a block only
         meets the keys up to its own end, which skips most of the masked half.
-      attend_by_row: Attend to one row of the batch after another in the cache-free
-        pass: faster on CPU, where a row's scores then stay in cache.
     """
 
     vocab_size: int = 1024
@@ -73,7 +71,6 @@ class LlamaConfig:
     scan_layers: bool = False
     remat: bool = False
     query_block: int = 128
-    attend_by_row: bool = False
 
     def __post_init__(self):
         if self.heads % self.kv_heads:
@@ -102,26 +99,12 @@ def rotate(x_BTNH, cos, sin):
     return out.astype(x_BTNH.dtype)
 
 
-def attend_packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, config: LlamaConfig):
+def attend_packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, query_block: int):
     """Causal attention within segments, in blocks of queries.
 
     A block of queries ending at t only meets keys before t: of the T * T scores,
     about half are never computed.
     """
-    if not config.attend_by_row:
-        return _attend_blocks(q_BTNH, k_BTKH, v_BTKH, segments_BT, config.query_block)
-
-    # Scores are recomputed in the backward pass: a row's fit the processor's
-    # cache, all rows' do not, and reading them back costs more than the matmul.
-    @jax.checkpoint
-    def one_row(row):
-        q, k, v, segments = jax.tree.map(lambda x: x[None], row)
-        return _attend_blocks(q, k, v, segments, config.query_block)[0]
-
-    return jax.lax.map(one_row, (q_BTNH, k_BTKH, v_BTKH, segments_BT))
-
-
-def _attend_blocks(q_BTNH, k_BTKH, v_BTKH, segments_BT, query_block: int):
     B, T, N, H = q_BTNH.shape
     K = k_BTKH.shape[2]
     G = N // K
@@ -137,7 +120,9 @@ def _attend_blocks(q_BTNH, k_BTKH, v_BTKH, segments_BT, query_block: int):
         causal = (steps[start:end, None] >= steps[None, :end])[None]
         same = segments_BT[:, start:end, None] == segments_BT[:, None, :end]
         q = q_BKGTH[:, :, :, start:end].reshape(B, K, -1, H)
-        scores = (q @ k_BKHT[..., :end]).astype(jnp.float32)
+        scores = jnp.matmul(
+            q, k_BKHT[..., :end], preferred_element_type=jnp.float32
+        )
         scores = scores.reshape(B, K, G, end - start, end)
         scores = jnp.where((causal & same)[:, None, None], scores, kv.MASKED)
         weights = jax.nn.softmax(scores, axis=-1).astype(v_BKTH.dtype)
@@ -221,7 +206,7 @@ class Attention(nn.Module):
         k_BTKH = rotate(k.reshape(B, T, c.kv_heads, c.head_size), cos, sin)
         v_BTKH = v.reshape(B, T, c.kv_heads, c.head_size)
         if cache is None:
-            out = attend_packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, c)
+            out = attend_packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, c.query_block)
         else:
             cache = kv.write(cache, k_BTKH, v_BTKH, positions_BT)
             out = kv.attend(q_BTNH, cache, positions_BT)

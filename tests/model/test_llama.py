@@ -87,7 +87,6 @@ def stack(params):
     [
         {"scan_layers": True},
         {"scan_layers": True, "remat": True},
-        {"attend_by_row": True},
         {"query_block": 64, "remat": True},
     ],
 )

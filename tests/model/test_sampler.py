@@ -155,6 +155,35 @@ def test_rows_that_are_done_stay_as_they_are(default):
     check_turn(model, params, host, host.turn())
 
 
+def test_only_processed_tokens_are_in_the_cache(default):
+    """No trace of padding, of rows that are done or have ended, of the last token."""
+    _, params, sampler = default
+    host = Host(sampler, params, [[5, 9, 2], [40] * 9, []])
+    for _ in range(2):
+        for layer in host.state.cache:
+            filled_BS = np.asarray(layer["v"]).any(axis=(1, 3))
+            assert filled_BS.sum(axis=1).tolist() == host.state.length_B.tolist()
+        host.turn(seed=3, temperature=1.0, done=[False, False, True])
+
+
+def test_each_token_has_a_number_of_its_own(default):
+    """A model without preferences inverts to the token floor(uniform * V)."""
+    model, params, sampler = default
+    flat = jax.tree.map(jnp.zeros_like, params)
+    host = Host(sampler, flat, [[5, 9, 2], [4], [8, 8]])
+    commands = host.turn(seed=4, temperature=1.0)
+    assert max(len(log_probs) for _, log_probs in commands) > 3
+    for key, ids, (start, log_probs) in zip(
+        keys(3, 4), host.ids, commands, strict=True
+    ):
+        uniforms = [
+            jax.random.uniform(jax.random.fold_in(key, i))
+            for i in range(len(log_probs))
+        ]
+        assert ids[start:] == [int(u * model.config.vocab_size) for u in uniforms]
+        np.testing.assert_allclose(log_probs, -np.log(51), atol=1e-5)
+
+
 def test_a_row_is_reset_by_its_length(default):
     model, params, sampler = default
     host = Host(sampler, params, [[5, 9, 2, 33, 12], [4, 4]])

@@ -1,0 +1,244 @@
+"""What a child's answer is worth: expected values stay and are compared here."""
+
+import ast
+import dataclasses
+import json
+import re
+import warnings
+
+_SHOWN_CHARS = 60  # of a value
+_MESSAGE_CHARS = 80  # of an exception's message
+_MAX_INT_BITS = 10_000  # str() refuses larger integers
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_ORIGIN = re.compile(r" \((/[^)]*|unknown location)\)")  # of a module, in ImportError
+_SYNTAX = ("SyntaxError", "IndentationError", "TabError")
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What became of one program.
+
+    Attributes:
+      passed: True only if every test held on a real run.
+      status: "passed", "failed", "error", "syntax_error", "timeout", "memory",
+        "crashed" (it ended the interpreter, or wrote where it should not) or
+        "forbidden". Of several failed tests, the first decides.
+      feedback: One short deterministic line for the model; empty if all tests pass.
+      failed_tests: 0-based indices of the tests that did not hold.
+      seconds: Wall time.
+      trust: "value" if every verdict comes from comparing values outside of the
+        program's process. Else "in_child", which is weaker: some test ran beside
+        the program, and a program that means to can make it hold.
+    """
+
+    passed: bool
+    status: str
+    feedback: str
+    failed_tests: tuple[int, ...]
+    seconds: float
+    trust: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Test:
+    """A test as it is sent, and what stays behind.
+
+    Attributes:
+      kind: "value": `source` is an expression whose value should be `expected`;
+        "exec": `source` is the statement itself.
+      source: What the child evaluates.
+      expected: The literal of the assert.
+    """
+
+    kind: str
+    source: str
+    expected: object = None
+
+
+class _Opaque(Exception):
+    """A value of no plain type: it never equals a literal."""
+
+
+class _Garbled(Exception):
+    """Not what the worker's own code writes."""
+
+
+def split(source: str) -> Test:
+    """Takes `assert call == literal` apart, either way round."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of escapes in the test's own strings
+            (statement,) = ast.parse(source).body
+        compare = statement.test
+        if isinstance(statement, ast.Assert) and isinstance(compare, ast.Compare):
+            (operator,), (right,) = compare.ops, compare.comparators
+            if isinstance(operator, ast.Eq):
+                return _split_sides(compare.left, right) or Test("exec", source)
+    except (ValueError, SyntaxError, AttributeError, MemoryError, RecursionError):
+        return Test("exec", source)  # it does not have that form
+    return Test("exec", source)
+
+
+def _split_sides(left: ast.expr, right: ast.expr) -> Test | None:
+    for call, literal in ((left, right), (right, left)):
+        try:
+            return Test("value", ast.unparse(call), ast.literal_eval(literal))
+        except (ValueError, TypeError):
+            continue  # no literal, or one such as {[]} that is no value
+    return None
+
+
+def judge(
+    tests: list[Test], token: str, answer: dict, private: tuple[str, ...]
+) -> Result:
+    """The result of a job.
+
+    Args:
+      tests: Its tests.
+      token: Its secret, which a true answer holds.
+      answer: {"end", "text", "seconds"} from the worker; text is not trusted.
+      private: Paths of this machine, which feedback must not show.
+    """
+    values = tests and all(test.kind == "value" for test in tests)
+    trust = "value" if values else "in_child"
+    try:
+        status, feedback, failed = _verdict(tests, token, answer, private)
+    except _Garbled:
+        status, feedback = "crashed", "the program ended the interpreter"
+        failed = tuple(range(len(tests)))
+    return Result(
+        status == "passed", status, feedback, failed, answer["seconds"], trust
+    )
+
+
+def _verdict(tests, token, answer, private) -> tuple[str, str, tuple[int, ...]]:
+    everything = tuple(range(len(tests)))
+    if answer["end"] == "timeout":
+        return "timeout", "timeout", everything
+    if answer["end"] != "answered":
+        raise _Garbled
+    reply = _read_reply(answer["text"], token, len(tests))
+    if reply.get("memory") is True:
+        return "memory", "out of memory", everything
+    if "load" in reply:
+        status, text = _fault(reply["load"], private)
+        setup = "setup: " if reply.get("where") == "setup" else ""
+        return status, setup + text, everything
+    failed, first = [], None
+    for index, (test, outcome) in enumerate(zip(tests, reply["tests"], strict=True)):
+        said = _judge_test(test, outcome, private)
+        if said is not None:
+            failed.append(index)
+            first = first or (said[0], f"test {index + 1}: {said[1]}")
+    return (*(first or ("passed", "")), tuple(failed))
+
+
+def _read_reply(text: str, token: str, count: int) -> dict:
+    """The child's line; raises _Garbled if it is forged or torn."""
+    try:
+        reply = json.loads(text)
+    except (ValueError, RecursionError):
+        raise _Garbled from None
+    if not isinstance(reply, dict) or reply.get("token") != token:
+        raise _Garbled
+    if "load" in reply or reply.get("memory") is True:
+        return reply
+    outcomes = reply.get("tests")
+    if not isinstance(outcomes, list) or len(outcomes) != count:
+        raise _Garbled
+    if not all(isinstance(outcome, dict) for outcome in outcomes):
+        raise _Garbled
+    return reply
+
+
+def _judge_test(test: Test, outcome: dict, private) -> tuple[str, str] | None:
+    """None if the test held, else (status, what to say of it)."""
+    if "fault" in outcome:
+        status, text = _fault(outcome["fault"], private)
+        # An assert's own failure, as opposed to one inside of the program.
+        bare = test.kind == "exec" and text.startswith("AssertionError")
+        return ("failed", "failed") if bare else (status, text)
+    if test.kind == "exec":
+        return None if outcome.get("held") is True else ("failed", "failed")
+    try:
+        value = _decode(outcome.get("value"))
+    except _Opaque as error:
+        return "failed", f"got {_clean(str(error), private, _SHOWN_CHARS)}"
+    if value == test.expected:
+        return None
+    return "failed", f"got {_clean(_repr(value), private, _SHOWN_CHARS)}"
+
+
+def _fault(fault, private) -> tuple[str, str]:
+    """The status of an exception and the line that tells of it."""
+    try:
+        kind, message, line = fault["type"], fault["message"], fault["line"]
+    except (KeyError, TypeError):
+        raise _Garbled from None
+    if not (isinstance(kind, str) and isinstance(message, str)):
+        raise _Garbled
+    if not (line is None or type(line) is int and 0 <= line < 10**9):
+        raise _Garbled
+    where = f"line {line}: " if line else ""
+    message = _clean(_ORIGIN.sub("", message), private, _MESSAGE_CHARS)
+    kind = _clean(kind, private, _SHOWN_CHARS)
+    text = where + kind + (f": {message}" if message else "")
+    if fault.get("forbidden") is True:
+        return "forbidden", text
+    return ("syntax_error" if kind in _SYNTAX else "error"), text
+
+
+def _decode(tagged):
+    """The value of a tagged form made by the zygote's `encode`."""
+    try:
+        tag, content = tagged
+        if tag == "none":
+            return None
+        if tag in ("bool", "str"):
+            return {"bool": bool, "str": str}[tag](content)
+        if tag == "int":
+            return int(content, 16)
+        if tag == "float":
+            return float.fromhex(content)
+        if tag == "complex":
+            return complex(*map(float.fromhex, content))
+        if tag == "bytes":
+            return bytes.fromhex(content)
+        kinds = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
+        if tag in kinds:
+            return kinds[tag]([_decode(item) for item in content])
+        if tag == "dict":
+            return {_decode(key): _decode(value) for key, value in content}
+        if tag == "opaque" and isinstance(content, str):
+            raise _Opaque(content)
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        raise _Garbled from None
+    raise _Garbled
+
+
+def _repr(value) -> str:
+    """As repr(), but in an order that does not depend on hashes, and total."""
+    if isinstance(value, set | frozenset) and value:
+        inner = "{" + ", ".join(sorted(map(_repr, value))) + "}"
+        return inner if isinstance(value, set) else f"frozenset({inner})"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_repr, value)) + "]"
+    if isinstance(value, tuple):
+        inner = ", ".join(map(_repr, value))
+        return f"({inner},)" if len(value) == 1 else f"({inner})"
+    if isinstance(value, dict):
+        pairs = (f"{_repr(k)}: {_repr(v)}" for k, v in value.items())
+        return "{" + ", ".join(pairs) + "}"
+    if isinstance(value, int) and value.bit_length() > _MAX_INT_BITS:
+        return f"an int of {value.bit_length()} bits"
+    return repr(value)
+
+
+def _clean(text: str, private: tuple[str, ...], most: int) -> str:
+    """One short printable line without addresses or paths of this machine."""
+    for path in private:
+        text = text.replace(path, "")
+    text = _ADDRESS.sub("", text)
+    # After the cut, so that a long text costs no more than a short one.
+    cut = text if len(text) <= most else text[:most] + "..."
+    return "".join(c if c.isprintable() else " " for c in cut).strip()

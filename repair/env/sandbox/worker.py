@@ -1,0 +1,170 @@
+"""The trainer's end of one worker process: start it, ask it, replace it."""
+
+import json
+import os
+import pathlib
+import select
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+ZYGOTE = pathlib.Path(__file__).with_name("zygote.py")
+_GRACE = 5.0  # seconds beyond a job's own limit before a worker counts as hung
+_LAST_WORDS = 2.0  # seconds that a worker has to end what it runs
+
+
+class SandboxError(Exception):
+    """The sandbox itself failed; says nothing about any program."""
+
+
+class _WorkerDied(Exception):
+    """A worker ended, hung or spoke nonsense in the midst of a job."""
+
+
+class Worker:
+    """One zygote process, replaced when it dies; one request at a time.
+
+    Args:
+      folder: An empty folder, where the programs run.
+    """
+
+    def __init__(self, folder: str):
+        self._folder = folder
+        self._process: subprocess.Popen | None = None
+        self._closed = False
+        self._lock = threading.Lock()  # over _process and _closed, never held long
+
+    def ask(self, requests: list[dict]) -> list[dict]:
+        """Answers in order, each {"end", "text", "seconds"}; see zygote.run.
+
+        A request on which the worker dies runs once more, alone on a fresh worker.
+        If it dies again, a request that does nothing tells whose fault it is: the
+        program's, whose "end" then is "died", or the sandbox's.
+
+        Raises:
+          SandboxError: The worker dies whatever it runs, or is closed.
+        """
+        answers: list[dict] = []
+        self._converse(requests, answers)
+        while (done := len(answers)) < len(requests):
+            suspect = requests[done]
+            self._converse([suspect], answers)
+            if len(answers) == done:
+                self._converse([suspect | {"setup": "", "code": "", "tests": []}], [])
+                if self._process is None:
+                    raise SandboxError("a sandbox worker dies whatever it runs")
+                answers.append({"end": "died", "text": "", "seconds": 0.0})
+            self._converse(requests[done + 1 :], answers)
+        return answers
+
+    def start(self) -> subprocess.Popen:
+        """The process, started if need be."""
+        with self._lock:
+            if self._closed:
+                raise SandboxError("the sandbox is closed")
+            if self._process is None:
+                self._process = self._open()
+            return self._process
+
+    def terminate(self) -> None:
+        """Asks the process to end, from any thread; it cannot be used again."""
+        with self._lock:
+            self._closed = True
+            if self._process is not None:
+                self._process.terminate()
+
+    def stop(self, patience: float = _LAST_WORDS) -> None:
+        """Ends the process for certain and frees what it held."""
+        with self._lock:
+            process, self._process = self._process, None
+        if process is None:
+            return
+        try:
+            process.wait(patience)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdin.close()
+        process.stdout.close()
+
+    def _open(self) -> subprocess.Popen:
+        try:
+            # By exec, since a process that holds jax must not be forked. Not -I,
+            # which would ignore the hash seed that makes sets come in one order.
+            process = subprocess.Popen(
+                [sys.executable, "-S", "-s", "-P", str(ZYGOTE)],
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                cwd=self._folder,
+                env={"PYTHONHASHSEED": "0", "PATH": os.defpath},
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise SandboxError(f"cannot start a sandbox worker: {error}") from error
+        os.set_blocking(process.stdin.fileno(), False)
+        os.set_blocking(process.stdout.fileno(), False)
+        return process
+
+    def _converse(self, requests: list[dict], answers: list[dict]) -> None:
+        """Appends answers until all are there or the worker has died."""
+        if not requests:
+            return
+        process = self.start()
+        limits = requests[0]["limits"]
+        patience = limits["seconds"] + _GRACE
+        # Escapes, twice over, at most double the bytes that a value may have thrice.
+        most = 64 * limits["output_bytes"] + (1 << 16)
+        try:
+            body = json.dumps(requests).encode()
+            _write(process, struct.pack(">I", len(body)) + body, patience)
+            for _ in requests:
+                answers.append(_read_answer(process, most, patience))
+        except (OSError, _WorkerDied):
+            process.kill()
+            self.stop()
+            if self._closed:
+                raise SandboxError("the sandbox was closed while it ran") from None
+
+
+def _write(process, data: bytes, patience: float) -> None:
+    deadline, fd, left = time.monotonic() + patience, process.stdin.fileno(), data
+    while left:
+        _wait(fd, select.POLLOUT, deadline)
+        left = left[os.write(fd, left[: 1 << 16]) :]
+
+
+def _read_answer(process, most: int, patience: float) -> dict:
+    deadline = time.monotonic() + patience
+    (size,) = struct.unpack(">I", _read(process, 4, deadline))
+    if size > most:
+        raise _WorkerDied
+    try:
+        answer = json.loads(_read(process, size, deadline))
+        end, text, seconds = answer["end"], answer["text"], answer["seconds"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise _WorkerDied from None
+    if not (type(end) is str and type(text) is str and type(seconds) is float):
+        raise _WorkerDied
+    return answer
+
+
+def _read(process, count: int, deadline: float) -> bytes:
+    data, fd = bytearray(), process.stdout.fileno()
+    while len(data) < count:
+        _wait(fd, select.POLLIN, deadline)
+        part = os.read(fd, count - len(data))
+        if not part:
+            raise _WorkerDied
+        data += part
+    return bytes(data)
+
+
+def _wait(fd: int, event: int, deadline: float) -> None:
+    poll = select.poll()  # unlike select, takes descriptors above 1023
+    poll.register(fd, event)
+    if not poll.poll(max(deadline - time.monotonic(), 0) * 1000):
+        raise _WorkerDied
