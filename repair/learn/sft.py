@@ -68,8 +68,8 @@ def plan(episodes: list[Episode], config: SftConfig) -> Plan:
     rows = plan_rows([len(e) for e in fitting], config.row_length)
     if len(rows) < config.rows:
         raise UserError(
-            f"{len(fitting)} demonstrations that fit row_length={config.row_length} give"
-            f" {len(rows)} rows, fewer than a batch of {config.rows}; make more"
+            f"{len(fitting)} demonstrations that fit row_length={config.row_length}"
+            f" give {len(rows)} rows, fewer than a batch of {config.rows}; make more"
             " demonstrations or lower sft.rows"
         )
     return Plan(fitting, rows, len(episodes) - len(fitting))
