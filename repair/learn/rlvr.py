@@ -45,7 +45,8 @@ class RlvrConfig:
       problems: P, bugs of a step.
       samples: C, episodes of each bug.
       epochs: Updates on each batch of experience.
-      temperature: Of sampling.
+      temperature: Of sampling, above 0; the policy that is trained and held to the
+        reference is the one at this temperature.
       rows: Rows of a micro-batch.
       row_length: Tokens of a row; no episode may be longer.
       loss: The policy loss.
@@ -63,6 +64,10 @@ class RlvrConfig:
     loss: PolicyLossConfig = PolicyLossConfig()
     advantages: AdvantageConfig = AdvantageConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
+
+    def __post_init__(self):
+        if self.temperature <= 0:
+            raise ValueError(f"temperature={self.temperature} must be above 0")
 
 
 def choose(bugs: Sequence[Bug], config: RlvrConfig, seed: int, step: int) -> list[Bug]:
@@ -106,12 +111,18 @@ def make_batches(
     return batches, denominator, metrics
 
 
-@functools.partial(jax.jit, static_argnames="model")
-def log_probs(model: Model, params, batch: Batch):
-    """Log-probs of a batch's tokens, BT, as the reference policy sees them."""
+def _logits(model: Model, params, batch: Batch, temperature):
+    """Logits of the policy that samples: those of the model over the temperature."""
     logits_BTV, _ = model.forward(
         params, batch.tokens, None, batch.positions, batch.segments
     )
+    return logits_BTV / temperature
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def log_probs(model: Model, params, batch: Batch, temperature):
+    """Log-probs of a batch's tokens, BT, as the reference policy sees them."""
+    logits_BTV = _logits(model, params, batch, temperature)
     return losses.token_log_probs(logits_BTV, batch.tokens)
 
 
@@ -123,18 +134,13 @@ def gradients(
     batch: Batch,
     reference_BT,
     denominator,
+    temperature,
     config: PolicyLossConfig,
 ):
     """One micro-batch's share of the gradients and metrics."""
 
     def of(trainable):
-        logits_BTV, _ = model.forward(
-            join(trainable, frozen),
-            batch.tokens,
-            None,
-            batch.positions,
-            batch.segments,
-        )
+        logits_BTV = _logits(model, join(trainable, frozen), batch, temperature)
         return losses.policy_loss(
             losses.token_log_probs(logits_BTV, batch.tokens),
             batch.log_probs,
@@ -181,7 +187,9 @@ def update(
         return state, metrics | {"seconds_update": time.perf_counter() - started}
     references = [None] * len(batches)
     if config.loss.kl_coef:
-        references = [log_probs(model, reference, batch) for batch in batches]
+        references = [
+            log_probs(model, reference, batch, config.temperature) for batch in batches
+        ]
     step = int(state.step)  # read before the update donates it
     for _ in range(config.epochs):
         total = None
@@ -193,6 +201,7 @@ def update(
                 batch,
                 reference_BT,
                 denominator,
+                config.temperature,
                 config.loss,
             )
             total = part if total is None else _add(total, part)

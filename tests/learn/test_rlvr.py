@@ -1,0 +1,229 @@
+"""Reinforcement learning: who is compared, what is summed, where it moves."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from repair.env.environment import Turn
+from repair.learn import rlvr
+from repair.learn.losses import PolicyLossConfig, token_log_probs
+from repair.learn.rlvr import RlvrConfig
+from repair.learn.rollout import Rollout
+from repair.learn.state import init_state
+from repair.text.episodes import Episode
+
+CONFIG = RlvrConfig(problems=2, samples=2, rows=2, row_length=40)
+LENGTH = 32
+SGD = optax.sgd(0.1)
+no_kl = dataclasses.replace(CONFIG, loss=PolicyLossConfig(kl_coef=0.0))
+
+
+@pytest.fixture(scope="module")
+def play(model, params):
+    """From (bug, sample, rewards, seed) to a rollout with the policy's log-probs."""
+    score = jax.jit(lambda p, t: token_log_probs(model.forward(p, t)[0], t))
+
+    def log_probs(tokens, params=params):
+        padded = np.zeros((1, LENGTH), np.int32)
+        padded[0, : len(tokens)] = tokens
+        return np.asarray(score(params, padded))[0, : len(tokens)]
+
+    def build(bug, sample, rewards, seed=0):
+        rng = np.random.default_rng((seed, sample))
+        prompt = np.random.default_rng(seed).integers(0, 300, 8).tolist()
+        pieces, ids = [(prompt, -1)], list(prompt)
+        for turn in range(len(rewards)):
+            length = 2 + (sample + turn) % 3
+            pieces.append((rng.integers(0, 300, length).tolist(), turn))
+            if turn + 1 < len(rewards):
+                pieces.append((rng.integers(0, 300, 3).tolist(), -1))
+        ids = [i for piece, _ in pieces for i in piece]
+        scores, start, episode = log_probs(ids), 0, Episode()
+        for piece, turn in pieces:
+            span = slice(start, start + len(piece))
+            start = span.stop
+            episode.append(piece, turn, scores[span] if turn >= 0 else None)
+        turns = [Turn("", r, False, None, False, False) for r in (0.0, *rewards)]
+        turns[-1] = dataclasses.replace(turns[-1], done=True, status="max_turns")
+        return Rollout(bug, sample, episode, turns, ["x"] * len(rewards), "")
+
+    build.log_probs = log_probs
+    return build
+
+
+def learn(model, params, rollouts, config=no_kl, reference=None, optimiser=SGD):
+    state = init_state(jax.tree.map(jnp.copy, params), optimiser)
+    reference = params if reference is None else reference
+    return rlvr.update(model, state, {}, reference, rollouts, config, optimiser)
+
+
+def same(a, b):
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(np.array_equal(x, y) for x, y in pairs)
+
+
+@pytest.fixture(scope="module")
+def experience(play, bugs):
+    """Two bugs with signal, of one, two and three turns."""
+    return [
+        play(bugs[0], 0, [1.0], 0),
+        play(bugs[0], 1, [-0.5, -0.5, 0.0], 0),
+        play(bugs[0], 2, [0.0, 1.0], 0),
+        play(bugs[1], 0, [0.0, -0.5], 1),
+        play(bugs[1], 1, [1.0, 0.0], 1),
+        play(bugs[1], 2, [-0.5, -1.0], 1),
+    ]
+
+
+@pytest.fixture(scope="module")
+def silent(play, bugs):
+    """A bug whose samples all earn the same."""
+    return [play(bugs[2], sample, [-0.5], 2) for sample in range(2)]
+
+
+def test_denominator_counts_sampled_tokens_of_groups_with_signal(experience, silent):
+    batches, denominator, metrics = rlvr.make_batches(experience + silent, CONFIG)
+    expected = sum(sum(r.episode.mask) for r in experience)
+    assert denominator == expected
+    assert sum(float(b.mask.sum()) for b in batches) == expected
+    assert metrics["zero_variance_groups"] == pytest.approx(1 / 3)
+    for batch in batches:
+        batch.check()
+        assert batch.tokens.shape == (2, 40)
+    kept = {tuple(r.episode.ids) for r in experience}
+    assert kept == {
+        tuple(row[segments == s].tolist())
+        for batch in batches
+        for row, segments in zip(batch.tokens, batch.segments, strict=True)
+        for s in range(1, segments.max() + 1)
+    }
+
+
+def test_advantages_are_of_the_turn_among_samples_of_the_bug(play, bugs):
+    first = [play(bugs[0], 0, [1.0], 0), play(bugs[0], 1, [0.0], 0)]
+    second = [play(bugs[1], 0, [-0.5, 1.0], 1), play(bugs[1], 1, [0.0, 0.0], 1)]
+    mixed = [first[0], second[0], first[1], second[1]]
+    batches, _, _ = rlvr.make_batches(mixed, CONFIG)
+    found = {}
+    for batch in batches:
+        for row, segments, values in zip(
+            batch.tokens, batch.segments, batch.advantages, strict=True
+        ):
+            for s in range(1, segments.max() + 1):
+                found[tuple(row[segments == s].tolist())] = values[segments == s]
+    wanted = [[1.0], [0.5, 1.0], [-1.0], [-0.5, -1.0]]
+    for rollout, by_turn in zip(mixed, wanted, strict=True):
+        episode = rollout.episode
+        expected = [0 if e < 0 else by_turn[e] for e in episode.turns]
+        np.testing.assert_allclose(found[tuple(episode.ids)], expected)
+
+
+def test_bugs_are_never_compared_with_one_another(model, params, play, bugs):
+    easy = [play(bugs[0], sample, [1.0], 0) for sample in range(2)]
+    hard = [play(bugs[1], sample, [-0.5], 1) for sample in range(2)]
+    batches, denominator, _ = rlvr.make_batches(easy + hard, CONFIG)
+    assert batches == [] and denominator == 0
+
+
+def test_without_signal_no_bit_of_the_parameters_moves(model, params, silent):
+    """Not even by the KL to a reference that is elsewhere."""
+    reference = jax.tree.map(lambda x: x * 1.5, params)
+    adam = optax.adamw(0.1, weight_decay=0.1)
+    state, metrics = learn(model, params, silent, CONFIG, reference, adam)
+    assert same(state.trainable, params)
+    assert int(state.step) == 1
+    assert metrics["zero_variance_groups"] == 1
+
+
+def test_a_group_without_signal_changes_nothing_beside_others(
+    model, params, experience, silent
+):
+    config = dataclasses.replace(CONFIG, rows=4)
+    reference = jax.tree.map(lambda x: x * 1.1, params)
+    alone, _ = learn(model, params, experience, config, reference)
+    beside, _ = learn(model, params, experience + silent, config, reference)
+    assert same(alone.trainable, beside.trainable)
+    assert not same(alone.trainable, params)
+
+
+def test_micro_batches_add_up(model, params, experience):
+    reference = jax.tree.map(lambda x: x * 1.1, params)
+
+    def of(rows):
+        config = dataclasses.replace(CONFIG, rows=rows)
+        batches, _, _ = rlvr.make_batches(experience, config)
+        state, metrics = learn(model, params, experience, config, reference)
+        return len(batches), state.trainable, metrics
+
+    many, few = of(1), of(8)
+    assert many[0] > 2 and few[0] == 1
+    for a, b in zip(jax.tree.leaves(many[1]), jax.tree.leaves(few[1]), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    assert few[2]["kl"] > 0
+    for name in ("policy_loss", "kl", "entropy", "gradient_norm"):
+        np.testing.assert_allclose(many[2][name], few[2][name], rtol=1e-4, atol=1e-6)
+
+
+def test_rewarded_commands_become_likelier_and_penalised_ones_rarer(
+    model, params, play, bugs
+):
+    good, bad = play(bugs[0], 0, [1.0], 0), play(bugs[0], 1, [-0.5], 0)
+    state, metrics = learn(model, params, [good, bad])
+    assert metrics["log_prob_gap"] == pytest.approx(0, abs=1e-5)
+    for rollout, sign in ((good, 1), (bad, -1)):
+        mask = np.array(rollout.episode.mask) == 1
+        before = play.log_probs(rollout.episode.ids)[mask].sum()
+        after = play.log_probs(rollout.episode.ids, state.trainable)[mask].sum()
+        assert sign * (after - before) > 1e-3
+
+
+def test_the_policy_trained_is_the_one_that_sampled(model, params, play, bugs):
+    """At another temperature the sampler reports log-probs of other odds."""
+    config = dataclasses.replace(no_kl, temperature=0.5)
+    rollouts = [play(bugs[0], 0, [1.0], 0), play(bugs[0], 1, [-0.5], 0)]
+    for rollout in rollouts:
+        episode = rollout.episode
+        tokens = np.array([episode.ids])
+        logits, _ = model.forward(params, tokens)
+        scores = np.asarray(token_log_probs(logits / 0.5, tokens))[0]
+        episode.log_probs = np.where(episode.mask, scores, 0.0).tolist()
+    _, metrics = learn(model, params, rollouts, config)
+    assert metrics["log_prob_gap"] == pytest.approx(0, abs=1e-5)
+    with pytest.raises(ValueError, match="temperature=0"):
+        dataclasses.replace(CONFIG, temperature=0.0)
+
+
+def test_epochs_are_updates_but_one_step(model, params, experience):
+    """The second update is off-policy; the step, a place in the data, counts once."""
+    config = dataclasses.replace(no_kl, epochs=2)
+    once, _ = learn(model, params, experience)
+    twice, metrics = learn(model, params, experience, config)
+    assert int(once.step) == int(twice.step) == 1
+    assert not same(once.trainable, twice.trainable)
+    assert metrics["log_prob_gap"] > 1e-4
+
+
+def test_episodes_that_never_began_are_left_out(model, params, play, bugs, experience):
+    never = play(bugs[3], 0, [], 0)
+    batches, denominator, _ = rlvr.make_batches([never, *experience], CONFIG)
+    _, expected, _ = rlvr.make_batches(experience, CONFIG)
+    assert denominator == expected and batches
+    figures = rlvr.describe([never, *experience])
+    assert figures["turns"] == pytest.approx(12 / 7)
+    state, _ = learn(model, params, [never, never])
+    assert same(state.trainable, params) and int(state.step) == 1
+
+
+def test_choose_covers_all_bugs_before_repeating(bugs):
+    config = dataclasses.replace(CONFIG, problems=4)
+    drawn = [b for step in range(6) for b in rlvr.choose(bugs, config, 0, step)]
+    for start in range(0, 24, 6):
+        assert {b.bug_id for b in drawn[start : start + 6]} == {b.bug_id for b in bugs}
+    orders = {tuple(b.bug_id for b in drawn[s : s + 6]) for s in range(0, 24, 6)}
+    assert len(orders) > 1
+    assert rlvr.choose(bugs, config, 0, 3) == drawn[12:16]
+    assert rlvr.choose(bugs, config, 1, 0) != drawn[:4]
