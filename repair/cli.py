@@ -9,7 +9,6 @@ from absl import app, flags, logging
 
 from repair.errors import UserError
 
-
 # Keep freed memory and ask for large pages. XLA's temporaries on CPU are tens of
 # megabytes that the C library otherwise returns to the system and faults in again,
 # page by page, at every step: see docs/results.md for what that costs.

@@ -11,59 +11,37 @@ from absl import flags
 from rich.console import Console
 
 from repair import cli
-from repair.env.sandbox import Sandbox
-from repair.errors import UserError
-from repair.learn.checkpoint import load_params
-from repair.learn.config import from_dict
 from repair.learn.evaluation import EvalConfig
-from repair.learn.experiment import eval_bugs, make_policy, measure
 from repair.learn.metrics import results_table
-from repair.model.api import Model
-from repair.model.llama import LlamaConfig
+from repair.learn.policy import eval_bugs, load_policy, measure, workdir_of
 from repair.tasks import load_tasks
-from repair.text.tokens import load_codec
 
 
 def main():
     """Plays the tasks and prints pass@1, pass@k, outcomes by status and by turn."""
     args, console = flags.FLAGS, Console()
-    checkpoint = pathlib.Path(args.checkpoint).absolute()
-    params, extra = load_params(checkpoint)
-    config = from_dict(extra["config"])
-    workdir = _workdir(checkpoint)
-    codec = load_codec(workdir / "tokenizer", config.text.prompt)
-    spec = args.tasks or config.tasks.eval
-    path = args.path or config.tasks.eval_path or config.tasks.path
-    tasks = load_tasks(spec, path=path, count=args.count or None)
-    out = pathlib.Path(args.out or workdir / "evaluations" / spec.replace("/", "_"))
-    with Sandbox(limits=config.sandbox) as sandbox:
-        model = Model(LlamaConfig(**extra["model"]))
-        policy = make_policy(config, codec, model, sandbox)
-        bugs = eval_bugs(config, tasks, sandbox)
+    policy, params = load_policy(args.checkpoint)
+    with policy.sandbox:
+        c = policy.config.tasks
+        spec = args.tasks or c.eval
+        path = args.path or c.eval_path or c.path
+        tasks = load_tasks(spec, path=path, count=args.count or c.eval_count or None)
+        folder = workdir_of(args.checkpoint) / "evaluations" / spec.replace("/", "_")
+        out = pathlib.Path(args.out or folder)
         figures = measure(
             policy,
             params,
-            bugs,
+            eval_bugs(policy.config, tasks, policy.sandbox),
             EvalConfig(args.samples, args.temperature),
             f"evaluation ({spec})",
             out / "trajectories.jsonl",
         )
-    results = {"stages": {spec: figures}, "checkpoint": str(checkpoint)}
+    results = {"stages": {spec: figures}, "checkpoint": args.checkpoint}
     (out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     console.print(results_table(results))
     for name in ("by_status", "by_turn", "by_corruptions", "malformed", "turns"):
         console.print(f"{name}: {json.dumps(figures[name])}", highlight=False)
     console.print(f"results and trajectories are in {out}", highlight=False)
-
-
-def _workdir(checkpoint: pathlib.Path) -> pathlib.Path:
-    for folder in checkpoint.parents:
-        if folder.name == "checkpoints":
-            return folder.parent
-    raise UserError(
-        f"{checkpoint} is not below a run's checkpoints folder, beside which its"
-        " tokenizer is kept; give WORKDIR/checkpoints/STAGE"
-    )
 
 
 if __name__ == "__main__":

@@ -24,7 +24,9 @@ def main():
 
 
 if __name__ == "__main__":
-    config_flags.DEFINE_config_file("config", None, "Config file, such as configs/tiny.py.")
+    config_flags.DEFINE_config_file(
+        "config", None, "Config file, such as configs/tiny.py."
+    )
     flags.DEFINE_string("workdir", None, "Folder of the run; a run in it is resumed.")
     flags.mark_flags_as_required(["config", "workdir"])
     cli.run(main)

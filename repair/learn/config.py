@@ -17,12 +17,9 @@ from repair.env.demos import ORDERS
 from repair.env.environment import Rewards
 from repair.env.sandbox import Limits
 from repair.errors import UserError
-from repair.learn.advantages import AdvantageConfig
 from repair.learn.evaluation import EvalConfig
-from repair.learn.losses import PolicyLossConfig
 from repair.learn.rlvr import RlvrConfig
 from repair.learn.sft import SftConfig
-from repair.learn.state import OptimiserConfig
 from repair.model.llama import LlamaConfig
 from repair.model.lora import MODES
 from repair.tasks.corrupt import KINDS
@@ -139,7 +136,7 @@ class Config:
 
 def defaults() -> ml_collections.ConfigDict:
     """All fields with their defaults, locked against misspelt ones."""
-    return ml_collections.ConfigDict(dataclasses.asdict(Config()))
+    return ml_collections.ConfigDict(dataclasses.asdict(Config())).lock()
 
 
 def read(config: ml_collections.ConfigDict) -> Config:
@@ -246,12 +243,16 @@ def _check(config: Config) -> None:
             " compared with one another",
         ),
         (
-            c.rlvr.samples <= max(c.sampler.rows)
-            and c.eval.samples <= max(c.sampler.rows),
+            max(c.rlvr.samples, c.eval.samples) <= max(c.sampler.rows, default=0),
             f"sampler.rows {c.sampler.rows} must hold the samples of one bug"
             f" (rlvr.samples={c.rlvr.samples}, eval.samples={c.eval.samples})",
         ),
     ]
+    for name, sizes in (("rows", c.sampler.rows), ("tokens", c.sampler.tokens)):
+        message = f"sampler.{name} is {sizes}; give at least one size, all above 0"
+        rules.append((min(sizes, default=0) > 0, message))
+    for name, value in dataclasses.asdict(c.eval).items():
+        rules.append((value >= 0, f"eval.{name} is {value}, expected 0 or more"))
     positive = (
         "checkpoint_every demos.per_task text.max_turns text.max_command sft.steps"
         " sft.rows sft.row_length rlvr.steps rlvr.problems rlvr.epochs rlvr.rows"

@@ -17,129 +17,33 @@ Starting weights, first match wins:
 
 import dataclasses
 import json
-import os
-import pathlib
 import time
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from repair.env.bugs import make_bugs
 from repair.env.demos import make_demos, read_demos, write_demos
-from repair.env.environment import Environment
 from repair.env.sandbox import Sandbox
 from repair.errors import UserError
 from repair.learn import rlvr, sft
 from repair.learn.checkpoint import Checkpointer
 from repair.learn.config import Config
-from repair.learn.evaluation import evaluate
 from repair.learn.metrics import MetricsWriter, progress
-from repair.learn.rollout import Clock, Rollout, play
+from repair.learn.policy import eval_bugs, make_policy, measure
+from repair.learn.rollout import Clock
 from repair.learn.state import TrainState, init_state, make_optimiser
+from repair.learn.workdir import open_workdir, write_whole
 from repair.model.api import Model, count_params
 from repair.model.hf import load_hf
 from repair.model.lora import init_adapters, join, split
-from repair.model.sampler import Sampler
-from repair.tasks import Bug, Task, load_tasks
+from repair.tasks import Task, load_tasks
 from repair.text.episodes import encode_demos
 from repair.text.tokens import Codec, load_codec, render_prompt, train_tokenizer
 
 # Demonstrations that a tokenizer is trained on; more change next to nothing.
 _TOKENIZER_DEMOS = 2000
-
-
-@dataclasses.dataclass(frozen=True)
-class Policy:
-    """What it takes to play episodes with given parameters."""
-
-    config: Config
-    model: Model
-    codec: Codec
-    sandbox: Sandbox
-    sampler: Sampler
-
-    def play(
-        self, params, bugs, samples: int, temperature: float, step: int = 0, **kwargs
-    ) -> list[Rollout]:
-        """Episodes under the config's rules; see `repair.learn.rollout.play`."""
-        return play(
-            self.sampler,
-            params,
-            self.codec,
-            lambda: Environment(
-                self.sandbox, self.config.rewards, self.config.text.max_turns
-            ),
-            bugs,
-            samples,
-            seed=self.config.seed,
-            step=step,
-            temperature=temperature,
-            **kwargs,
-        )
-
-
-def make_policy(config: Config, codec: Codec, model: Model, sandbox: Sandbox) -> Policy:
-    """Puts model, tokenizer and sandbox together.
-
-    Raises:
-      UserError: The tokenizer has ids that the model has no embedding for.
-    """
-    room = model.config.vocab_size
-    if codec.vocab_size > room:
-        raise UserError(
-            f"the tokenizer has {codec.vocab_size} ids but the model embeds {room};"
-            " use the model's own tokenizer or set model.vocab_size"
-        )
-    stop_V = np.zeros(room, bool)
-    stop_V[: codec.vocab_size] = codec.stop_V
-    sampler = Sampler(
-        model,
-        stop_V,
-        max_new=config.text.max_command,
-        max_length=config.text.max_length,
-        row_buckets=config.sampler.rows,
-        token_buckets=config.sampler.tokens,
-        length_buckets=config.sampler.slots,
-    )
-    return Policy(config, model, codec, sandbox, sampler)
-
-
-def eval_bugs(config: Config, tasks: list[Task], sandbox: Sandbox) -> list[Bug]:
-    """One faulty program of every evaluation task."""
-    return make_bugs(
-        tasks,
-        sandbox,
-        per_task=1,
-        corruptions=(config.demos.min_corruptions, config.demos.max_corruptions),
-        kinds=config.demos.kinds,
-        seed=config.seed,
-    )
-
-
-def measure(
-    policy: Policy, params, bugs: list[Bug], config, description: str, path
-) -> dict:
-    """Evaluates and writes every trajectory to a JSONL file; returns the results."""
-    total = len(bugs) * (1 + config.samples)
-    started, done = time.perf_counter(), 0
-    with progress(total, description) as bar:
-
-        def play_all(samples, temperature):
-            nonlocal done
-            before = done
-
-            def shown(ended, of):
-                nonlocal done
-                done = before + ended
-                bar.update(done)
-
-            return policy.play(params, bugs, samples, temperature, progress=shown)
-
-        results, records = evaluate(play_all, policy.sandbox, config)
-    _write_whole(path, "".join(json.dumps(record) + "\n" for record in records))
-    return results | {"seconds": round(time.perf_counter() - started, 1)}
 
 
 def run(config: Config, workdir, report: Callable[[str], None] = print) -> dict:
@@ -163,63 +67,6 @@ def run(config: Config, workdir, report: Callable[[str], None] = print) -> dict:
             return _Run(config, workdir, metrics, sandbox, report).go()
     finally:
         metrics.close()
-
-
-def open_workdir(workdir, config: Config) -> pathlib.Path:
-    """Makes the folder, or checks that it belongs to this very config.
-
-    Raises:
-      UserError: It cannot be written, or holds a run of another config.
-    """
-    workdir = pathlib.Path(workdir).absolute()
-    path = workdir / "config.json"
-    mine = json.loads(json.dumps(dataclasses.asdict(config)))
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            _compare(json.loads(path.read_text()), mine, workdir)
-        else:
-            _write_whole(path, json.dumps(mine, indent=2) + "\n")
-    except OSError as error:
-        raise UserError(
-            f"the workdir {workdir} cannot be written ({error}); choose another"
-        ) from error
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is no JSON ({error}); choose a new workdir") from error
-    return workdir
-
-
-def _compare(old: dict, new: dict, workdir) -> None:
-    old, new = _flat(old), _flat(new)
-    changes = [
-        f"{name}: {old.get(name, 'absent')!r} there, {new.get(name, 'absent')!r} here"
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name)
-    ]
-    if changes:
-        raise UserError(
-            f"{workdir} holds a run of another config ({'; '.join(changes)}); choose"
-            " another --workdir or give the same config to resume"
-        )
-
-
-def _flat(tree: dict, prefix: str = "") -> dict:
-    flat = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
-
-
-def _write_whole(path, text: str) -> None:
-    """Writes a file so that a kill leaves the old one or the new one."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
 
 
 class _Run:
@@ -292,8 +139,8 @@ class _Run:
         self.results["demos"] = dataclasses.asdict(made)
         self._spent("demos", started)
         self.report(
-            f"demonstrations: {made.made} replayed until the tests pass, {made.edits:.2f}"
-            f" edits each, edit distance {made.edit_distance:.1f}; dropped"
+            f"demonstrations: {made.made} replayed until the tests pass,"
+            f" {made.edits:.2f} edits each, edit distance {made.edit_distance:.1f}; dropped"
             f" {made.dropped}; {len(made.unrunnable)} tasks left out because their"
             " reference fails its own tests"
         )
@@ -323,7 +170,10 @@ class _Run:
         c = self.config
         key = jax.random.key(c.seed)
         if c.init_from:
-            adapters = {"lora_rank": c.model.lora_rank, "lora_alpha": c.model.lora_alpha}
+            adapters = {
+                "lora_rank": c.model.lora_rank,
+                "lora_alpha": c.model.lora_alpha,
+            }
             shape, params = load_hf(c.init_from, **adapters)
             model = Model(shape)
             if shape.lora_rank:
@@ -358,7 +208,7 @@ class _Run:
         self._save_results()
 
     def _save_results(self) -> None:
-        _write_whole(self.results_path, json.dumps(self.results, indent=2) + "\n")
+        write_whole(self.results_path, json.dumps(self.results, indent=2) + "\n")
 
     def _open_stage(self, stage: str, params, settings, updates: int):
         """(checkpointer, optimiser, state, frozen) at the stage's latest step."""

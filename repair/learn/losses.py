@@ -29,6 +29,10 @@ class PolicyLossConfig:
     kl_estimator: str = "k3"
     entropy_coef: float = 0.0
 
+    def __post_init__(self):
+        if self.kl_estimator not in ("k1", "k2", "k3"):
+            raise ValueError(f"kl_estimator is {self.kl_estimator!r}; use k1, k2 or k3")
+
 
 def masked_sum(x, mask):
     """Sum of x where mask is not 0, weighted by it; what is masked may be nan."""

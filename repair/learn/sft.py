@@ -104,9 +104,7 @@ def loss(model: Model, params, batch: Batch):
     value = losses.cross_entropy(logits_BTV, batch.tokens, batch.mask, count)
     metrics = {
         "loss": value,
-        "command_loss": losses.cross_entropy(
-            logits_BTV, batch.tokens, commands, count
-        ),
+        "command_loss": losses.cross_entropy(logits_BTV, batch.tokens, commands, count),
         "command_accuracy": losses.masked_mean(
             losses.token_hits(logits_BTV, batch.tokens), commands
         ),

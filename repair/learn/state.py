@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from repair.errors import UserError
+OPTIMISERS = ("adamw", "muon")
+DECAYS = ("linear", "cosine", "constant")
 
 
 @jax.tree_util.register_dataclass
@@ -54,6 +55,13 @@ class OptimiserConfig:
     clip_norm: float = 1.0
     b2: float = 0.99
 
+    def __post_init__(self):
+        for name, known in (("name", OPTIMISERS), ("decay", DECAYS)):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}; use one of {', '.join(known)}"
+                )
+
 
 def make_schedule(config: OptimiserConfig, peak: float, steps: int):
     """Step to learning rate: linear warm-up, then the decay, down to the fraction."""
@@ -64,29 +72,21 @@ def make_schedule(config: OptimiserConfig, peak: float, steps: int):
         decay = optax.constant_schedule(peak)
     elif config.decay == "linear":
         decay = optax.linear_schedule(peak, end, rest)
-    elif config.decay == "cosine":
-        decay = optax.cosine_decay_schedule(peak, rest, config.final_fraction)
     else:
-        raise UserError(
-            f"optimiser decay is {config.decay!r}; use linear, cosine or constant"
-        )
+        decay = optax.cosine_decay_schedule(peak, rest, config.final_fraction)
     # From one step's worth rather than from 0: a first step of 0 is a step lost.
     rise = optax.linear_schedule(peak / (warmup + 1), peak, warmup)
     return optax.join_schedules([rise, decay], [warmup])
 
 
 def make_optimiser(config: OptimiserConfig, steps: int) -> optax.GradientTransformation:
-    """Gradient clipping, then the optimiser under its schedule.
-
-    Raises:
-      UserError: The name or the decay is unknown.
-    """
+    """Gradient clipping, then the optimiser under its schedule."""
     schedule = make_schedule(config, config.learning_rate, steps)
     if config.name == "adamw":
         inner = optax.adamw(
             schedule, b2=config.b2, weight_decay=config.weight_decay, mask=_is_matrix
         )
-    elif config.name == "muon":
+    else:
         inner = optax.contrib.muon(
             schedule,
             adam_learning_rate=make_schedule(config, config.adam_learning_rate, steps),
@@ -95,8 +95,6 @@ def make_optimiser(config: OptimiserConfig, steps: int) -> optax.GradientTransfo
             consistent_rms=0.2,
             muon_weight_dimension_numbers=_muon_dimensions,
         )
-    else:
-        raise UserError(f"optimiser name is {config.name!r}; use adamw or muon")
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), inner)
 
 

@@ -1,0 +1,157 @@
+"""A policy with all that it needs to play episodes, and how it is measured."""
+
+import dataclasses
+import json
+import pathlib
+import time
+
+import numpy as np
+
+from repair.env.bugs import make_bugs
+from repair.env.environment import Environment
+from repair.env.sandbox import Sandbox
+from repair.errors import UserError
+from repair.learn.checkpoint import load_params
+from repair.learn.config import Config, from_dict
+from repair.learn.evaluation import EvalConfig, evaluate
+from repair.learn.metrics import progress
+from repair.learn.rollout import Rollout, play
+from repair.learn.workdir import write_whole
+from repair.model.api import Model
+from repair.model.llama import LlamaConfig
+from repair.model.sampler import Sampler
+from repair.tasks import Bug, Task
+from repair.text.tokens import Codec, load_codec
+
+
+@dataclasses.dataclass(frozen=True)
+class Policy:
+    """What it takes to play episodes with given parameters."""
+
+    config: Config
+    model: Model
+    codec: Codec
+    sandbox: Sandbox
+    sampler: Sampler
+
+    def play(
+        self, params, bugs, samples: int, temperature: float, step: int = 0, **kwargs
+    ) -> list[Rollout]:
+        """Episodes under the config's rules; see `repair.learn.rollout.play`."""
+        return play(
+            self.sampler,
+            params,
+            self.codec,
+            lambda: Environment(
+                self.sandbox, self.config.rewards, self.config.text.max_turns
+            ),
+            bugs,
+            samples,
+            seed=self.config.seed,
+            step=step,
+            temperature=temperature,
+            **kwargs,
+        )
+
+
+def make_policy(config: Config, codec: Codec, model: Model, sandbox: Sandbox) -> Policy:
+    """Puts model, tokenizer and sandbox together.
+
+    Raises:
+      UserError: The tokenizer has ids that the model has no embedding for.
+    """
+    room = model.config.vocab_size
+    if codec.vocab_size > room:
+        raise UserError(
+            f"the tokenizer has {codec.vocab_size} ids but the model embeds {room};"
+            " use the model's own tokenizer or set model.vocab_size"
+        )
+    stop_V = np.zeros(room, bool)
+    stop_V[: codec.vocab_size] = codec.stop_V
+    sampler = Sampler(
+        model,
+        stop_V,
+        max_new=config.text.max_command,
+        max_length=config.text.max_length,
+        row_buckets=config.sampler.rows,
+        token_buckets=config.sampler.tokens,
+        length_buckets=config.sampler.slots,
+    )
+    return Policy(config, model, codec, sandbox, sampler)
+
+
+def eval_bugs(config: Config, tasks: list[Task], sandbox: Sandbox) -> list[Bug]:
+    """One faulty program of every evaluation task."""
+    return make_bugs(
+        tasks,
+        sandbox,
+        per_task=1,
+        corruptions=(config.demos.min_corruptions, config.demos.max_corruptions),
+        kinds=config.demos.kinds,
+        seed=config.seed,
+    )
+
+
+def measure(
+    policy: Policy,
+    params,
+    bugs: list[Bug],
+    config: EvalConfig,
+    description: str,
+    path,
+) -> dict:
+    """Evaluates and writes every trajectory to a JSONL file; returns the results."""
+    total = len(bugs) * (1 + config.samples)
+    started, done = time.perf_counter(), 0
+    with progress(total, description) as bar:
+
+        def play_all(samples, temperature):
+            nonlocal done
+            before = done
+
+            def shown(ended, of):
+                nonlocal done
+                done = before + ended
+                bar.update(done)
+
+            return policy.play(params, bugs, samples, temperature, progress=shown)
+
+        results, records = evaluate(play_all, policy.sandbox, config)
+    write_whole(path, "".join(json.dumps(record) + "\n" for record in records))
+    return results | {"seconds": round(time.perf_counter() - started, 1)}
+
+
+def load_policy(checkpoint) -> tuple[Policy, dict]:
+    """The policy that a run has saved, and its parameters.
+
+    The policy brings a sandbox of its own, with the run's limits: use it in
+    `with policy.sandbox:`.
+
+    Args:
+      checkpoint: WORKDIR/checkpoints/STAGE, or one step below it.
+
+    Raises:
+      UserError: The checkpoint is missing, torn or not below a workdir.
+    """
+    params, extra = load_params(checkpoint)
+    config = from_dict(extra["config"])
+    folder = workdir_of(checkpoint) / "tokenizer"
+    codec = load_codec(folder, config.text.prompt)
+    model = Model(LlamaConfig(**extra["model"]))
+    sandbox = Sandbox(limits=config.sandbox)
+    return make_policy(config, codec, model, sandbox), params
+
+
+def workdir_of(checkpoint) -> pathlib.Path:
+    """The workdir that a checkpoint lies in.
+
+    Raises:
+      UserError: It lies in none.
+    """
+    for folder in pathlib.Path(checkpoint).absolute().parents:
+        if folder.name == "checkpoints":
+            return folder.parent
+    raise UserError(
+        f"{checkpoint} is not below a run's checkpoints folder, beside which its"
+        " tokenizer is kept; give WORKDIR/checkpoints/STAGE"
+    )
