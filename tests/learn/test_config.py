@@ -1,0 +1,132 @@
+"""Configs: what is misspelt, mistyped or impossible is refused by name."""
+
+import dataclasses
+import json
+import runpy
+
+import pytest
+
+from repair.errors import UserError
+from repair.learn.config import Config, defaults, from_dict, read
+
+TINY = "configs/tiny.py"
+
+
+def tiny(request, arg=""):
+    return runpy.run_path(str(request.config.rootpath / TINY))["get_config"](arg)
+
+
+def changed(**fields):
+    config = defaults()
+    config.update_from_flattened_dict(
+        {name.replace("__", "."): value for name, value in fields.items()}
+    )
+    return config
+
+
+def test_defaults_are_those_of_the_dataclasses():
+    assert read(defaults()) == Config()
+
+
+@pytest.mark.parametrize("arg", ["", "mbpp"])
+def test_the_tiny_config_reads(request, arg):
+    config = read(tiny(request, arg))
+    assert config.tasks.train.startswith(arg or "generated")
+    assert config != Config()
+
+
+def test_the_tiny_config_refuses_another_argument(request):
+    with pytest.raises(ValueError, match="found 'gpu'"):
+        tiny(request, "gpu")
+
+
+def test_a_config_comes_back_from_json(request):
+    config = read(tiny(request))
+    assert from_dict(json.loads(json.dumps(dataclasses.asdict(config)))) == config
+
+
+def test_a_misspelt_field_is_refused_with_the_nearest_name():
+    values = dataclasses.asdict(Config())
+    values["rlvr"]["optimiser"]["learnin_rate"] = 1.0
+    with pytest.raises(UserError, match="did you mean rlvr.optimiser.learning_rate?"):
+        from_dict(values)
+    with pytest.raises(UserError, match="no field zzz$"):
+        from_dict({"zzz": 1})
+    with pytest.raises(AttributeError, match="steps"):
+        defaults().sft.stepz = 3
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("sft.steps", "many", "sft.steps is 'many' .str., expected int"),
+        ("sft.steps", 1.5, "sft.steps is 1.5 .float., expected int"),
+        ("sft.steps", True, "sft.steps is True .bool., expected int"),
+        ("model.tie_embeddings", 1, "model.tie_embeddings is 1 .int., expected bool"),
+        ("sampler.rows", (4, "x"), r"sampler.rows\[1\] is 'x'"),
+        ("sampler.rows", 4, "sampler.rows is 4, expected a tuple"),
+        ("rlvr.loss", 3, "rlvr.loss is a section, found 3"),
+        ("seed", None, "seed is None"),
+    ],
+)
+def test_a_wrong_type_is_refused_by_name(path, value, message):
+    values = dataclasses.asdict(Config())
+    *parents, last = path.split(".")
+    section = values
+    for name in parents:
+        section = section[name]
+    section[last] = value
+    with pytest.raises(UserError, match=message):
+        from_dict(values)
+
+
+def test_an_int_will_do_for_a_float():
+    assert read(changed(rlvr__temperature=1.0)).rlvr.temperature == 1.0
+    values = dataclasses.asdict(Config())
+    values["rlvr"]["temperature"] = 1
+    temperature = from_dict(values).rlvr.temperature
+    assert temperature == 1.0 and type(temperature) is float
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"stages": ("sft", "ppo")}, "stages"),
+        ({"train": "lora"}, "lora_rank"),
+        ({"train": "half"}, "train is 'half'"),
+        ({"demos__order": "random"}, "demos.order"),
+        ({"demos__kinds": ()}, "demos.kinds"),
+        ({"demos__kinds": ("swap",)}, "demos.kinds"),
+        ({"demos__min_corruptions": 6}, "min_corruptions=6"),
+        ({"text__prompt": "long"}, "text.prompt"),
+        ({"text__max_command": 4096}, "text.max_command"),
+        ({"rlvr__row_length": 1024}, "rlvr.row_length=1024"),
+        ({"rlvr__samples": 1}, "rlvr.samples=1"),
+        ({"rlvr__samples": 65}, "sampler.rows"),
+        ({"eval__samples": 65}, "sampler.rows"),
+        ({"sft__steps": 0}, "sft.steps is 0"),
+        ({"rlvr__problems": -1}, "rlvr.problems is -1"),
+        ({"checkpoint_every": 0}, "checkpoint_every is 0"),
+        ({"model__heads": 3}, "heads=3 must be a multiple"),
+        ({"sft__context_weight": 1.0}, "context_weight=1.0"),
+        ({"rlvr__temperature": 0.0}, "temperature=0.0"),
+        ({"rlvr__advantages__estimator": "reinforce"}, "estimator 'reinforce'"),
+        ({"rlvr__loss__kl_estimator": "k9"}, "kl_estimator"),
+        ({"sft__optimiser__name": "sgd"}, "sgd"),
+        ({"rlvr__optimiser__decay": "step"}, "step"),
+        ({"sampler__rows": ()}, "sampler.rows"),
+        ({"sampler__tokens": ()}, "sampler.tokens"),
+        ({"eval__samples": -1}, "eval.samples"),
+        ({"eval__temperature": -0.5}, "eval.temperature"),
+    ],
+    ids=str,
+)
+def test_what_cannot_work_is_refused_before_anything_starts(fields, message):
+    with pytest.raises(UserError, match=message):
+        read(changed(**fields))
+
+
+def test_checks_of_a_stage_hold_only_where_it_runs():
+    config = changed(rlvr__samples=1, rlvr__row_length=64)
+    config.stages = ("sft", "eval")
+    assert read(config).rlvr.samples == 1
