@@ -236,7 +236,9 @@ def step_all(
         environment.act(command)
         for environment, command in zip(environments, commands, strict=True)
     ]
-    judged = [e for e, is_changed in zip(environments, changed, strict=True) if is_changed]
+    judged = [
+        e for e, is_changed in zip(environments, changed, strict=True) if is_changed
+    ]
     results = iter(judged[0].sandbox.map([e.job() for e in judged]) if judged else [])
     return [
         e.settle(next(results) if is_changed else None)

@@ -4,14 +4,12 @@ import ast
 import dataclasses
 import json
 import re
-import warnings
 
 _SHOWN_CHARS = 60  # of a value
 _MESSAGE_CHARS = 80  # of an exception's message
 _MAX_INT_BITS = 10_000  # str() refuses larger integers
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _ORIGIN = re.compile(r" \((/[^)]*|unknown location)\)")  # of a module, in ImportError
-_SYNTAX = ("SyntaxError", "IndentationError", "TabError")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,9 +64,7 @@ class _Garbled(Exception):
 def split(source: str) -> Test:
     """Takes `assert call == literal` apart, either way round."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of escapes in the test's own strings
-            (statement,) = ast.parse(source).body
+        (statement,) = ast.parse(source).body
         compare = statement.test
         if isinstance(statement, ast.Assert) and isinstance(compare, ast.Compare):
             (operator,), (right,) = compare.ops, compare.comparators
@@ -122,6 +118,8 @@ def _verdict(tests, token, answer, private) -> tuple[str, str, tuple[int, ...]]:
         return "memory", "out of memory", everything
     if "load" in reply:
         status, text = _fault(reply["load"], private)
+        if reply.get("where") == "compile":
+            status = "syntax_error"
         setup = "setup: " if reply.get("where") == "setup" else ""
         return status, setup + text, everything
     failed, first = [], None
@@ -185,7 +183,7 @@ def _fault(fault, private) -> tuple[str, str]:
     text = where + kind + (f": {message}" if message else "")
     if fault.get("forbidden") is True:
         return "forbidden", text
-    return ("syntax_error" if kind in _SYNTAX else "error"), text
+    return "error", text
 
 
 def _decode(tagged):

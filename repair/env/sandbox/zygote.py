@@ -1,23 +1,18 @@
 """Worker process: forks one child for every program. Started by exec, never imported.
 
-Runs under `python -S -s -P` with nothing of the package on its path. Standard input
-is a socket that carries frames both ways: four bytes of length, big-endian, then
-JSON. A request is a list of jobs, answered by one frame each, in order; see
-`repair.env.sandbox.pool`. When the socket ends, so do the child and the worker.
+Runs with nothing of the package on its path. Standard input and output carry
+frames: four bytes of length, big-endian, then JSON. A request is a list of jobs,
+answered by one frame each, in order; see `repair.env.sandbox.worker`.
 
 The children inherit this process's heap, so it never holds an expected value.
 """
 
-import bisect  # noqa: F401  what programs import is here already
-import cmath  # noqa: F401
-import collections  # noqa: F401
 import gc
-import heapq  # noqa: F401
-import itertools  # noqa: F401
+import importlib
 import json
-import math  # noqa: F401
 import os
-import re  # noqa: F401
+import random
+import re
 import resource
 import select
 import signal
@@ -25,53 +20,67 @@ import struct
 import sys
 import time
 
-MAX_DEPTH = 50
-NODE_BYTES = 16  # of a value's encoding, apart from its digits or characters
-MESSAGE_CHARS = 200
-TIME_SIGNALS = (signal.SIGPROF, signal.SIGXCPU, signal.SIGALRM)
-LIBRARY = os.path.realpath(os.path.dirname(os.__file__)) + os.sep
-WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+# What programs import most: a child then finds it loaded.
+WARM = (
+    "array bisect cmath collections copy dataclasses datetime enum functools heapq "
+    "itertools math operator statistics string textwrap typing unicodedata"
+).split()
+ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+MAX_DEPTH = 50  # of nested values
+MAX_MESSAGE = 1000  # characters
+NODE_BYTES = 16  # what a value costs beside its characters
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 FORBIDDEN = frozenset(
-    """
-    os.fork os.forkpty os.exec os.posix_spawn os.spawn os.system pty.spawn
-    subprocess.Popen os.kill os.killpg signal.pthread_kill resource.setrlimit
-    resource.prlimit ctypes.dlopen ctypes.dlsym socket.__new__ os.chflags os.chmod
-    os.chown os.link os.lockf os.mkdir os.putenv os.remove os.removexattr os.rename
-    os.rmdir os.setxattr os.symlink os.truncate os.unsetenv os.utime
-    """.split()
+    "os.fork os.forkpty os.exec os.posix_spawn os.spawn os.system os.startfile "
+    "pty.spawn subprocess.Popen os.kill os.killpg signal.pthread_kill "
+    "resource.setrlimit resource.prlimit socket.__new__ "
+    "os.remove os.rename os.rmdir os.mkdir os.link os.symlink os.truncate os.chmod "
+    "os.chown os.chflags os.utime os.setxattr os.removexattr os.chdir shutil.rmtree "
+    "shutil.move syslog.openlog mmap.__new__ sys.setprofile sys.settrace".split()
 )
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 class Forbidden(PermissionError):
-    """The program tried what no repair needs."""
+    """The program tried something that programs may not do."""
 
 
-class OutputTooLarge(Exception):
-    """The values of the tests exceed the limit."""
+class TooLarge(Exception):
+    """The values of the tests do not fit the answer."""
 
 
 def main() -> None:
-    """Serves requests until the socket ends."""
-    memory_mb, folder = json.loads(sys.argv[1])
-    control = os.dup(0)
+    """Serves requests until standard input ends or SIGTERM comes."""
+    requests, answers = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 0)
-    os.close(null)
-    # A folder that is gone: programs stand in it, and can leave nothing there.
-    here = os.path.join(folder, str(os.getpid()))
-    os.mkdir(here)
-    os.chdir(here)
-    os.rmdir(here)
-    for kind in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
-        resource.setrlimit(kind, (0, 0))
-    if sys.platform == "linux":  # others refuse it
-        resource.setrlimit(resource.RLIMIT_AS, (memory_mb << 20,) * 2)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    sys.dont_write_bytecode = True
+    sys.argv = ["program"]
+    prctl = load_prctl()
+    prctl(PR_SET_CHILD_SUBREAPER, 1)  # what a child leaves behind comes to us
+    for name in WARM:
+        importlib.import_module(name)
+    json.loads(json.dumps([0.5, "warm"]))
+    random.seed(0)  # every program then draws alike, and so do its verdicts
     gc.collect()
     gc.freeze()  # children then do not copy pages just to look for garbage
-    write_frame(control, "ready")
-    while (jobs := read_frame(control)) is not None:
+    while (jobs := read_frame(requests)) is not None:
         for job in jobs:
-            write_frame(control, run(job, control))
+            answer = run(job, requests, answers, prctl)
+            if answer["end"] == "closed":
+                return
+            write_frame(answers, answer)
+
+
+def load_prctl():
+    """Linux's prctl, elsewhere a function that does nothing."""
+    if sys.platform != "linux":
+        return lambda option, value: 0
+    import ctypes
+
+    return ctypes.CDLL(None).prctl
 
 
 def read_exactly(fd: int, count: int) -> bytes:
@@ -96,187 +105,234 @@ def read_frame(fd: int):
 def write_frame(fd: int, value) -> None:
     """Writes one frame whole."""
     body = json.dumps(value).encode()
-    write(fd, struct.pack(">I", len(body)) + body)
+    write_all(fd, struct.pack(">I", len(body)) + body)
 
 
-def write(fd: int, data: bytes) -> None:
-    """Writes all of it."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(fd, rest) :]
+def write_all(fd: int, data: bytes) -> None:
+    """Writes all bytes."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
 
 
-def run(job: dict, control: int) -> dict:
+def run(job: dict, requests: int, answers: int, prctl) -> dict:
     """Runs a job in a child: {"end", "text", "seconds"}.
 
-    "end" is "answered", "timeout", "flood" or "died"; "text" is what the child
-    wrote, which the parent does not trust.
+    "end" is "answered", "timeout", "flood", "died" or, when nobody waits for the
+    answer any more, "closed"; "text" is what the child wrote, not to be trusted.
     """
-    limits = job["limits"]
-    started = time.monotonic()
+    limits, started, zygote = job["limits"], time.monotonic(), os.getpid()
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != zygote:
+                os._exit(1)  # it died before it could have told
+            for fd in (reader, requests, answers):
+                os.close(fd)
             child(job, writer)
         finally:
             os._exit(1)
-    os.close(writer)
-    deadline = started + limits["seconds"]
-    end, text = collect(reader, control, deadline, 4 * limits["output_bytes"] + 65536)
-    os.close(reader)
-    for kill in (os.killpg, os.kill):
-        try:
-            kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue  # it has ended already, or has not yet made its group
-    _, status = os.waitpid(pid, 0)
-    if end == "hung up":
-        sys.exit()
+    try:
+        os.close(writer)
+        deadline, most = started + limits["seconds"], 8 * limits["output_bytes"]
+        end, text = collect(reader, requests, deadline, most)
+    finally:
+        usage = bury(pid)
+        os.close(reader)
     if end == "answered" and not text:
-        late = os.WIFSIGNALED(status) and os.WTERMSIG(status) in TIME_SIGNALS
-        end = "timeout" if late else "died"
+        spent = usage.ru_utime + usage.ru_stime
+        end = "timeout" if spent > 0.9 * limits["cpu_seconds"] else "died"
     return {"end": end, "text": text, "seconds": time.monotonic() - started}
 
 
-def collect(fd: int, control: int, deadline: float, most: int) -> tuple[str, str]:
-    """Reads a child's pipe until its line or it ends, too late, or too much."""
-    data = b""
+def collect(reader: int, requests: int, deadline: float, most: int) -> tuple[str, str]:
+    """Reads a child's pipe until it closes it, too late, or too much."""
+    poll = select.poll()
+    poll.register(reader, select.POLLIN)
+    poll.register(requests, 0)  # reports the end of the file only
+    data = bytearray()
     while True:
-        left = max(deadline - time.monotonic(), 0)
-        ready, _, _ = select.select([fd, control], [], [], left)
-        if control in ready:  # no request comes before the last is answered
-            return "hung up", ""
+        ready = dict(poll.poll(max(deadline - time.monotonic(), 0) * 1000))
+        if requests in ready:
+            return "closed", ""
         if not ready:
             return "timeout", ""
-        part = os.read(fd, 65536)
+        part = os.read(reader, 65536)
         data += part
         if len(data) > most:
             return "flood", ""
-        if not part or data.endswith(b"\n"):  # whatever holds the pipe open
-            return "answered", data.decode("utf-8", "replace")
+        # After a newline the child is done, whatever else holds the pipe open.
+        if not part or part.endswith(b"\n"):
+            return "answered", data.decode("ascii", "replace")
+
+
+def bury(pid: int):
+    """Kills and reaps a child and all that it left; returns what it used."""
+    for kill in (os.killpg, os.kill):
+        try:
+            kill(pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            continue  # it has no group yet, or has ended
+    _, _, usage = os.wait4(pid, 0)
+    while True:
+        try:
+            if os.waitpid(-1, os.WNOHANG)[0]:
+                continue
+        except ChildProcessError:
+            return usage
+        with open(f"/proc/self/task/{os.getpid()}/children") as file:
+            for stray in file.read().split():
+                os.kill(int(stray), signal.SIGKILL)
+        os.waitpid(-1, 0)
 
 
 def child(job: dict, writer: int) -> None:
     """Limits itself, runs the program and the tests, writes one line of JSON."""
     os.setsid()
-    out = os.dup2(writer, job["descriptor"], False)
-    os.closerange(3, out)
     limits = job["limits"]
-    cpu = int(limits["cpu_seconds"]) + 1
-    # These clocks kill the child even if the worker has died.
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))
+    memory, cpu = limits["memory_mb"] << 20, int(limits["cpu_seconds"]) + 1
+    limit(resource.RLIMIT_AS, memory, memory)
+    limit(resource.RLIMIT_CPU, cpu, cpu + 1)
+    limit(resource.RLIMIT_FSIZE, 0, 0)
+    limit(resource.RLIMIT_CORE, 0, 0)
+    # Processor time, not wall time: a busy machine must not change a verdict.
     signal.setitimer(signal.ITIMER_PROF, limits["cpu_seconds"])
-    signal.setitimer(signal.ITIMER_REAL, limits["seconds"])
-    sys.addaudithook(guard)
-    write(out, (json.dumps(judge(job)) + "\n").encode())
+    sys.addaudithook(make_hook(FORBIDDEN))
+    answer = json.dumps(judge(job)) + "\n"
+    write_all(writer, answer.encode("ascii"))
     os._exit(0)
 
 
-def guard(event: str, arguments: tuple) -> None:
-    """An audit hook: nothing but computing and reading the standard library."""
-    if event == "open":
-        path, _, flags = arguments
-        reads = isinstance(path, str) and os.path.isabs(path) and not flags & WRITING
-        if not (reads and os.path.realpath(path).startswith(LIBRARY)):
-            raise Forbidden("open")
-    elif event in FORBIDDEN:
-        raise Forbidden(event)
+def limit(kind: int, soft: int, hard: int) -> None:
+    """Sets a limit, or keeps the one that is lower already."""
+    _, present = resource.getrlimit(kind)
+    if present != resource.RLIM_INFINITY:
+        soft, hard = min(soft, present), min(hard, present)
+    resource.setrlimit(kind, (soft, hard))
+
+
+def make_hook(forbidden):
+    """An audit hook that keeps a program to itself.
+
+    It stops what happens by accident, and not one who writes machine code.
+    """
+
+    def hook(event, arguments):
+        if event in forbidden or event.startswith("ctypes."):
+            raise Forbidden(event)
+        if event == "open" and (arguments[2] or 0) & WRITES:
+            raise Forbidden("writing files")
+
+    return hook
 
 
 def judge(job: dict) -> dict:
     """Loads the program and evaluates the tests, in the child."""
+    answer = {"token": job["token"]}
     scope = {"__name__": "program", "__builtins__": __builtins__}
-    answer = {"token": job.pop("token"), "tests": []}
-    failure = load(job, scope)
-    if failure:
-        return answer | failure
-    budget = [job["limits"]["output_bytes"]]
-    for kind, source in job["tests"]:
-        try:
-            if kind == "value":
-                value = eval(compile(source, "<test>", "eval"), scope)
-                outcome = {"value": encode(value, budget)}
-            else:
-                exec(compile(source, "<test>", "exec"), scope)
-                outcome = {"held": True}
-        except BaseException as error:
-            outcome = {"fault": fault(error)}
-        answer["tests"].append(outcome)
-    return answer
-
-
-def load(job: dict, scope: dict) -> dict | None:
-    """Runs setup and program; what went wrong, if anything did."""
-    setup, again = job["setup"], False
-    where = "compile"
     try:
-        code = compile(job["code"], "<code>", "exec")
-        if setup:
-            try:
-                exec(setup, scope)
-            except Exception:
-                again = True  # perhaps it uses what the program defines
+        failure = load(job["setup"], job["code"], scope)
+        if failure:
+            return answer | failure
+        room = [job["limits"]["output_bytes"]]
+        return answer | {"tests": [test(*each, scope, room) for each in job["tests"]]}
+    except MemoryError:
+        scope.clear()  # so that there is room to say so
+        return answer | {"memory": True}
+
+
+def load(setup: str, program: str, scope: dict) -> dict | None:
+    """Runs setup and program; {"load", "where"} if one of them fails."""
+    where, early = "compile", None
+    try:
+        code = compile(program, "<code>", "exec")
+        try:
+            exec(compile(setup, "<setup>", "exec"), scope)
+        except Exception as error:
+            early = error  # MBPP has setups that use what the program defines
         where = "code"
         exec(code, scope)
-        if again:
+        if early is not None:
             where = "setup"
-            exec(setup, scope)
+            exec(compile(setup, "<setup>", "exec"), scope)
+    except MemoryError:
+        raise
     except BaseException as error:
         return {"load": fault(error), "where": where}
     return None
 
 
+def test(kind: str, source: str, scope: dict, room: list[int]) -> dict:
+    """The value of a test's expression, or whether its statement held."""
+    try:
+        code = compile(source, "<test>", "eval" if kind == "value" else "exec")
+        if kind == "value":
+            return {"value": encode(eval(code, scope), room)}
+        exec(code, scope)
+        return {"held": True}
+    except MemoryError:
+        raise
+    except TooLarge:
+        return {"value": ["opaque", "too much"]}
+    except BaseException as error:
+        return {"fault": fault(error)}
+
+
 def fault(error: BaseException) -> dict:
-    """An exception as {"type", "message", "line"}, the line being the program's."""
+    """An exception as {"type", "message", "line", "forbidden"}; the program's line."""
     line, trace = None, error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == "<code>":
             line = trace.tb_lineno
         trace = trace.tb_next
-    if isinstance(error, SyntaxError) and error.filename == "<code>":
-        line = error.lineno
-    try:
-        message = error.msg if isinstance(error, SyntaxError) else str(error)
-        message = str(message)[:MESSAGE_CHARS]
-    except BaseException:
-        message = ""  # the program's own __str__ failed
-    return {"type": type(error).__name__, "message": message, "line": line}
+    if isinstance(error, SyntaxError) and error.filename in ("<code>", "<setup>"):
+        line, message = error.lineno, error.msg
+    else:
+        try:
+            message = str(error)
+        except BaseException:
+            message = "unprintable"  # the program's own __str__ failed
+    message = ADDRESS.sub("", str(message)[:MAX_MESSAGE]).split("\n")[0]
+    return {
+        "type": type(error).__name__,
+        "message": message,
+        "line": line,
+        "forbidden": isinstance(error, Forbidden),
+    }
 
 
-def encode(value, budget: list, depth: int = 0):
-    """A tagged form of plain types; anything else becomes opaque.
-
-    Of a subclass of a container counts the content, as the container holds it.
-    """
+def encode(value, room: list[int], depth: int = 0):
+    """A tagged form of exact plain types; anything else becomes opaque."""
     kind = type(value)
-    budget[0] -= NODE_BYTES
-    if kind is str or kind is bytes:
-        budget[0] -= len(value)
-    elif kind is int:
-        budget[0] -= value.bit_length() // 4
-    if budget[0] < 0:
-        raise OutputTooLarge
+    room[0] -= NODE_BYTES
+    if kind is int:
+        room[0] -= value.bit_length() // 4
+    elif kind in (str, bytes):
+        room[0] -= len(value)
+    if room[0] < 0:
+        raise TooLarge
     if value is None:
-        return ["none"]
-    if kind is bool or kind is str:
+        return ["none", 0]
+    if kind in (bool, str):
         return [kind.__name__, value]
     if kind is int:
         return ["int", hex(value)]
-    if kind is float:
-        return ["float", value.hex()]
+    if kind in (float, bytes):
+        return [kind.__name__, value.hex()]
     if kind is complex:
-        return ["complex", value.real.hex(), value.imag.hex()]
-    if kind is bytes:
-        return ["bytes", value.hex()]
+        return ["complex", [value.real.hex(), value.imag.hex()]]
     if depth < MAX_DEPTH:
-        for base in (list, tuple, set, frozenset):
-            if base in kind.__mro__:
-                items = base.__iter__(value)
-                return [base.__name__, [encode(x, budget, depth + 1) for x in items]]
-        if dict in kind.__mro__:
-            pairs = dict.items(value)
-            return ["dict", [[encode(x, budget, depth + 1) for x in p] for p in pairs]]
+        if kind in (list, tuple, set, frozenset):
+            return [kind.__name__, [encode(item, room, depth + 1) for item in value]]
+        if kind is dict:
+            pairs = value.items()
+            return [
+                "dict",
+                [[encode(x, room, depth + 1) for x in pair] for pair in pairs],
+            ]
     return ["opaque", kind.__name__]
 
 
