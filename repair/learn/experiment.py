@@ -135,9 +135,10 @@ class _Run:
                 max_turns=self.config.text.max_turns,
                 progress=lambda done, _: bar.update(done),
             )
-        write_demos(path, demos)
-        self.results["demos"] = dataclasses.asdict(made)
+        # Figures first: once the file is there, nothing comes back here.
+        self.results["demos"] = json.loads(json.dumps(dataclasses.asdict(made)))
         self._spent("demos", started)
+        write_demos(path, demos)
         self.report(
             f"demonstrations: {made.made} replayed until the tests pass,"
             f" {made.edits:.2f} edits each, edit distance {made.edit_distance:.1f}; dropped"
@@ -195,10 +196,12 @@ class _Run:
         figures = measure(
             self.policy, params, self.bugs, c.eval, f"evaluation ({stage})", path
         )
+        best, step = figures["pass@1"], len(self.results["stages"]) + 1
+        # The line first: once the results are saved, nothing comes back here.
+        self.metrics.truncate_after("eval", step - 1)
+        self.metrics.write("eval", step, of=stage, **best)
         self.results["stages"][stage] = figures
         self._save_results()
-        best = figures["pass@1"]
-        self.metrics.write("eval", len(self.results["stages"]), of=stage, **best)
         self.report(f"{stage}: pass@1 {100 * best['mean']:.1f}%")
 
     def _spent(self, what: str, started: float) -> None:

@@ -1,0 +1,150 @@
+"""A whole small run, and the same run killed on its way."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from repair.errors import UserError
+from repair.learn import experiment
+from repair.learn.checkpoint import load_params
+from repair.learn.config import Config, defaults, read
+from repair.learn.metrics import MetricsWriter, read_metrics
+
+
+def small() -> Config:
+    c = defaults()
+    c.checkpoint_every = 1
+    c.tasks.train_count = 20
+    c.tasks.eval_count = 6
+    c.demos.per_task = 2
+    c.demos.max_corruptions = 1
+    c.text.prompt = "short"
+    c.text.max_turns = 2
+    c.text.max_length = 512
+    c.text.max_command = 6
+    c.model.vocab_size = 400
+    c.model.width = 16
+    c.model.mlp_width = 32
+    c.model.layers = 1
+    c.model.heads = 2
+    c.model.kv_heads = 1
+    c.model.head_size = 8
+    c.sampler.rows = (8,)
+    c.sampler.tokens = (64,)
+    c.sampler.slots = (512,)
+    c.sft.steps = 4
+    c.sft.rows = 2
+    c.sft.row_length = 512
+    c.rlvr.steps = 2
+    c.rlvr.problems = 4
+    c.rlvr.samples = 2
+    c.rlvr.rows = 2
+    c.rlvr.row_length = 512
+    c.eval.samples = 2
+    return read(c)
+
+
+class Killed(BaseException):
+    """Stands for a kill: no handler in the package catches it."""
+
+
+def run_killed_at(monkeypatch, config, workdir, place, before=False):
+    """Runs until a line of metrics is written, or would be, and what follows is not."""
+    write = MetricsWriter.write
+
+    def killing(self, stage, step, **values):
+        if before and (stage, step) == place:
+            raise Killed
+        write(self, stage, step, **values)
+        if (stage, step) == place:
+            raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MetricsWriter, "write", killing)
+        with pytest.raises(Killed):
+            experiment.run(config, workdir, report=lambda line: None)
+
+
+def timeless(value):
+    """The same JSON without what a clock told."""
+    if isinstance(value, dict):
+        return {k: timeless(v) for k, v in value.items() if "seconds" not in k}
+    return [timeless(v) for v in value] if isinstance(value, list) else value
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """(config, workdir, results, lines reported) of a run that nobody killed."""
+    workdir, lines = tmp_path_factory.mktemp("whole"), []
+    with jax.default_matmul_precision("float32"):
+        results = experiment.run(small(), workdir, report=lines.append)
+    return small(), workdir, results, lines
+
+
+@pytest.mark.slow
+def test_a_run_leaves_what_the_contract_says(finished):
+    config, workdir, results, lines = finished
+    assert json.loads((workdir / "results.json").read_text()) == results
+    assert list(results["stages"]) == ["init", "sft", "rlvr"]
+    for stage, figures in results["stages"].items():
+        for name in ("pass@1", "pass@2"):
+            rate = figures[name]
+            assert set(rate) == {"mean", "low", "high"}
+            assert 0 <= rate["low"] <= rate["mean"] <= rate["high"] <= 1
+        path = workdir / "trajectories" / f"eval_{stage}.jsonl"
+        records = [json.loads(line) for line in path.read_text().splitlines()]
+        assert len(records) == figures["bugs"] * (1 + config.eval.samples)
+        assert sum(figures["by_status"].values()) == figures["bugs"]
+        for record in records:
+            assert 1 <= len(record["turns"]) <= config.text.max_turns
+            assert record["status"] is not None
+    saved = json.loads((workdir / "config.json").read_text())
+    assert saved == json.loads(json.dumps(dataclasses.asdict(config)))
+    assert (workdir / "tokenizer" / "tokenizer.json").exists()
+    for stage, step in (("sft", 4), ("rlvr", 2)):
+        assert (workdir / "checkpoints" / stage / str(step)).is_dir()
+    rows = read_metrics(workdir / "metrics.jsonl")
+    steps = [(row["stage"], row["step"]) for row in rows if row["stage"] != "eval"]
+    assert steps == [("sft", n) for n in range(1, 5)] + [("rlvr", 1), ("rlvr", 2)]
+    assert any("held out" in line for line in lines)
+
+
+@pytest.mark.slow
+def test_a_run_killed_again_and_again_ends_in_the_same_bits(
+    finished, tmp_path, monkeypatch
+):
+    config, whole, results, _ = finished
+    run_killed_at(monkeypatch, config, tmp_path, ("sft", 3))
+    assert (tmp_path / "checkpoints" / "sft" / "2").is_dir()
+    run_killed_at(monkeypatch, config, tmp_path, ("eval", 2), before=True)
+    run_killed_at(monkeypatch, config, tmp_path, ("eval", 2))
+    run_killed_at(monkeypatch, config, tmp_path, ("rlvr", 2))
+    again = experiment.run(config, tmp_path, report=lambda line: None)
+    assert timeless(again) == timeless(results)
+    for stage in ("sft", "rlvr"):
+        expected, _ = load_params(whole / "checkpoints" / stage)
+        found, _ = load_params(tmp_path / "checkpoints" / stage)
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+    metrics = [timeless(read_metrics(w / "metrics.jsonl")) for w in (tmp_path, whole)]
+    assert metrics[0] == metrics[1]
+    for path in (whole / "trajectories").iterdir():
+        assert path.read_text() == (tmp_path / "trajectories" / path.name).read_text()
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_not_run_again(finished):
+    config, workdir, results, _ = finished
+    before = (workdir / "metrics.jsonl").read_text()
+    assert experiment.run(config, workdir, report=lambda line: None) == results
+    assert (workdir / "metrics.jsonl").read_text() == before
+
+
+@pytest.mark.slow
+def test_another_config_is_refused_by_field(finished):
+    config, workdir, _, _ = finished
+    other = dataclasses.replace(config, seed=7)
+    with pytest.raises(UserError, match="seed: 0 there, 7 here"):
+        experiment.run(other, workdir, report=lambda line: None)
