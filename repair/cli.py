@@ -12,7 +12,7 @@ from repair.errors import UserError
 # Keep freed memory and ask for large pages. XLA's temporaries on CPU are tens of
 # megabytes that the C library otherwise returns to the system and faults in again,
 # page by page, at every step: see docs/results.md for what that costs.
-_MALLOC = (
+MALLOC = (
     "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4000000000"
     ":glibc.malloc.trim_threshold=8000000000"
 )
@@ -55,7 +55,7 @@ def _tune_malloc() -> None:
     has set GLIBC_TUNABLES keeps theirs.
     """
     if platform.libc_ver()[0] == "glibc" and "GLIBC_TUNABLES" not in os.environ:
-        environment = os.environ | {"GLIBC_TUNABLES": _MALLOC}
+        environment = os.environ | {"GLIBC_TUNABLES": MALLOC}
         os.execve(sys.executable, sys.orig_argv, environment)
 
 
