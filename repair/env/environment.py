@@ -126,6 +126,11 @@ class Environment:
         """The program as it stands."""
         return self._tool.code
 
+    @property
+    def running(self) -> bool:
+        """Whether an episode has begun and not ended."""
+        return self._turn is not None and not self._turn.done
+
     def reset(self, bug: Bug) -> Turn:
         """Starts an episode."""
         return reset_all([self], [bug])[0]
@@ -135,6 +140,7 @@ class Environment:
 
         Raises:
           RuntimeError: The episode has ended, or never began.
+          SandboxError: The sandbox failed; the episode cannot go on.
         """
         return step_all([self], [command_text])[0]
 
@@ -166,6 +172,7 @@ class Environment:
     def act(self, command_text: str) -> bool:
         """First half of a step; True if the program changed and must be judged."""
         self._live_turn()
+        self._turn = None  # no episode to go on with, should the sandbox fail now
         before = self.code
         self._malformed, self._exited = None, False
         try:
@@ -213,13 +220,17 @@ class Environment:
         )
 
     def _live_turn(self) -> Turn:
-        if self._turn is None or self._turn.done:
-            raise RuntimeError("the episode has ended or never began; call reset")
+        if not self.running:
+            raise RuntimeError("no episode is running here; call reset")
         return self._turn
 
 
 def reset_all(environments: Sequence[Environment], bugs: Sequence[Bug]) -> list[Turn]:
-    """Starts an episode in each environment, with one call to their sandbox."""
+    """Starts an episode in each environment, with one call to their sandbox.
+
+    Raises:
+      SandboxError: The sandbox failed; no episode has begun.
+    """
     for environment, bug in zip(environments, bugs, strict=True):
         environment.begin(bug)
     if not environments:
@@ -231,16 +242,21 @@ def reset_all(environments: Sequence[Environment], bugs: Sequence[Bug]) -> list[
 def step_all(
     environments: Sequence[Environment], commands: Sequence[str]
 ) -> list[Turn]:
-    """One command in each environment, with one call to their sandbox."""
+    """One command in each environment, with one call to their sandbox.
+
+    Raises:
+      RuntimeError: An episode has ended, or never began; none has been touched.
+      SandboxError: The sandbox failed; these episodes cannot go on.
+    """
+    if not all(environment.running for environment in environments):
+        raise RuntimeError("no episode is running in one of them; call reset")
     changed = [
         environment.act(command)
         for environment, command in zip(environments, commands, strict=True)
     ]
-    judged = [
-        e for e, is_changed in zip(environments, changed, strict=True) if is_changed
-    ]
+    judged = [e for e, new in zip(environments, changed, strict=True) if new]
     results = iter(judged[0].sandbox.map([e.job() for e in judged]) if judged else [])
     return [
-        e.settle(next(results) if is_changed else None)
-        for e, is_changed in zip(environments, changed, strict=True)
+        e.settle(next(results) if new else None)
+        for e, new in zip(environments, changed, strict=True)
     ]

@@ -7,6 +7,7 @@ answered by one frame each, in order; see `repair.env.sandbox.worker`.
 The children inherit this process's heap, so it never holds an expected value.
 """
 
+import collections
 import gc
 import importlib
 import json
@@ -22,13 +23,19 @@ import time
 
 # What programs import most: a child then finds it loaded.
 WARM = (
-    "array bisect cmath collections copy dataclasses datetime enum functools heapq "
-    "itertools math operator statistics string textwrap typing unicodedata"
+    "array bisect cmath collections copy datetime functools heapq itertools math "
+    "operator string typing"
 ).split()
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 MAX_DEPTH = 50  # of nested values
 MAX_MESSAGE = 1000  # characters
 NODE_BYTES = 16  # what a value costs beside its characters
+DICTS = (
+    dict,
+    collections.Counter,
+    collections.OrderedDict,
+    collections.defaultdict,
+)
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 FORBIDDEN = frozenset(
     "os.fork os.forkpty os.exec os.posix_spawn os.spawn os.system os.startfile "
@@ -63,7 +70,6 @@ def main() -> None:
     for name in WARM:
         importlib.import_module(name)
     json.loads(json.dumps([0.5, "warm"]))
-    random.seed(0)  # every program then draws alike, and so do its verdicts
     gc.collect()
     gc.freeze()  # children then do not copy pages just to look for garbage
     while (jobs := read_frame(requests)) is not None:
@@ -200,6 +206,7 @@ def child(job: dict, writer: int) -> None:
     limit(resource.RLIMIT_CORE, 0, 0)
     # Processor time, not wall time: a busy machine must not change a verdict.
     signal.setitimer(signal.ITIMER_PROF, limits["cpu_seconds"])
+    random.seed(0)  # a fork seeds it anew; equal programs must draw alike
     sys.addaudithook(make_hook(FORBIDDEN))
     answer = json.dumps(judge(job)) + "\n"
     write_all(writer, answer.encode("ascii"))
@@ -305,7 +312,10 @@ def fault(error: BaseException) -> dict:
 
 
 def encode(value, room: list[int], depth: int = 0):
-    """A tagged form of exact plain types; anything else becomes opaque."""
+    """A tagged form of exact plain types; anything else becomes opaque.
+
+    The library's own kinds of dict, which references return, are plain by content.
+    """
     kind = type(value)
     room[0] -= NODE_BYTES
     if kind is int:
@@ -327,8 +337,8 @@ def encode(value, room: list[int], depth: int = 0):
     if depth < MAX_DEPTH:
         if kind in (list, tuple, set, frozenset):
             return [kind.__name__, [encode(item, room, depth + 1) for item in value]]
-        if kind is dict:
-            pairs = value.items()
+        if kind in DICTS:
+            pairs = dict.items(value)
             return [
                 "dict",
                 [[encode(x, room, depth + 1) for x in pair] for pair in pairs],

@@ -1,0 +1,186 @@
+"""Rewards, statuses and feedback of an episode; traps 3 and 8 of the design."""
+
+import dataclasses
+
+import pytest
+
+from repair.env import Environment, Result, Rewards, Sandbox, reset_all, step_all
+from repair.tasks import Bug, Task
+
+TASK = Task("inc", "Add one.", "def f(x):\n    return x + 1", ("assert f(1) == 2",))
+BUG = Bug("inc/0", TASK, "def f(x):\n    return x")
+FIX, SPOIL = "### REPW 2 >>>x >>>x + 1", "### REPL 2 >>>    return 0"
+SENSELESS = "### DELL 9"
+EXIT = "### EXIT"
+
+
+class Knows:
+    """A sandbox that passes the reference only, and keeps the calls of map."""
+
+    def __init__(self):
+        self.calls = []
+
+    def map(self, jobs):
+        self.calls.append(jobs)
+        return [
+            Result(code == TASK.code, "-", "" if code == TASK.code else "no", (), 0, "")
+            for code, _, _ in jobs
+        ]
+
+
+def play(commands, bug=BUG, **settings):
+    """The environment and the turns of its commands."""
+    environment = Environment(Knows(), **settings)
+    environment.reset(bug)
+    return environment, [environment.step(command) for command in commands]
+
+
+def test_state_text():
+    environment = Environment(Knows())
+    turn = environment.reset(BUG)
+    assert turn.state_text == "L 1 def f(x):\nL 2     return x\n***\nno\n"
+    assert (turn.reward, turn.done, turn.status, turn.passed) == (0, False, None, False)
+    turn = environment.step(FIX)
+    assert turn.state_text == "L 1 def f(x):\nL 2     return x + 1\n***\n\n"
+    assert environment.code == TASK.code
+    environment.step("### DELL 1")
+    assert environment.step("### DELL 1").state_text == "***\nno\n"
+
+
+@pytest.mark.parametrize(
+    ("commands", "rewards", "status"),
+    [
+        ([FIX, EXIT], [1, 0], "solved"),
+        ([EXIT], [-0.25], "exited_unsolved"),
+        ([SPOIL, FIX, EXIT], [0, -0.5, -0.25], "exited_unsolved"),
+        # Solved once is paid once, however often the tests pass again.
+        ([FIX, SPOIL, "### REPL 2 >>>    return x + 1", EXIT], [1, 0, 0, 0], "solved"),
+        ([FIX, SPOIL, EXIT], [1, 0, -0.25], "exited_unsolved"),
+        ([SENSELESS, "hello", FIX], [-0.5, -0.5, 1], None),
+        ([SPOIL] * 4, [0, 0, 0, -0.5], "max_turns"),
+        # Trap 3: the last command of a cut episode is executed and rewarded.
+        ([SENSELESS] * 3 + [FIX], [-0.5, -0.5, -0.5, 1 - 0.5], "max_turns"),
+        ([SENSELESS] * 4, [-0.5, -0.5, -0.5, -1], "max_turns"),
+        ([FIX, FIX, FIX, EXIT], [1, 0, 0, -0.25], "exited_unsolved"),
+    ],
+)
+def test_rewards(commands, rewards, status):
+    rules = Rewards(exit_unsolved=-0.25)
+    _, turns = play(commands, max_turns=4, rewards=rules)
+    assert [turn.reward for turn in turns] == rewards
+    assert turns[-1].status == status
+    assert [t.done for t in turns] == [False] * (len(turns) - 1) + [status is not None]
+
+
+def test_last_command_changes_the_program():
+    environment, turns = play([FIX], max_turns=1)
+    assert environment.code == TASK.code and turns[-1].passed
+
+
+def test_malformed_changes_nothing_and_says_so():
+    environment, (turn,) = play([SENSELESS])
+    assert turn.malformed and turn.state_text.endswith("***\nmalformed: no line 9\n")
+    assert environment.code == BUG.faulty_code and not turn.done
+    assert len(environment.sandbox.calls) == 1  # and runs nothing
+    assert environment.step("### EXIT").state_text.endswith("***\nno\n")
+
+
+def test_end_on_solve():
+    _, turns = play([SPOIL, BUG.faulty_code], rewards=Rewards(end_on_solve=True))
+    assert not turns[-1].done
+    _, turns = play([FIX], rewards=Rewards(end_on_solve=True), max_turns=1)
+    assert (turns[0].reward, turns[0].status) == (1, "solved")
+
+
+def test_a_bug_that_passes_from_the_start_earns_nothing():
+    passing = dataclasses.replace(BUG, faulty_code=TASK.code)
+    _, turns = play([SPOIL, "### REPL 2 >>>    return x + 1", EXIT], passing)
+    assert [turn.reward for turn in turns] == [0, 0, 0]
+    assert turns[-1].status == "solved"
+
+
+def test_truncate():
+    environment, turns = play([FIX])
+    turn = environment.truncate()
+    assert turn == dataclasses.replace(
+        turns[0], reward=0.5, done=True, status="truncated"
+    )
+    environment = Environment(Knows())
+    environment.reset(BUG)
+    assert environment.truncate().reward == 0  # there is no command to blame
+
+
+@pytest.mark.parametrize("end", [lambda e: e.step(EXIT), lambda e: e.truncate()])
+def test_an_ended_episode_takes_no_step(end):
+    environment = Environment(Knows())
+    with pytest.raises(RuntimeError, match="reset"):
+        environment.step(EXIT)
+    environment.reset(BUG)
+    end(environment)
+    with pytest.raises(RuntimeError, match="reset"):
+        environment.step(FIX)
+    with pytest.raises(RuntimeError, match="reset"):
+        environment.truncate()
+    assert environment.reset(BUG).status is None
+    assert environment.step(FIX).reward == 1
+
+
+def test_batches_call_the_sandbox_once_and_only_for_changes():
+    sandbox = Knows()
+    environments = [Environment(sandbox) for _ in range(4)]
+    reset_all(environments, [BUG] * 4)
+    turns = step_all(environments, [SENSELESS, FIX, EXIT, SPOIL])
+    assert [len(jobs) for jobs in sandbox.calls] == [4, 2]
+    assert [turn.reward for turn in turns] == [-0.5, 1, 0, 0]
+    assert [turn.passed for turn in turns] == [False, True, False, False]
+    with pytest.raises(RuntimeError):  # the third has ended: none moves
+        step_all(environments, [FIX] * 4)
+    assert step_all(environments[:1], [FIX])[0].reward == 1
+    assert reset_all([], []) == step_all([], []) == []
+
+
+def test_a_failed_sandbox_leaves_no_half_step():
+    class Fails(Knows):
+        def map(self, jobs):
+            if self.calls:
+                raise OSError
+            return super().map(jobs)
+
+    environment = Environment(Fails())
+    environment.reset(BUG)
+    with pytest.raises(OSError):
+        environment.step(FIX)
+    with pytest.raises(RuntimeError, match="reset"):
+        environment.step(EXIT)
+
+
+def test_another_tool():
+    class Whole:
+        """Replaces the whole program by the command."""
+
+        def __init__(self, code):
+            self.code = code
+
+        def apply(self, command_text):
+            self.code = command_text
+            return True
+
+        def render(self):
+            return f"{self.code}\n"
+
+    environment = Environment(Knows(), make_tool=Whole)
+    assert environment.reset(BUG).state_text == f"{BUG.faulty_code}\n***\nno\n"
+    turn = environment.step(TASK.code)
+    assert (turn.status, turn.reward) == ("solved", 1)
+
+
+def test_real_sandbox():
+    with Sandbox(workers=1) as sandbox:
+        environment = Environment(sandbox)
+        assert environment.reset(BUG).state_text.endswith("***\ntest 1: got 1\n")
+        turn = environment.step("### REPL 1 >>>def g(x):")
+        message = "test 1: NameError: name 'f' is not defined"
+        assert turn.state_text.endswith(f"***\n{message}\n")
+        environment.step("### REPL 1 >>>def f(x):")
+        assert environment.step(FIX).reward == 1
+        assert environment.step(EXIT).status == "solved"
