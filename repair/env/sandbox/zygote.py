@@ -26,6 +26,14 @@ WARM = (
     "array bisect cmath collections copy datetime functools heapq itertools math "
     "operator string typing"
 ).split()
+# A first compile costs a child half a millisecond if its parent has never compiled.
+REHEARSAL = {
+    "token": "",
+    "setup": "",
+    "code": "def f(x):\n    return [x, 0.5]",
+    "tests": [["value", "f('a')"], ["exec", "assert not f(1)"]],
+    "limits": {"output_bytes": 1000},
+}
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 MAX_DEPTH = 50  # of nested values
 MAX_MESSAGE = 1000  # characters
@@ -46,6 +54,7 @@ FORBIDDEN = frozenset(
     "shutil.move syslog.openlog mmap.__new__ sys.setprofile sys.settrace".split()
 )
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+KILL = int(signal.SIGKILL)
 
 
 class Forbidden(PermissionError):
@@ -69,7 +78,7 @@ def main() -> None:
     prctl(PR_SET_CHILD_SUBREAPER, 1)  # what a child leaves behind comes to us
     for name in WARM:
         importlib.import_module(name)
-    json.loads(json.dumps([0.5, "warm"]))
+    json.loads(json.dumps(judge(REHEARSAL)))
     gc.collect()
     gc.freeze()  # children then do not copy pages just to look for garbage
     while (jobs := read_frame(requests)) is not None:
@@ -132,8 +141,7 @@ def run(job: dict, requests: int, answers: int, prctl) -> dict:
     pid = os.fork()
     if pid == 0:
         try:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            prctl(PR_SET_PDEATHSIG, KILL)
             if os.getppid() != zygote:
                 os._exit(1)  # it died before it could have told
             for fd in (reader, requests, answers):
@@ -179,7 +187,7 @@ def bury(pid: int):
     """Kills and reaps a child and all that it left; returns what it used."""
     for kill in (os.killpg, os.kill):
         try:
-            kill(pid, signal.SIGKILL)
+            kill(pid, KILL)
         except (ProcessLookupError, PermissionError):
             continue  # it has no group yet, or has ended
     _, _, usage = os.wait4(pid, 0)
@@ -191,7 +199,7 @@ def bury(pid: int):
             return usage
         with open(f"/proc/self/task/{os.getpid()}/children") as file:
             for stray in file.read().split():
-                os.kill(int(stray), signal.SIGKILL)
+                os.kill(int(stray), KILL)
         os.waitpid(-1, 0)
 
 
