@@ -12,6 +12,7 @@ from repair.learn import experiment
 from repair.learn.checkpoint import load_params
 from repair.learn.config import Config, defaults, read
 from repair.learn.metrics import MetricsWriter, read_metrics
+from repair.learn.rollout import Rollout
 
 
 def small() -> Config:
@@ -75,6 +76,18 @@ def timeless(value):
     return [timeless(v) for v in value] if isinstance(value, list) else value
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _rewards_that_differ():
+    """A model that says rubbish would earn alike, and RLVR would move nothing."""
+
+    def by_length(rollout):
+        return np.array([len(command) % 4 for command in rollout.commands], float)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Rollout, "rewards", property(by_length))
+        yield
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """(config, workdir, results, lines reported) of a run that nobody killed."""
@@ -107,6 +120,7 @@ def test_a_run_leaves_what_the_contract_says(finished):
     for stage, step in (("sft", 4), ("rlvr", 2)):
         assert (workdir / "checkpoints" / stage / str(step)).is_dir()
     rows = read_metrics(workdir / "metrics.jsonl")
+    assert all(row["gradient_norm"] > 0 for row in rows if row["stage"] == "rlvr")
     steps = [(row["stage"], row["step"]) for row in rows if row["stage"] != "eval"]
     assert steps == [("sft", n) for n in range(1, 5)] + [("rlvr", 1), ("rlvr", 2)]
     assert any("held out" in line for line in lines)
@@ -117,10 +131,10 @@ def test_a_run_killed_again_and_again_ends_in_the_same_bits(
     finished, tmp_path, monkeypatch
 ):
     config, whole, results, _ = finished
+    run_killed_at(monkeypatch, config, tmp_path, ("eval", 1))
     run_killed_at(monkeypatch, config, tmp_path, ("sft", 3))
     assert (tmp_path / "checkpoints" / "sft" / "2").is_dir()
     run_killed_at(monkeypatch, config, tmp_path, ("eval", 2), before=True)
-    run_killed_at(monkeypatch, config, tmp_path, ("eval", 2))
     run_killed_at(monkeypatch, config, tmp_path, ("rlvr", 2))
     again = experiment.run(config, tmp_path, report=lambda line: None)
     assert timeless(again) == timeless(results)
