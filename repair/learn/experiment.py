@@ -141,8 +141,8 @@ class _Run:
         write_demos(path, demos)
         self.report(
             f"demonstrations: {made.made} replayed until the tests pass,"
-            f" {made.edits:.2f} edits each, edit distance {made.edit_distance:.1f}; dropped"
-            f" {made.dropped}; {len(made.unrunnable)} tasks left out because their"
+            f" {made.edits:.2f} edits each, edit distance {made.edit_distance:.1f};"
+            f" dropped {made.dropped}; {len(made.unrunnable)} tasks left out because their"
             " reference fails its own tests"
         )
         return demos
