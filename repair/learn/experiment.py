@@ -142,8 +142,8 @@ class _Run:
         self.report(
             f"demonstrations: {made.made} replayed until the tests pass,"
             f" {made.edits:.2f} edits each, edit distance {made.edit_distance:.1f};"
-            f" dropped {made.dropped}; {len(made.unrunnable)} tasks left out because their"
-            " reference fails its own tests"
+            f" dropped {made.dropped}; {len(made.unrunnable)} tasks left out because"
+            " their reference fails its own tests"
         )
         return demos
 

@@ -120,9 +120,7 @@ def attend_packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, query_block: int):
         causal = (steps[start:end, None] >= steps[None, :end])[None]
         same = segments_BT[:, start:end, None] == segments_BT[:, None, :end]
         q = q_BKGTH[:, :, :, start:end].reshape(B, K, -1, H)
-        scores = jnp.matmul(
-            q, k_BKHT[..., :end], preferred_element_type=jnp.float32
-        )
+        scores = jnp.matmul(q, k_BKHT[..., :end], preferred_element_type=jnp.float32)
         scores = scores.reshape(B, K, G, end - start, end)
         scores = jnp.where((causal & same)[:, None, None], scores, kv.MASKED)
         weights = jax.nn.softmax(scores, axis=-1).astype(v_BKTH.dtype)
