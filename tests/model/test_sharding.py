@@ -25,7 +25,7 @@ from repair.model.sharding import batch_sharding, make_mesh, param_shardings
 assert jax.device_count() == 4
 tokens = jnp.asarray(np.random.default_rng(0).integers(0, 50, (4, 12)))
 for scan, sizes in ((False, (2, 2, 1)), (True, (1, 2, 2))):
-    model = Model(LlamaConfig(vocab_size=50, width=16, mlp_width=24, layers=2,
+    model = Model(LlamaConfig(vocab_size=50, width=16, mlp_width=24, layers=1 + scan,
         heads=4, kv_heads=2, head_size=8, lora_rank=2, scan_layers=scan))
 
     def loss(params, tokens):
