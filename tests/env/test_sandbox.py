@@ -73,7 +73,8 @@ PROGRAMS = [
     ("import signal\nsignal.setitimer(2, 0)\nwhile 1: pass", "timeout", "timeout"),
     ("x = 'a' * 10**10", "memory", "out of memory"),
     ("def f(x):\n    return [0] * 10**9", "memory", "out of memory"),
-    ("x = []\nwhile True: x.append(' ' * 10**6)", "memory", "out of memory"),
+    # Zeros of the system: filling the memory by hand takes longer than its time.
+    ("x = []\nwhile True: x.append(bytes(10**6))", "memory", "out of memory"),
     ("def f(x):\n    return 'a' * 10**6", "failed", "test 1: got too much"),
     ("l = []\nl += [l, l]\ndef f(x): return l", "failed", "test 1: got too much"),
     ("print('x' * 10**7)\n" + RIGHT, "passed", ""),
@@ -193,10 +194,23 @@ def test_values_cross_the_pipe_unchanged(value):
         ("assert f(1)", "exec"),
         ("assert f(1) == 2; assert f(2) == 3", "exec"),
         ("assert f(1) == ", "exec"),
+        ("assert set(f(1)) == {1, 2}", "value"),
+        ("assert f(range(3)) == [1]", "value"),
+        ("assert f([3]) == True", "value"),
+        # These carry the answer to where the program's objects may judge it.
+        ("assert isclose(f(1), 2.5) == True", "exec"),
+        ("assert (f(1) == 2) == True", "exec"),
+        ("assert abs(f(1) - 2.5) == 0", "exec"),
     ],
 )
 def test_split(test, kind):
     assert verdict.split(test).kind == kind
+
+
+def test_endless_loops_are_always_timeouts():
+    with Sandbox(workers=1, limits=Limits(cpu_seconds=0.05)) as sandbox:
+        jobs = [(f"while True: pass  # {i}", TESTS) for i in range(25)]
+        assert {result.status for result in sandbox.map(jobs)} == {"timeout"}
 
 
 def test_other_asserts_are_judged_in_the_child(sandbox):

@@ -38,12 +38,8 @@ ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 MAX_DEPTH = 50  # of nested values
 MAX_MESSAGE = 1000  # characters
 NODE_BYTES = 16  # what a value costs beside its characters
-DICTS = (
-    dict,
-    collections.Counter,
-    collections.OrderedDict,
-    collections.defaultdict,
-)
+TIME_SIGNALS = (signal.SIGPROF, signal.SIGXCPU)
+DICTS = (dict, collections.Counter, collections.OrderedDict, collections.defaultdict)
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 FORBIDDEN = frozenset(
     "os.fork os.forkpty os.exec os.posix_spawn os.spawn os.system os.startfile "
@@ -154,11 +150,13 @@ def run(job: dict, requests: int, answers: int, prctl) -> dict:
         deadline, most = started + limits["seconds"], 8 * limits["output_bytes"]
         end, text = collect(reader, requests, deadline, most)
     finally:
-        usage = bury(pid)
+        status, usage = bury(pid)
         os.close(reader)
     if end == "answered" and not text:
+        # The timer counts in ticks: by its usage, the child may still have had time.
+        timed = os.WIFSIGNALED(status) and os.WTERMSIG(status) in TIME_SIGNALS
         spent = usage.ru_utime + usage.ru_stime
-        end = "timeout" if spent > 0.9 * limits["cpu_seconds"] else "died"
+        end = "timeout" if timed or spent > limits["cpu_seconds"] else "died"
     return {"end": end, "text": text, "seconds": time.monotonic() - started}
 
 
@@ -184,19 +182,19 @@ def collect(reader: int, requests: int, deadline: float, most: int) -> tuple[str
 
 
 def bury(pid: int):
-    """Kills and reaps a child and all that it left; returns what it used."""
+    """Kills and reaps a child and all that it left; its wait status and usage."""
     for kill in (os.killpg, os.kill):
         try:
             kill(pid, KILL)
         except (ProcessLookupError, PermissionError):
             continue  # it has no group yet, or has ended
-    _, _, usage = os.wait4(pid, 0)
+    _, status, usage = os.wait4(pid, 0)
     while True:
         try:
             if os.waitpid(-1, os.WNOHANG)[0]:
                 continue
         except ChildProcessError:
-            return usage
+            return status, usage
         with open(f"/proc/self/task/{os.getpid()}/children") as file:
             for stray in file.read().split():
                 os.kill(int(stray), KILL)
