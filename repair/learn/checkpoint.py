@@ -12,7 +12,6 @@ before it as the latest one.
 """
 
 import contextlib
-import logging
 from pathlib import Path
 
 import jax
@@ -50,10 +49,9 @@ class Checkpointer:
         )
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            with _quiet():
-                self._manager = ocp.CheckpointManager(
-                    self.directory, options=options, item_names=_ITEMS
-                )
+            self._manager = ocp.CheckpointManager(
+                self.directory, options=options, item_names=_ITEMS
+            )
         except OSError as error:
             raise UserError(
                 f"checkpoints cannot be written to {self.directory} ({error}): "
@@ -79,8 +77,7 @@ class Checkpointer:
         if rest:
             items["rest"] = ocp.args.StandardSave(_nested(rest))
         try:
-            with _quiet():
-                self._manager.save(step, args=ocp.args.Composite(**items), force=True)
+            self._manager.save(step, args=ocp.args.Composite(**items), force=True)
         except OSError as error:
             raise UserError(
                 f"checkpoint {self.directory / str(step)} cannot be written "
@@ -120,13 +117,11 @@ class Checkpointer:
 
     def wait(self) -> None:
         """Returns once nothing is being written."""
-        with _quiet():
-            self._manager.wait_until_finished()
+        self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Waits, and lets go of the folder."""
-        with _quiet():
-            self._manager.close()
+        self._manager.close()
 
     def _path(self, step):
         return self.directory / str(step)
@@ -227,7 +222,7 @@ def _read(path: Path, wanted: dict) -> dict:
     Returns:
       For each item its arrays by path; "extra" as saved.
     """
-    with _quiet(), contextlib.closing(_reader()) as reader:
+    with contextlib.closing(_reader()) as reader:
         with _torn_is_a_user_error(path):
             metadata = reader.metadata(path).item_metadata
             saved = {item: _saved_leaves(item, metadata.get(item)) for item in wanted}
@@ -292,18 +287,3 @@ def _torn_is_a_user_error(path: Path):
             f"checkpoint {path} is incomplete or damaged ({reason}): delete that "
             "folder to go on from the step before it, or train again"
         ) from error
-
-
-@contextlib.contextmanager
-def _quiet():
-    """Drops orbax's notes below a warning; it writes dozens for each save."""
-
-    def wanted(record):
-        return record.levelno >= logging.WARNING or "orbax" not in record.pathname
-
-    logger = logging.getLogger("absl")
-    logger.addFilter(wanted)
-    try:
-        yield
-    finally:
-        logger.removeFilter(wanted)

@@ -1,7 +1,6 @@
 """Checkpoints: exact round trips, torn files, and what the user is told."""
 
 import json
-import logging
 import shutil
 import typing
 
@@ -197,19 +196,6 @@ def test_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="choose a --workdir"):
         Checkpointer(tmp_path / "file" / "sft")
-
-
-def test_orbax_is_quiet_and_the_logger_is_left_as_found(tmp_path, caplog):
-    logger = logging.getLogger("absl")
-    before = list(logger.filters)
-    with caplog.at_level(logging.INFO, logger="absl"):
-        checkpointer = Checkpointer(tmp_path)
-        checkpointer.save(1, make_state(), {})
-        checkpointer.restore(make_state())
-        checkpointer.close()
-        load_params(tmp_path)
-    assert not [r.getMessage() for r in caplog.records if "orbax" in r.pathname]
-    assert logger.filters == before
 
 
 def test_extra_is_plain_json(saved):
