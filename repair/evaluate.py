@@ -6,6 +6,7 @@ python -m repair.evaluate --checkpoint=runs/tiny/checkpoints/rlvr
 
 import json
 import pathlib
+import re
 
 from absl import flags
 from rich.console import Console
@@ -13,7 +14,13 @@ from rich.console import Console
 from repair import cli
 from repair.learn.evaluation import EvalConfig
 from repair.learn.metrics import results_table
-from repair.learn.policy import eval_bugs, load_policy, measure, workdir_of
+from repair.learn.policy import (
+    eval_bugs,
+    load_policy,
+    load_run_tasks,
+    measure,
+    workdir_of,
+)
 from repair.tasks import load_tasks
 
 
@@ -22,11 +29,18 @@ def main():
     args, console = flags.FLAGS, Console()
     policy, params = load_policy(args.checkpoint)
     with policy.sandbox:
-        c = policy.config.tasks
-        spec = args.tasks or c.eval
-        path = args.path or c.eval_path or c.path
-        tasks = load_tasks(spec, path=path, count=args.count or c.eval_count or None)
-        folder = workdir_of(args.checkpoint) / "evaluations" / spec.replace("/", "_")
+        spec = args.tasks or "held-out tasks of the run"
+        count = args.count or policy.config.tasks.eval_count or None
+        if args.tasks:
+            path = args.path or policy.config.tasks.path
+            tasks = load_tasks(args.tasks, path=path, count=count)
+        else:
+            tasks = load_run_tasks(policy.config)[1][:count]
+        folder = (
+            workdir_of(args.checkpoint)
+            / "evaluations"
+            / spec.replace("/", "_").replace(" ", "_")
+        )
         out = pathlib.Path(args.out or folder)
         figures = measure(
             policy,

@@ -26,19 +26,18 @@ import jax.numpy as jnp
 from repair.env.bugs import make_bugs
 from repair.env.demos import make_demos, read_demos, write_demos
 from repair.env.sandbox import Sandbox
-from repair.errors import UserError
 from repair.learn import rlvr, sft
 from repair.learn.checkpoint import Checkpointer
 from repair.learn.config import Config
 from repair.learn.metrics import MetricsWriter, progress
-from repair.learn.policy import eval_bugs, make_policy, measure
+from repair.learn.policy import eval_bugs, load_run_tasks, make_policy, measure
 from repair.learn.rollout import Clock
 from repair.learn.state import TrainState, init_state, make_optimiser
 from repair.learn.workdir import open_workdir, write_whole
 from repair.model.api import Model, count_params
 from repair.model.hf import load_hf
 from repair.model.lora import init_adapters, join, split
-from repair.tasks import Task, load_tasks
+from repair.tasks import Task
 from repair.text.episodes import encode_demos
 from repair.text.tokens import Codec, load_codec, render_prompt, train_tokenizer
 
@@ -98,22 +97,7 @@ class _Run:
         return self.results
 
     def _tasks(self) -> tuple[list[Task], list[Task]]:
-        c = self.config.tasks
-
-        def load(spec, path, count):
-            if path and not spec.startswith("mbpp/"):
-                spec = path
-            return load_tasks(spec, path=path, count=count or None)
-
-        train = load(c.train, c.path, c.train_count)
-        held = load(c.eval, c.eval_path or c.path, c.eval_count)
-        known = {task.code for task in train}
-        held = [task for task in held if task.code not in known]
-        if not held and "eval" in self.config.stages:
-            raise UserError(
-                "every evaluation task is also a training task; give held-out tasks"
-                " by tasks.eval and tasks.eval_path"
-            )
+        train, held = load_run_tasks(self.config)
         self.report(f"tasks: {len(train)} to train on, {len(held)} held out")
         return train, held
 

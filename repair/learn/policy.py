@@ -20,7 +20,7 @@ from repair.learn.workdir import write_whole
 from repair.model.api import Model
 from repair.model.llama import LlamaConfig
 from repair.model.sampler import Sampler
-from repair.tasks import Bug, Task
+from repair.tasks import Bug, Task, load_pair
 from repair.text.tokens import Codec, load_codec
 
 
@@ -78,6 +78,19 @@ def make_policy(config: Config, codec: Codec, model: Model, sandbox: Sandbox) ->
         length_buckets=config.sampler.slots,
     )
     return Policy(config, model, codec, sandbox, sampler)
+
+
+def load_run_tasks(config: Config) -> tuple[list[Task], list[Task]]:
+    """The tasks that a run trains on, and those that it holds out."""
+    c = config.tasks
+    return load_pair(
+        c.train,
+        c.eval,
+        path=c.path,
+        held_path=c.eval_path,
+        train_count=c.train_count or None,
+        held_count=c.eval_count or None,
+    )
 
 
 def eval_bugs(config: Config, tasks: list[Task], sandbox: Sandbox) -> list[Bug]:

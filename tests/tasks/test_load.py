@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from repair.errors import UserError
-from repair.tasks import Task, load_tasks, read_jsonl
+from repair.tasks import Task, load_pair, load_tasks, read_jsonl
 from repair.tasks.mbpp import read_split, split_of
 
 ROW = {
@@ -130,3 +130,42 @@ def test_tasks_import_no_jax():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert found.stdout.strip() == "False"
+
+
+def _write_rows(path, ids):
+    rows = [
+        {
+            "task_id": i,
+            "text": "Add.",
+            "code": f"def f(x):\n    return x + {i}",
+            "test_list": [f"assert f(1) == {i + 1}"],
+        }
+        for i in ids
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_pair_takes_the_held_out_split_of_the_file(tmp_path):
+    path = _write_rows(tmp_path / "rows.jsonl", [601, 602, 511, 512, 513])
+    train, held = load_pair("mbpp/train", "mbpp/validation", path=path, held_count=2)
+    assert [t.task_id for t in train] == [601, 602]
+    assert [t.task_id for t in held] == [511, 512]
+
+
+def test_pair_holds_out_a_tenth_of_a_file_without_held_out_rows(tmp_path):
+    path = _write_rows(tmp_path / "rows.jsonl", range(601, 621))
+    for names in (("mbpp/train", "mbpp/validation"), ("generated/train", "x")):
+        train, held = load_pair(*names, path=path, train_count=5)
+        assert [t.task_id for t in held] == [610, 620]
+        assert [t.task_id for t in train] == [601, 602, 603, 604, 605]
+
+
+def test_pair_shares_no_program(tmp_path):
+    train = _write_rows(tmp_path / "train.jsonl", [1, 2, 3])
+    held = _write_rows(tmp_path / "held.jsonl", [3, 4])
+    left, others = load_pair("generated/train", "x", path=train, held_path=held)
+    assert [t.task_id for t in left] == [1, 2]
+    assert [t.task_id for t in others] == [3, 4]
+    with pytest.raises(UserError, match="leave 0 tasks"):
+        load_pair("generated/train", "x", path=train, held_path=train)
