@@ -6,7 +6,6 @@ python -m repair.evaluate --checkpoint=runs/tiny/checkpoints/rlvr
 
 import json
 import pathlib
-import re
 
 from absl import flags
 from rich.console import Console
