@@ -16,7 +16,8 @@ CORE = [
     "rich>=13,<16",
 ]
 EXTRAS = {
-    "test": ["pytest>=8,<10", "hypothesis>=6,<7", "ruff>=0.9,<1"],
+    "test": ["pytest>=8,<10", "hypothesis>=6,<7", "matplotlib>=3.8,<4", "ruff>=0.9,<1"],
+    "report": ["matplotlib>=3.8,<4"],
     "parity": ["torch>=2.4,<3"],
     "cuda": ["jax[cuda12]>=0.10,<0.12"],
     "tpu": ["jax[tpu]>=0.10,<0.12"],

@@ -18,10 +18,14 @@ MALLOC = (
 )
 
 
-def run(main: Callable[[], int | None]) -> None:
+def run(main: Callable[..., int | None], *arguments: str) -> None:
     """Parses the flags, runs main and exits; a user's mistake exits with 2.
 
     Bad flags and `UserError` print one sentence and no traceback.
+
+    Args:
+      main: Gets the arguments that are no flags; returns the exit code.
+      *arguments: Names of these, all of which must be given.
     """
     _tune_malloc()
 
@@ -33,15 +37,17 @@ def run(main: Callable[[], int | None]) -> None:
             _refuse(str(error).strip("'\""))
         except (OSError, ImportError) as error:
             _refuse(f"the config file cannot be read: {error}")
-        if len(rest) > 1:
-            _refuse(f"unexpected argument {rest[1]!r}; flags start with --")
+        given = len(rest) - 1
+        if given > len(arguments):
+            _refuse(f"unexpected argument {rest[-1]!r}; flags start with --")
+        if given < len(arguments):
+            _refuse(f"missing argument {arguments[given]}; see --help")
         return rest
 
     def guarded(argv):
-        del argv
         logging.set_verbosity(logging.WARNING)  # jax reports missing accelerators
         try:
-            return main()
+            return main(*argv[1:])
         except UserError as error:
             _refuse(str(error))
 
