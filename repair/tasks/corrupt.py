@@ -74,7 +74,8 @@ def corrupt(
 
     A kind that the program does not allow (no second line to delete, no word that
     could change) is drawn again among the others. Every step changes the program
-    and none leads back to the original or leaves it without a line.
+    and none leads back to the original or leaves it blank: the editor has no line
+    to address in the empty program, so nothing could be taken back there.
 
     Args:
       code: The program, lines joined by "\n".
@@ -100,7 +101,7 @@ def corrupt(
 
 
 def _draw(lines, original, donors, rng, kinds) -> Corruption:
-    """One corruption of `lines` that changes them and does not mend them."""
+    """One corruption of `lines` that neither mends them nor leaves them blank."""
     propose = {
         "delete": _propose_delete,
         "add": _propose_add,
@@ -112,16 +113,15 @@ def _draw(lines, original, donors, rng, kinds) -> Corruption:
             step = propose[kind](lines, donors, rng)
             if step is None:
                 continue
-            if apply_corruption(lines, step) not in (lines, original):
+            changed = apply_corruption(lines, step)
+            if changed not in (lines, original) and "".join(changed).strip():
                 return step
     raise ValueError(f"no corruption of {tuple(kinds)} can change the program {lines}")
 
 
 def _propose_delete(lines, donors, rng) -> Corruption | None:
     line = _any_line(lines, rng)
-    if line is None or len(lines) < 2:
-        return None
-    return Corruption("delete", line)
+    return None if line is None else Corruption("delete", line)
 
 
 def _propose_add(lines, donors, rng) -> Corruption | None:
