@@ -16,7 +16,7 @@ import numpy as np
 from repair.env.environment import Environment, Turn, reset_all, step_all
 from repair.model.sampler import Sampler
 from repair.tasks import Bug
-from repair.text.episodes import Episode
+from repair.text.episodes import PROMPT, Episode
 from repair.text.tokens import Codec
 
 
@@ -147,7 +147,7 @@ def _reset(codec, make_environment, bugs, first, samples, clock) -> list[_Row]:
     rows = []
     for index, (bug, turn) in enumerate(zip(repeated, turns, strict=True)):
         episode = Episode()
-        episode.append(codec.prompt_ids(bug.task))
+        episode.append(codec.prompt_ids(bug.task), PROMPT)
         episode.append(codec.encode(turn.state_text))
         rollout = Rollout(bug, index % samples, episode, [turn], [], bug.faulty_code)
         rows.append(_Row(first + index // samples, rollout, environments[index]))

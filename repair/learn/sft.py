@@ -2,9 +2,9 @@
 
 The life of the data through one step: `plan` has laid the episodes out in rows, the
 row order of an epoch is a permutation drawn from (seed, epoch), the batch of a step
-is the next rows of that order, and the loss counts the commands' tokens only (the
-rest may count a little by `context_weight`, which helps a model that starts from
-nothing and was never taught to read).
+is the next rows of that order, and the loss counts the commands' tokens only. The
+states' may count a little by `state_weight`, which teaches a model that starts from
+nothing to read and copy; the prompt's never do, since nobody can predict a test.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from repair.learn import losses
 from repair.learn.state import OptimiserConfig, TrainState, apply_gradients
 from repair.model.api import Model
 from repair.model.lora import join
-from repair.text.episodes import Batch, Episode, pack, plan_rows
+from repair.text.episodes import ENVIRONMENT, Batch, Episode, pack, plan_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,29 +31,33 @@ class SftConfig:
       steps: Updates.
       rows: Rows of a batch.
       row_length: Tokens of a row; longer demonstrations are left out and counted.
-      context_weight: Loss weight of the environment's tokens, from 0 (as in the
-        paper) to below 1, which marks a command's.
+      state_weight: Loss weight of the states' tokens, from 0 (as in the paper) to
+        below 1, which marks a command's.
       optimiser: Optimiser and schedule.
     """
 
     steps: int = 1000
     rows: int = 16
     row_length: int = 2048
-    context_weight: float = 0.0
+    state_weight: float = 0.0
     optimiser: OptimiserConfig = OptimiserConfig()
 
     def __post_init__(self):
-        if not 0 <= self.context_weight < 1:
+        if not 0 <= self.state_weight < 1:
             raise ValueError(
-                f"context_weight={self.context_weight} must be from 0 to below 1"
+                f"state_weight={self.state_weight} must be from 0 to below 1"
             )
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Episodes, the rows they lie in, and how many were too long for a row."""
+    """Episodes, the rows they lie in, and how many were too long for a row.
+
+    `weights` are the loss weights of each episode's tokens.
+    """
 
     episodes: list[Episode]
+    weights: list[np.ndarray]
     rows: list[list[int]]
     left_out: int
 
@@ -72,7 +76,8 @@ def plan(episodes: list[Episode], config: SftConfig) -> Plan:
             f" give {len(rows)} rows, fewer than a batch of {config.rows}; make more"
             " demonstrations or lower sft.rows"
         )
-    return Plan(fitting, rows, len(episodes) - len(fitting))
+    weights = [_weights(e, config.state_weight) for e in fitting]
+    return Plan(fitting, weights, rows, len(episodes) - len(fitting))
 
 
 def batch_at(plan: Plan, config: SftConfig, seed: int, step: int) -> Batch:
@@ -81,17 +86,14 @@ def batch_at(plan: Plan, config: SftConfig, seed: int, step: int) -> Batch:
     epoch, index = divmod(step, per_epoch)
     order = np.random.default_rng((seed, epoch)).permutation(len(plan.rows))
     chosen = order[index * config.rows : (index + 1) * config.rows]
-    batch = pack(plan.episodes, [plan.rows[i] for i in chosen], config.row_length)
-    if config.context_weight:
-        batch = dataclasses.replace(
-            batch, mask=_with_context(batch, config.context_weight)
-        )
-    return batch
+    rows = [plan.rows[i] for i in chosen]
+    return pack(plan.episodes, rows, config.row_length, weights=plan.weights)
 
 
-def _with_context(batch: Batch, weight: float) -> np.ndarray:
-    context = (batch.segments > 0) & (batch.positions > 0) & (batch.mask == 0)
-    return np.where(context, np.float32(weight), batch.mask)
+def _weights(episode: Episode, state_weight: float) -> np.ndarray:
+    turns = np.array(episode.turns)
+    state = np.float32(state_weight) * (turns == ENVIRONMENT)
+    return np.where(turns >= 0, np.float32(1), state)
 
 
 def loss(model: Model, params, batch: Batch):

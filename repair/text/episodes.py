@@ -8,7 +8,9 @@ import numpy as np
 from repair.env.demos import Demo
 from repair.text.tokens import Codec
 
-ENVIRONMENT = -1  # turn index of tokens that the policy did not write
+# Turn index of tokens that the policy did not write.
+ENVIRONMENT = -1  # states
+PROMPT = -2  # task and tests, before the first state
 
 
 @dataclasses.dataclass
@@ -21,7 +23,7 @@ class Episode:
       ids: Token ids, as encoded or as sampled; never re-tokenised.
       mask: 1 for the policy's tokens, 0 for the environment's.
       log_probs: What the sampler reported for the policy's tokens, else 0.
-      turns: Turn that wrote the token, `ENVIRONMENT` for the environment's.
+      turns: Turn that wrote the token, `ENVIRONMENT` in states, `PROMPT` before.
     """
 
     ids: list[int] = dataclasses.field(default_factory=list)
@@ -30,9 +32,9 @@ class Episode:
     turns: list[int] = dataclasses.field(default_factory=list)
 
     def append(self, ids, turn: int = ENVIRONMENT, log_probs=None) -> None:
-        """Adds tokens: the environment's by default, else those of a turn."""
+        """Adds tokens: a state's by default, else the prompt's or those of a turn."""
         ids = [int(i) for i in ids]
-        policy = turn != ENVIRONMENT
+        policy = turn >= 0
         if log_probs is None:
             log_probs = [0.0] * len(ids)
         if len(log_probs) != len(ids):
@@ -55,7 +57,7 @@ def encode_demos(codec: Codec, demos: list[Demo]) -> list[Episode]:
     episodes = []
     for demo in demos:
         episode = Episode()
-        episode.append(codec.prompt_ids(demo.bug.task))
+        episode.append(codec.prompt_ids(demo.bug.task), PROMPT)
         pairs = zip(demo.states, demo.commands, strict=True)
         for turn, (state, command) in enumerate(pairs):
             episode.append(ids[state])

@@ -15,11 +15,15 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from repair.errors import UserError
 from repair.tasks import Task
 
-# A word with its leading blank or underscore, one digit, a run of blanks (code is
-# indented by runs), a run of punctuation, or one newline. Newlines stand alone so
-# that a command ends in exactly one token; digits stand alone so that constants
-# never seen in training still have familiar tokens.
-_PIECES = r"\n|[ _]?[A-Za-z]+|[ _]?[0-9]| +(?=[ ])|[ ]?[^\sA-Za-z0-9_]+|\s|_"
+# A line's number as states show it, a word with its leading blank or underscore, one
+# digit, a run of blanks (code is indented by runs), a run of punctuation, or one
+# newline. Newlines stand alone so that a command ends in exactly one token; digits
+# elsewhere stand alone so that constants never seen in training still have familiar
+# tokens.
+_PIECES = (
+    r"L [0-9]+(?= )|\n|[ _]?[A-Za-z]+|[ _]?[0-9]| +(?=[ ])"
+    r"|[ ]?[^\sA-Za-z0-9_]+|\s|_"
+)
 
 COMMANDS = """\
 ### ADDL n >>>text    insert text as a new line before line n

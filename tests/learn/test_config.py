@@ -108,7 +108,7 @@ def test_an_int_will_do_for_a_float():
         ({"rlvr__problems": -1}, "rlvr.problems is -1"),
         ({"checkpoint_every": 0}, "checkpoint_every is 0"),
         ({"model__heads": 3}, "heads=3 must be a multiple"),
-        ({"sft__context_weight": 1.0}, "context_weight=1.0"),
+        ({"sft__state_weight": 1.0}, "state_weight=1.0"),
         ({"rlvr__temperature": 0.0}, "temperature=0.0"),
         ({"rlvr__advantages__estimator": "reinforce"}, "estimator 'reinforce'"),
         ({"rlvr__loss__kl_estimator": "k9"}, "kl_estimator"),

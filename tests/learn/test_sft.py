@@ -12,7 +12,7 @@ from repair.learn import sft
 from repair.learn.losses import token_log_probs
 from repair.learn.sft import SftConfig
 from repair.learn.state import OptimiserConfig, init_state, make_optimiser
-from repair.text.episodes import Episode, pack, plan_rows
+from repair.text.episodes import PROMPT, Episode, pack, plan_rows
 
 CONFIG = SftConfig(rows=2, row_length=40)
 loss = jax.jit(sft.loss, static_argnums=0)
@@ -23,7 +23,8 @@ def make_episodes(count, vocab=300, longest=20):
     episodes = []
     for length in rng.integers(8, longest + 1, count):
         episode = Episode()
-        episode.append(rng.integers(0, vocab, length // 2))
+        episode.append(rng.integers(0, vocab, 2), PROMPT)
+        episode.append(rng.integers(0, vocab, length // 2 - 2))
         episode.append(rng.integers(0, vocab, 2), 0)
         episode.append(rng.integers(0, vocab, length - length // 2 - 4))
         episode.append(rng.integers(0, vocab, 2), 1)
@@ -82,9 +83,10 @@ def test_what_does_not_fit_is_left_out_and_counted():
         sft.plan(episodes, dataclasses.replace(CONFIG, rows=99))
 
 
-@pytest.mark.parametrize("context_weight", [0.0, 0.25])
-def test_packed_loss_is_that_of_each_episode_alone(laid, model, params, context_weight):
-    config = dataclasses.replace(CONFIG, context_weight=context_weight)
+@pytest.mark.parametrize("state_weight", [0.0, 0.25])
+def test_packed_loss_is_that_of_each_episode_alone(model, params, state_weight):
+    config = dataclasses.replace(CONFIG, state_weight=state_weight)
+    laid = sft.plan(make_episodes(20), config)
     batch = sft.batch_at(laid, config, 0, 1)
     value, metrics = loss(model, params, batch)
     total, count = 0.0, 0
@@ -101,13 +103,13 @@ def test_packed_loss_is_that_of_each_episode_alone(laid, model, params, context_
         tokens[0, : len(episode)] = episode.ids
         log_probs = np.asarray(forward(tokens))[0, : len(episode)]
         mask = np.array(episode.mask)
-        weights = np.where(mask == 1, 1.0, context_weight)
-        weights[0] = 0
+        weights = np.where(mask == 1, 1.0, state_weight)
+        weights[:2] = 0  # the prompt
         total -= (weights * log_probs).sum()
         count += mask.sum()
     assert seen == sum(int(row.max()) for row in batch.segments) > 2
     np.testing.assert_allclose(value, total / count, rtol=1e-5)
-    if not context_weight:
+    if not state_weight:
         np.testing.assert_allclose(metrics["command_loss"], value, rtol=1e-6)
 
 
@@ -127,43 +129,44 @@ def test_how_episodes_are_packed_does_not_change_the_loss(model, params):
     np.testing.assert_allclose(packed, alone, rtol=1e-6)
 
 
-@pytest.mark.parametrize("context_weight", [0.0, 0.25])
-def test_only_outputs_before_a_weighed_token_get_a_gradient(laid, context_weight):
-    config = dataclasses.replace(CONFIG, context_weight=context_weight)
-    batch = sft.batch_at(laid, config, 0, 0)
+@pytest.mark.parametrize("state_weight", [0.0, 0.25])
+def test_only_outputs_before_a_weighed_token_get_a_gradient(laid, state_weight):
+    config = dataclasses.replace(CONFIG, state_weight=state_weight)
+    batch = sft.batch_at(sft.plan(make_episodes(20), config), config, 0, 0)
     logits = jax.random.normal(jax.random.key(0), (*batch.tokens.shape, 300))
     grads = jax.grad(lambda x: sft.loss(Logits(), x, batch)[0])(logits)
     pulled = np.abs(grads).max(axis=-1) > 0
     commands = sft.batch_at(laid, CONFIG, 0, 0).mask == 1
     weighed = commands
-    if context_weight:
-        weighed = (batch.segments > 0) & (batch.positions > 0)
+    if state_weight:
+        weighed = (batch.segments > 0) & (batch.positions > 1)  # 0 and 1: prompt
     expected = np.zeros_like(weighed)
     expected[:, :-1] = weighed[:, 1:]
     np.testing.assert_array_equal(pulled, expected)
-    # One unit of pull for each command token, context_weight for the others.
+    # One unit of pull for each command token, state_weight for each of a state.
     count = commands.sum()
     own = np.take_along_axis(
         np.asarray(grads)[:, :-1], batch.tokens[:, 1:, None], axis=-1
     )[..., 0]
     probs = np.exp(np.asarray(token_log_probs(logits, batch.tokens)))[:, 1:]
-    weights = np.where(commands, 1.0, context_weight) * weighed
+    weights = np.where(commands, 1.0, state_weight) * weighed
     np.testing.assert_allclose(own, -weights[:, 1:] * (1 - probs) / count, atol=1e-6)
 
 
-def test_metrics_are_of_the_commands_whatever_the_context_weighs(laid):
+def test_metrics_are_of_the_commands_whatever_the_states_weigh(laid):
     plain = sft.batch_at(laid, CONFIG, 0, 0)
     logits = jax.random.normal(jax.random.key(0), (*plain.tokens.shape, 300))
     _, expected = sft.loss(Logits(), logits, plain)
-    config = dataclasses.replace(CONFIG, context_weight=0.5)
-    value, found = sft.loss(Logits(), logits, sft.batch_at(laid, config, 0, 0))
+    config = dataclasses.replace(CONFIG, state_weight=0.5)
+    weighed = sft.batch_at(sft.plan(make_episodes(20), config), config, 0, 0)
+    value, found = sft.loss(Logits(), logits, weighed)
     assert value > expected["loss"]
     for name in ("command_loss", "command_accuracy"):
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-6)
-    # At 1 a context token could not be told from a command's.
+    # At 1 a state's token could not be told from a command's.
     for weight in (1.0, -0.1):
-        with pytest.raises(ValueError, match="context_weight"):
-            dataclasses.replace(CONFIG, context_weight=weight)
+        with pytest.raises(ValueError, match="state_weight"):
+            dataclasses.replace(CONFIG, state_weight=weight)
 
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])
