@@ -26,9 +26,8 @@ def main():
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(
-            f"{out} cannot be written ({error}); choose another --out"
-        ) from (error)
+        problem = f"{out} cannot be written ({error}); choose another --out"
+        raise UserError(problem) from error
     total = len(tasks) * args.per_task
     with Sandbox() as sandbox, progress(total, "demonstrations") as bar:
         demos, report = make_demos(
