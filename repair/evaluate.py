@@ -28,6 +28,7 @@ def main():
     args, console = flags.FLAGS, Console()
     policy, params = load_policy(args.checkpoint)
     with policy.sandbox:
+        console.print(policy.sandbox.level.line(), highlight=False)
         spec = args.tasks or "held-out tasks of the run"
         count = args.count or policy.config.tasks.eval_count or None
         if args.tasks:

@@ -25,6 +25,8 @@ class Rewards:
       exit_unsolved: For EXIT while a test fails.
       end_on_solve: Whether the solving turn ends the episode, so that no EXIT is
         needed.
+      trust_in_child: Whether a pass counts although some test ran beside the program,
+        which could have claimed it (`Result.trust`).
     """
 
     solved: float = 1.0
@@ -32,6 +34,7 @@ class Rewards:
     missing_exit: float = -0.5
     exit_unsolved: float = 0.0
     end_on_solve: bool = False
+    trust_in_child: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,7 +198,8 @@ class Environment:
         if self._malformed is not None:
             reward += rules.malformed
         if passed and not self._solved_once:
-            reward += rules.solved
+            trusted = self._result.trust == "value" or rules.trust_in_child
+            reward += rules.solved if trusted else 0.0
             self._solved_once = True
         if self._exited or (passed and rules.end_on_solve):
             status = "solved" if passed else "exited_unsolved"

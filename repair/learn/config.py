@@ -15,7 +15,7 @@ import ml_collections
 
 from repair.env.demos import ORDERS
 from repair.env.environment import Rewards
-from repair.env.sandbox import Limits
+from repair.env.sandbox import LEVELS, Limits
 from repair.errors import UserError
 from repair.learn.evaluation import EvalConfig
 from repair.learn.rlvr import RlvrConfig
@@ -116,6 +116,8 @@ class Config:
       init_from: A folder in Hugging Face's format to start from, or "" for random
         weights of the shape in `model`.
       train: "full", or "lora" for the adapters alone.
+      sandbox_level: How well programs must be locked in for RLVR: "full", "standard"
+        or "weak"; see `repair.env.sandbox.Level`.
     """
 
     seed: int = 0
@@ -123,6 +125,7 @@ class Config:
     checkpoint_every: int = 100
     init_from: str = ""
     train: str = "full"
+    sandbox_level: str = "standard"
     tasks: TasksConfig = TasksConfig()
     demos: DemosConfig = DemosConfig()
     rewards: Rewards = Rewards()
@@ -207,6 +210,10 @@ def _check(config: Config) -> None:
             f"stages {c.stages} may hold only {', '.join(STAGES)}",
         ),
         (c.train in MODES, f"train is {c.train!r}; use one of {', '.join(MODES)}"),
+        (
+            c.sandbox_level in LEVELS,
+            f"sandbox_level is {c.sandbox_level!r}; use one of {', '.join(LEVELS)}",
+        ),
         (
             c.train != "lora" or c.model.lora_rank > 0,
             "train='lora' needs model.lora_rank above 0",

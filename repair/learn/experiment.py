@@ -25,7 +25,7 @@ import jax.numpy as jnp
 
 from repair.env.bugs import make_bugs
 from repair.env.demos import make_demos, read_demos, write_demos
-from repair.env.sandbox import Sandbox
+from repair.env.sandbox import Sandbox, sandbox_shares
 from repair.learn import rlvr, sft
 from repair.learn.checkpoint import Checkpointer
 from repair.learn.config import Config
@@ -63,6 +63,9 @@ def run(config: Config, workdir, report: Callable[[str], None] = print) -> dict:
     metrics = MetricsWriter(workdir)
     try:
         with Sandbox(limits=config.sandbox) as sandbox:
+            report(sandbox.level.line())
+            if "rlvr" in config.stages:
+                sandbox.level.require(config.sandbox_level)
             return _Run(config, workdir, metrics, sandbox, report).go()
     finally:
         metrics.close()
@@ -78,6 +81,7 @@ class _Run:
         self.results = {"stages": {}, "seconds": {}}
         if self.results_path.exists():
             self.results = json.loads(self.results_path.read_text())
+        self.results["sandbox"] = dataclasses.asdict(sandbox.level)
 
     def go(self) -> dict:
         c = self.config
@@ -276,7 +280,7 @@ class _Run:
         reference = params
 
         def one_step(step, state, frozen, optimiser):
-            clock = Clock()
+            clock, before = Clock(), self.sandbox.counts.copy()
             chosen = rlvr.choose(bugs, c.rlvr, c.seed, step)
             rollouts = self.policy.play(
                 join(state.trainable, frozen),
@@ -300,7 +304,8 @@ class _Run:
                 "seconds_sampling": clock.sampling,
                 "seconds_sandbox": clock.sandbox,
             }
-            return state, values | seconds
+            outcomes = sandbox_shares(self.sandbox.counts - before)
+            return state, values | seconds | outcomes
 
         return self._loop("rlvr", params, c.rlvr, one_step, c.rlvr.epochs)
 

@@ -17,15 +17,15 @@ EXIT = "### EXIT"
 class Knows:
     """A sandbox that passes the reference only, and keeps the calls of map."""
 
-    def __init__(self):
-        self.calls = []
+    def __init__(self, trust="value"):
+        self.calls, self.trust = [], trust
 
     def map(self, jobs):
         self.calls.append(jobs)
-        return [
-            Result(code == TASK.code, "-", "" if code == TASK.code else "no", (), 0, "")
-            for code, _, _ in jobs
-        ]
+        return [self._result(code == TASK.code) for code, _, _ in jobs]
+
+    def _result(self, passed):
+        return Result(passed, "-", "" if passed else "no", (), 0, self.trust)
 
 
 def play(commands, bug=BUG, **settings):
@@ -33,6 +33,16 @@ def play(commands, bug=BUG, **settings):
     environment = Environment(Knows(), **settings)
     environment.reset(bug)
     return environment, [environment.step(command) for command in commands]
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_pass_that_the_program_could_claim_earns_nothing(allowed):
+    rules = Rewards(trust_in_child=allowed)
+    environment = Environment(Knows("in_child"), rules)
+    environment.reset(BUG)
+    turn = environment.step(FIX)
+    assert turn.passed and turn.reward == (1.0 if allowed else 0.0)
+    assert environment.step(EXIT).status == "solved"
 
 
 def test_state_text():

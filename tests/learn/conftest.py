@@ -42,7 +42,7 @@ class FakeSandbox:
             feedback="" if passed else "f(1): expected 2",
             failed_tests=() if passed else (0,),
             seconds=0.0,
-            trust=True,
+            trust="value",
         )
 
 

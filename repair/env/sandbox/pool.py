@@ -2,14 +2,14 @@
 
 What crosses to a worker is the program, the call expressions of its tests and the
 limits; the expected values stay here and are compared here, so a program can pass
-only by the right values. Tests of another form run in the child and are only as
-good as the program's good faith: their results say trust="in_child".
+only by the right values. Tests that cannot be taken apart run in the child and are
+only as good as the program's good faith: their results say trust="in_child".
 
-Not stopped by this version: reading files (the memory of this process among them,
-where the user may), and what a program does beneath the interpreter to get round
-its audit hook. Run it in a container where that matters.
+How well programs are locked in depends on the system and is found out by trying:
+see `Sandbox.level` and docs/sandbox.md.
 """
 
+import collections
 import concurrent.futures
 import dataclasses
 import functools
@@ -19,14 +19,19 @@ import secrets
 import shutil
 import sys
 import tempfile
+import threading
+import warnings
 from collections.abc import Sequence
 
-from repair.env.sandbox import verdict, worker
+from repair.env.sandbox import asserts, level, screen, verdict, worker
 from repair.errors import UserError
 
-_BATCH = 16  # most jobs of one request: fewer round trips
+_BATCH = 64  # most jobs of one request: fewer round trips
 _SHARES = 4  # least requests of a worker: one slow batch holds up less
-_CACHED = 16384  # tests whose parts are kept: training meets the same ones again
+_SHARED = 16  # most programs of one child
+_CHECKED = 100  # of so many shared verdicts one is checked alone
+_CACHED_TESTS = 16_384  # tests whose parts are kept: training meets the same again
+_CACHED_RESULTS = 65_536
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,22 +65,42 @@ class Limits:
 class Sandbox:
     """Runs programs in worker processes of their own; a context manager.
 
-    Usable from many threads at once.
+    Usable from many threads at once. `counts` says how many results there were of each
+    status and trust, how many came from the cache and how many ran in company.
 
     Args:
       workers: Processes; by default one a core.
       limits: What one program may use.
+      share: Whether programs that pass a screen may share a child, several in turn.
+      cache: Whether equal jobs are answered from memory.
+      without: Layers of the lock to leave out; for tests of the lock.
 
     Raises:
       SandboxError: Here, or from `run`, `map` and futures, when a worker cannot be
         started or dies whatever it runs, or the sandbox is closed.
     """
 
-    def __init__(self, workers: int | None = None, limits: Limits | None = None):
+    def __init__(
+        self,
+        workers: int | None = None,
+        limits: Limits | None = None,
+        *,
+        share: bool = True,
+        cache: bool = True,
+        without: tuple[str, ...] = (),
+    ):
         self.limits = limits or Limits()
+        self.counts: collections.Counter[str] = collections.Counter()
+        self.sharing = share
+        self._limits = dataclasses.asdict(self.limits)
+        self._cache: collections.OrderedDict | None = (
+            collections.OrderedDict() if cache else None
+        )
+        self._lock = threading.Lock()  # over counts, cache and sharing
+        self._split = functools.lru_cache(_CACHED_TESTS)(asserts.split)
         count = workers or os.cpu_count() or 1
-        self._split = functools.lru_cache(_CACHED)(verdict.split)
         self._folder = os.path.realpath(tempfile.mkdtemp(prefix="sandbox-"))
+        os.chmod(self._folder, 0o755)  # the workers are other users
         self._private = tuple(
             sorted(
                 {self._folder, sys.prefix, sys.base_prefix, str(worker.ZYGOTE.parent)},
@@ -83,7 +108,7 @@ class Sandbox:
                 reverse=True,
             )
         )
-        self._workers = [worker.Worker(self._folder) for _ in range(count)]
+        self._workers = [worker.Worker(self._folder, without) for _ in range(count)]
         self._idle: queue.SimpleQueue[worker.Worker] = queue.SimpleQueue()
         for each in self._workers:
             self._idle.put(each)
@@ -94,6 +119,15 @@ class Sandbox:
         except worker.SandboxError:
             self.close()
             raise
+
+    @functools.cached_property
+    def level(self) -> level.Level:
+        """How well programs are locked in, as a child of a worker found by trying."""
+        idle = self._idle.get()
+        try:
+            return level.measure(idle, self._limits)
+        finally:
+            self._idle.put(idle)
 
     def __enter__(self):
         return self
@@ -125,6 +159,10 @@ class Sandbox:
     ) -> concurrent.futures.Future:
         """As `run`, without waiting: a future of the result."""
         job = _normal(code, tests, setup)
+        if found := self._remembered([job]):
+            future = concurrent.futures.Future()
+            future.set_result(found[job])
+            return future
         return self._submit_batch([job], lambda results: results[0])
 
     def map(self, jobs: Sequence[tuple]) -> list[verdict.Result]:
@@ -133,12 +171,12 @@ class Sandbox:
         Equal jobs run once and share their result.
         """
         jobs = [_normal(*job) for job in jobs]
-        unique = list(dict.fromkeys(jobs))
+        results = self._remembered(jobs)
+        unique = [job for job in dict.fromkeys(jobs) if job not in results]
         share = -(-len(unique) // (_SHARES * len(self._workers)))
         size = max(1, min(_BATCH, share))
         batches = [unique[i : i + size] for i in range(0, len(unique), size)]
         futures = [self._submit_batch(batch, list) for batch in batches]
-        results = {}
         for batch, future in zip(batches, futures, strict=True):
             results.update(zip(batch, future.result(), strict=True))
         return [results[job] for job in jobs]
@@ -149,27 +187,122 @@ class Sandbox:
         except RuntimeError as error:
             raise worker.SandboxError("the sandbox is closed") from error
 
+    def _remembered(self, jobs: Sequence[tuple]) -> dict[tuple, verdict.Result]:
+        """What the cache knows of the jobs."""
+        if self._cache is None:
+            return {}
+        with self._lock:
+            found = {job: self._cache[job] for job in jobs if job in self._cache}
+            for job in found:
+                self._cache.move_to_end(job)
+            self.counts["cached"] += len(found)
+        return found
+
+    def _remember(self, job: tuple, result: verdict.Result, shared: bool) -> None:
+        with self._lock:
+            self.counts[result.status] += 1
+            self.counts[f"trust_{result.trust}"] += 1
+            self.counts["shared"] += shared
+            # A wall clock that ran out, or a child that was killed, may be chance.
+            lasting = result.status != "crashed" and (
+                result.seconds < self.limits.seconds
+            )
+            if self._cache is not None and lasting:
+                self._cache[job] = result
+                if len(self._cache) > _CACHED_RESULTS:
+                    self._cache.popitem(last=False)
+
     def _run_batch(self, jobs: list[tuple]) -> list[verdict.Result]:
-        tests = [[self._split(source) for source in sources] for _, sources, _ in jobs]
-        requests = [
-            {
-                "token": secrets.token_hex(8),
-                "setup": setup,
-                "code": code,
-                "tests": [[test.kind, test.source] for test in parts],
-                "limits": dataclasses.asdict(self.limits),
-            }
-            for (code, _, setup), parts in zip(jobs, tests, strict=True)
-        ]
         idle = self._idle.get()
         try:
-            answers = idle.ask(requests)
+            return self._run_on(idle, jobs)
         finally:
             self._idle.put(idle)
-        return [
-            verdict.judge(parts, request["token"], answer, self._private)
-            for parts, request, answer in zip(tests, requests, answers, strict=True)
+
+    def _run_on(self, idle: worker.Worker, jobs: list[tuple]) -> list[verdict.Result]:
+        """Results in order: in company where the screen allows, else alone."""
+        parts = [[self._split(source) for source in job[1]] for job in jobs]
+        requests = [
+            _request(job, tests, self._limits)
+            for job, tests in zip(jobs, parts, strict=True)
         ]
+        places = range(len(jobs))
+        alone = {i for i in places if not (self.sharing and screen.may_share(*jobs[i]))}
+        results: dict[int, verdict.Result] = {}
+
+        def run(groups: list[list[int]]) -> None:
+            batches = [[requests[i] for i in group] for group in groups]
+            answers = idle.ask(batches, self._limits)
+            for group, answer in zip(groups, answers, strict=True):
+                for i, result in verdict.judge(
+                    [(i, parts[i], requests[i]["token"]) for i in group],
+                    answer,
+                    self._private,
+                ):
+                    results[i] = result
+                # Who ended the others' child, or spent its memory, runs by itself.
+                alone.update([i for i in group if i not in results][:1])
+
+        while waiting := [i for i in places if i not in results]:
+            together = [i for i in waiting if i not in alone]
+            groups = [
+                together[i : i + _SHARED] for i in range(0, len(together), _SHARED)
+            ]
+            run([[i] for i in waiting if i in alone] + groups)
+        checked = [i for i in places if i not in alone and self._draw_check()]
+        before = {i: results[i] for i in checked}
+        run([[i] for i in checked])
+        for i in checked:
+            self._compare(before[i], results[i], jobs[i])
+        for i in places:
+            self._remember(jobs[i], results[i], i not in alone)
+        return [results[i] for i in places]
+
+    def _draw_check(self) -> bool:
+        return secrets.randbelow(_CHECKED) == 0
+
+    def _compare(self, shared, single, job: tuple) -> None:
+        """Stops sharing, loudly, if company changed a verdict."""
+        same = dataclasses.replace(shared, seconds=0.0) == dataclasses.replace(
+            single, seconds=0.0
+        )
+        self.counts["checked"] += 1
+        if not same and self.sharing:
+            self.sharing = False
+            warnings.warn(
+                "a program got another verdict in company than alone, so programs no"
+                f" longer share children in this run: {shared} and {single} for"
+                f" {job[0]!r}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+
+def sandbox_shares(counts: collections.Counter) -> dict[str, float]:
+    """What became of the programs behind a difference of two `Sandbox.counts`.
+
+    Shares of all that were judged: by status, and of those that ran in company or
+    whose tests ran in the child; "sandbox_cached" is the share of all answers.
+    """
+    judged = sum(counts[status] for status in verdict.STATUSES)
+    shares = {
+        f"sandbox_{name}": counts[name] / max(judged, 1)
+        for name in (*verdict.STATUSES, "shared", "trust_in_child")
+    }
+    shares["sandbox_cached"] = counts["cached"] / max(judged + counts["cached"], 1)
+    return shares
+
+
+def _request(job: tuple, parts: list[asserts.Test], limits: dict) -> dict:
+    """A job as the zygote gets it: no expected value, and a secret to answer with."""
+    code, _, setup = job
+    return {
+        "token": secrets.token_hex(8),
+        "setup": setup,
+        "code": code,
+        "tests": [[test.kind, test.prelude, test.sources] for test in parts],
+        "limits": limits,
+    }
 
 
 def _normal(code: str, tests: Sequence[str], setup: str = "") -> tuple:

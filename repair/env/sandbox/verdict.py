@@ -1,20 +1,22 @@
 """What a child's answer is worth: expected values stay and are compared here."""
 
-import ast
+import builtins
 import dataclasses
 import json
 import re
+from collections.abc import Iterator
 
+from repair.env.sandbox.asserts import Test
+
+STATUSES = (
+    *("passed", "failed", "error", "syntax_error", "timeout", "memory"),
+    *("crashed", "forbidden"),
+)
 _SHOWN_CHARS = 60  # of a value
 _MESSAGE_CHARS = 80  # of an exception's message
 _MAX_INT_BITS = 10_000  # str() refuses larger integers
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _ORIGIN = re.compile(r" \((/[^)]*|unknown location)\)")  # of a module, in ImportError
-
-# Calls that give the program's value another shape, and no verdict on it.
-_SHAPES = frozenset(
-    "dict float frozenset int len list max min round set sorted str sum tuple".split()
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,22 +44,6 @@ class Result:
     trust: str
 
 
-@dataclasses.dataclass(frozen=True)
-class Test:
-    """A test as it is sent, and what stays behind.
-
-    Attributes:
-      kind: "value": `source` is an expression whose value should be `expected`;
-        "exec": `source` is the statement itself.
-      source: What the child evaluates.
-      expected: The literal of the assert.
-    """
-
-    kind: str
-    source: str
-    expected: object = None
-
-
 class _Opaque(Exception):
     """A value of no plain type: it never equals a literal."""
 
@@ -66,90 +52,55 @@ class _Garbled(Exception):
     """Not what the worker's own code writes."""
 
 
-def split(source: str) -> Test:
-    """Takes `assert call == literal` apart, either way round.
-
-    Any other test runs beside the program, and so does one whose call gives away
-    what it should return.
-    """
-    try:
-        (statement,) = ast.parse(source).body
-        compare = statement.test
-        if isinstance(statement, ast.Assert) and isinstance(compare, ast.Compare):
-            (operator,), (right,) = compare.ops, compare.comparators
-            if isinstance(operator, ast.Eq):
-                return _split_sides(compare.left, right) or Test("exec", source)
-    except (ValueError, SyntaxError, AttributeError, MemoryError, RecursionError):
-        return Test("exec", source)  # it does not have that form
-    return Test("exec", source)
-
-
-def _split_sides(left: ast.expr, right: ast.expr) -> Test | None:
-    for call, literal in ((left, right), (right, left)):
-        try:
-            expected = ast.literal_eval(literal)
-        except (ValueError, TypeError):
-            continue  # no literal, or one such as {[]} that is no value
-        if _is_blind(call, expected):
-            return Test("value", ast.unparse(call), expected)
-    return None
-
-
-def _is_blind(node: ast.expr, expected) -> bool:
-    """Whether the expression says nothing of the value that it should have.
-
-    `isclose(f(x), 3.14) == True` and `abs(f(x) - 3.14) == 0` do, and the program's
-    own objects may answer as they like. So where the arguments of a call make calls,
-    they must not compute with them, nor may a truth value be expected.
-    """
-    while True:
-        match node:
-            case ast.Subscript(inner) | ast.Attribute(inner):
-                node = inner
-            case ast.Call(ast.Name(name), [inner, *_]) if name in _SHAPES:
-                node = inner
-            case _:
-                break
-    if not isinstance(node, ast.Call):
-        return False
-    arguments = [*node.args, *(keyword.value for keyword in node.keywords)]
-    inside = [n for argument in arguments for n in ast.walk(argument)]
-    if not any(isinstance(n, ast.Call) for n in inside):
-        return True
-    judges = any(isinstance(n, ast.BinOp | ast.BoolOp | ast.Compare) for n in inside)
-    return not judges and not (expected is None or isinstance(expected, bool))
-
-
 def judge(
-    tests: list[Test], token: str, answer: dict, private: tuple[str, ...]
-) -> Result:
-    """The result of a job.
+    jobs: list[tuple[int, list[Test], str]], answer: dict, private: tuple[str, ...]
+) -> Iterator[tuple[int, Result]]:
+    """The results of the jobs of one child.
 
     Args:
-      tests: Its tests.
-      token: Its secret, which a true answer holds.
+      jobs: (place, tests, token) of each, in the order in which they ran; the token
+        is a secret that a true answer holds.
       answer: {"end", "text", "seconds"} from the worker; text is not trusted.
       private: Paths of this machine, which feedback must not show.
+
+    Yields:
+      (place, result). A job alone gets one whatever happened. In company only those
+      do that ended before something went wrong: the next may be the one who did it,
+      and the others' turn never came.
     """
-    values = tests and all(test.kind == "value" for test in tests)
+    seconds = answer["seconds"] / len(jobs)
+    *lines, rest = answer["text"].split("\n")
+    if len(jobs) > 1:
+        for (place, tests, token), line in zip(jobs, lines, strict=False):
+            result = _result(tests, token, "answered", line, seconds, private)
+            if result.status in ("crashed", "memory"):
+                return
+            yield place, result
+        return
+    ((place, tests, token),) = jobs
+    # More than one line, or less, is nothing that the child's own code writes.
+    line = lines[0] if len(lines) == 1 and not rest else ""
+    yield place, _result(tests, token, answer["end"], line, seconds, private)
+
+
+def _result(tests, token, end, line, seconds, private) -> Result:
+    values = tests and all(test.kind != "exec" for test in tests)
     trust = "value" if values else "in_child"
     try:
-        status, feedback, failed = _verdict(tests, token, answer, private)
+        status, feedback, failed = _verdict(tests, token, end, line, private)
     except _Garbled:
         status, feedback = "crashed", "the program ended the interpreter"
         failed = tuple(range(len(tests)))
-    return Result(
-        status == "passed", status, feedback, failed, answer["seconds"], trust
-    )
+    return Result(status == "passed", status, feedback, failed, seconds, trust)
 
 
-def _verdict(tests, token, answer, private) -> tuple[str, str, tuple[int, ...]]:
+def _verdict(tests, token, end, line, private) -> tuple[str, str, tuple[int, ...]]:
     everything = tuple(range(len(tests)))
-    if answer["end"] == "timeout":
+    if end == "timeout":
         return "timeout", "timeout", everything
-    if answer["end"] != "answered":
+    if end != "answered":
         raise _Garbled
-    reply = _read_reply(answer["text"], token, len(tests))
+    reply = _read_reply(line, token, len(tests))
     if reply.get("memory") is True:
         return "memory", "out of memory", everything
     if "load" in reply:
@@ -189,18 +140,34 @@ def _judge_test(test: Test, outcome: dict, private) -> tuple[str, str] | None:
     """None if the test held, else (status, what to say of it)."""
     if "fault" in outcome:
         status, text = _fault(outcome["fault"], private)
+        if test.kind == "raises" and status == "error":
+            kind = getattr(builtins, outcome["fault"]["type"], None)
+            if isinstance(kind, type) and issubclass(kind, test.expected):
+                return None
         # An assert's own failure, as opposed to one inside of the program.
         bare = test.kind == "exec" and text.startswith("AssertionError")
         return ("failed", "failed") if bare else (status, text)
     if test.kind == "exec":
         return None if outcome.get("held") is True else ("failed", "failed")
     try:
-        value = _decode(outcome.get("value"))
+        values = [_decode(tagged) for tagged in outcome["values"]]
     except _Opaque as error:
         return "failed", f"got {_clean(str(error), private, _SHOWN_CHARS)}"
-    if value == test.expected:
+    except (KeyError, TypeError):
+        raise _Garbled from None
+    if len(values) != len(test.sources):
+        raise _Garbled
+    if test.kind == "value" and _holds(test, values):
         return None
-    return "failed", f"got {_clean(_repr(value), private, _SHOWN_CHARS)}"
+    shown = ", ".join(_repr(value) for value in values)
+    return "failed", f"got {_clean(shown, private, _SHOWN_CHARS)}"
+
+
+def _holds(test: Test, values: list) -> bool:
+    try:
+        return test.holds(values)
+    except (ArithmeticError, TypeError, ValueError, MemoryError, RecursionError):
+        return False  # the values are not such as can be compared so
 
 
 def _fault(fault, private) -> tuple[str, str]:

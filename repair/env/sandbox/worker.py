@@ -1,5 +1,6 @@
 """The trainer's end of one worker process: start it, ask it, replace it."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -28,35 +29,52 @@ class Worker:
 
     Args:
       folder: An empty folder, where the programs run.
+      without: Layers of the lock to leave out, for tests of the lock.
     """
 
-    def __init__(self, folder: str):
-        self._folder = folder
+    def __init__(self, folder: str, without: tuple[str, ...] = ()):
+        self._folder, self._without = folder, without
         self._process: subprocess.Popen | None = None
         self._closed = False
         self._lock = threading.Lock()  # over _process and _closed, never held long
 
-    def ask(self, requests: list[dict]) -> list[dict]:
-        """Answers in order, each {"end", "text", "seconds"}; see zygote.run.
+    def report(self) -> dict[str, str]:
+        """Why a layer of the lock could not be had, by layer; "" where it could.
 
-        A request on which the worker dies runs once more, alone on a fresh worker.
-        If it dies again, a request that does nothing tells whose fault it is: the
-        program's, whose "end" then is "died", or the sandbox's.
+        Raises:
+          SandboxError: The worker cannot be started, or dies at once.
+        """
+        answers: list[dict] = []
+        self._converse({"report": True}, 1, _Patience(), answers)
+        if not answers:
+            raise SandboxError("a sandbox worker dies as it starts")
+        return answers[0]["layers"]
+
+    def ask(self, batches: list[list[dict]], limits: dict) -> list[dict]:
+        """Runs each batch of jobs in a child of its own.
+
+        A batch on which the worker dies runs once more, alone on a fresh worker. If it
+        dies again, a request that does nothing tells whose fault it is: the
+        programs', whose "end" then is "died", or the sandbox's.
+
+        Returns:
+          Answers in order, each {"end", "text", "seconds"}; see zygote.run.
 
         Raises:
           SandboxError: The worker dies whatever it runs, or is closed.
         """
         answers: list[dict] = []
-        self._converse(requests, answers)
-        while (done := len(answers)) < len(requests):
-            suspect = requests[done]
-            self._converse([suspect], answers)
+        self._run(batches, limits, answers)
+        while (done := len(answers)) < len(batches):
+            suspect = batches[done]
+            self._run([suspect], limits, answers)
             if len(answers) == done:
-                self._converse([suspect | {"setup": "", "code": "", "tests": []}], [])
+                nothing = {"token": "", "setup": "", "code": "", "tests": []}
+                self._run([[nothing | {"limits": limits}]], limits, [])
                 if self._process is None:
                     raise SandboxError("a sandbox worker dies whatever it runs")
                 answers.append({"end": "died", "text": "", "seconds": 0.0})
-            self._converse(requests[done + 1 :], answers)
+            self._run(batches[done + 1 :], limits, answers)
         return answers
 
     def start(self) -> subprocess.Popen:
@@ -94,7 +112,10 @@ class Worker:
             # By exec, since a process that holds jax must not be forked. Not -I,
             # which would ignore the hash seed that makes sets come in one order.
             process = subprocess.Popen(
-                [sys.executable, "-S", "-s", "-P", str(ZYGOTE)],
+                [
+                    *(sys.executable, "-S", "-s", "-P", str(ZYGOTE)),
+                    *([",".join(self._without)] if self._without else []),
+                ],
                 bufsize=0,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -109,25 +130,41 @@ class Worker:
         os.set_blocking(process.stdout.fileno(), False)
         return process
 
-    def _converse(self, requests: list[dict], answers: list[dict]) -> None:
+    def _run(self, batches: list, limits: dict, answers: list[dict]) -> None:
         """Appends answers until all are there or the worker has died."""
-        if not requests:
+        if not batches:
             return
+        # Every program of a batch has its own time, and may use it up.
+        longest = max(len(batch) for batch in batches)
+        patience = _Patience(
+            seconds=limits["seconds"] * longest + _GRACE,
+            # Escapes, twice over, at most double the bytes that a value may have
+            # thrice.
+            bytes=64 * limits["output_bytes"] * longest + (1 << 16),
+        )
+        request = {"batches": batches, "limits": limits}
+        self._converse(request, len(batches), patience, answers)
+
+    def _converse(self, request: dict, count: int, patience, answers: list) -> None:
         process = self.start()
-        limits = requests[0]["limits"]
-        patience = limits["seconds"] + _GRACE
-        # Escapes, twice over, at most double the bytes that a value may have thrice.
-        most = 64 * limits["output_bytes"] + (1 << 16)
         try:
-            body = json.dumps(requests).encode()
-            _write(process, struct.pack(">I", len(body)) + body, patience)
-            for _ in requests:
-                answers.append(_read_answer(process, most, patience))
+            body = json.dumps(request).encode()
+            _write(process, struct.pack(">I", len(body)) + body, patience.seconds)
+            for _ in range(count):
+                answers.append(_read_answer(process, patience))
         except (OSError, _WorkerDied):
             process.kill()
             self.stop()
             if self._closed:
                 raise SandboxError("the sandbox was closed while it ran") from None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Patience:
+    """What to wait for in one answer, at most."""
+
+    seconds: float = 2 * _GRACE
+    bytes: int = 1 << 16
 
 
 def _write(process, data: bytes, patience: float) -> None:
@@ -137,13 +174,15 @@ def _write(process, data: bytes, patience: float) -> None:
         left = left[os.write(fd, left[: 1 << 16]) :]
 
 
-def _read_answer(process, most: int, patience: float) -> dict:
-    deadline = time.monotonic() + patience
+def _read_answer(process, patience: _Patience) -> dict:
+    deadline = time.monotonic() + patience.seconds
     (size,) = struct.unpack(">I", _read(process, 4, deadline))
-    if size > most:
+    if size > patience.bytes:
         raise _WorkerDied
     try:
         answer = json.loads(_read(process, size, deadline))
+        if answer["end"] == "report":
+            return answer
         end, text, seconds = answer["end"], answer["text"], answer["seconds"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise _WorkerDied from None

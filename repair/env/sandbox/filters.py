@@ -1,0 +1,173 @@
+"""The system calls that a worker and its programs may make: a seccomp filter.
+
+Runs in the zygote, so it imports the standard library only. The filter is classic
+BPF over `struct seccomp_data` (seccomp(2)): the architecture and the x32 bit are
+checked first, then an allow-list; whatever is not on it fails with EPERM.
+"""
+
+import os
+import platform
+import struct
+
+ALLOW, KILL_PROCESS, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
+EPERM, ENOSYS = 1, 38
+_X32_BIT = 0x40000000
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+_NEW_NAMESPACES = 0x7E020080  # CLONE_NEW*
+
+# Of the machine: its audit number, and the numbers of the calls (name number ...).
+_X86_64 = (
+    0xC000003E,
+    (
+        "read 0 write 1 close 3 stat 4 fstat 5 lstat 6 poll 7 lseek 8 mmap 9 "
+        "mprotect 10 munmap 11 brk 12 rt_sigaction 13 rt_sigprocmask 14 "
+        "rt_sigreturn 15 pread64 17 readv 19 writev 20 access 21 pipe 22 select 23 "
+        "sched_yield 24 mremap 25 mincore 27 madvise 28 dup 32 dup2 33 pause 34 "
+        "nanosleep 35 getitimer 36 alarm 37 setitimer 38 getpid 39 sendto 44 "
+        "recvfrom 45 socketpair 53 exit 60 wait4 61 kill 62 uname 63 fcntl 72 "
+        "getcwd 79 readlink 89 gettimeofday 96 getrlimit 97 getrusage 98 sysinfo 99 "
+        "times 100 getuid 102 getgid 104 geteuid 107 getegid 108 getppid 110 setsid "
+        "112 getgroups 115 getresuid 118 getresgid 120 getpgid 121 getsid 124 "
+        "capget 125 sigaltstack 131 arch_prctl 158 gettid 186 time 201 futex 202 "
+        "sched_getaffinity 204 getdents64 217 set_tid_address 218 restart_syscall "
+        "219 clock_gettime 228 clock_getres 229 clock_nanosleep 230 exit_group 231 "
+        "epoll_wait 232 epoll_ctl 233 tgkill 234 newfstatat 262 readlinkat 267 "
+        "faccessat 269 pselect6 270 ppoll 271 set_robust_list 273 get_robust_list "
+        "274 epoll_pwait 281 eventfd2 290 epoll_create1 291 dup3 292 pipe2 293 "
+        "getcpu 309 getrandom 318 membarrier 324 statx 332 rseq 334 "
+        "pidfd_send_signal 424 pidfd_open 434 close_range 436 faccessat2 439 open 2 "
+        "openat 257 ioctl 16 prctl 157 prlimit64 302 setrlimit 160 clone 56 fork 57 "
+        "vfork 58 clone3 435 "
+    ),
+)
+_AARCH64 = (
+    0xC00000B7,
+    (
+        "getcwd 17 eventfd2 19 epoll_create1 20 epoll_ctl 21 epoll_pwait 22 dup 23 "
+        "dup3 24 fcntl 25 faccessat 48 close 57 pipe2 59 getdents64 61 lseek 62 "
+        "read 63 write 64 readv 65 writev 66 pread64 67 pselect6 72 ppoll 73 "
+        "readlinkat 78 newfstatat 79 fstat 80 capget 90 exit 93 exit_group 94 "
+        "set_tid_address 96 futex 98 set_robust_list 99 get_robust_list 100 "
+        "nanosleep 101 getitimer 102 setitimer 103 clock_gettime 113 clock_getres "
+        "114 clock_nanosleep 115 sched_getaffinity 123 sched_yield 124 "
+        "restart_syscall 128 kill 129 tgkill 131 sigaltstack 132 rt_sigaction 134 "
+        "rt_sigprocmask 135 rt_sigreturn 139 getresuid 148 getresgid 150 times 153 "
+        "getpgid 155 getsid 156 setsid 157 getgroups 158 uname 160 getrlimit 163 "
+        "getrusage 165 getcpu 168 gettimeofday 169 getpid 172 getppid 173 getuid "
+        "174 geteuid 175 getgid 176 getegid 177 gettid 178 sysinfo 179 socketpair "
+        "199 sendto 206 recvfrom 207 brk 214 munmap 215 mremap 216 mmap 222 "
+        "mprotect 226 mincore 232 madvise 233 wait4 260 getrandom 278 membarrier "
+        "283 statx 291 rseq 293 pidfd_send_signal 424 pidfd_open 434 close_range "
+        "436 faccessat2 439 openat 56 ioctl 29 prctl 167 prlimit64 261 setrlimit "
+        "164 clone 220 clone3 435 "
+    ),
+)
+_MACHINES = {"x86_64": _X86_64, "aarch64": _AARCH64, "arm64": _AARCH64}
+
+# TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX: what files and sockets ask.
+_IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
+# PR_SET_PDEATHSIG, PR_GET_PDEATHSIG, PR_GET_DUMPABLE, PR_SET_NAME, PR_GET_NAME,
+# PR_GET_SECCOMP, PR_SET_SECCOMP, PR_GET_NO_NEW_PRIVS.
+_PRCTLS = (1, 2, 3, 15, 16, 21, 22, 39)
+
+
+def _machine() -> tuple[int, dict[str, int]]:
+    """The audit number of this machine and its calls by name.
+
+    Raises:
+      OSError: The table lacks this machine.
+    """
+    try:
+        audit, table = _MACHINES[platform.machine()]
+    except KeyError:
+        raise OSError(f"no filter for {platform.machine()}") from None
+    words = table.split()
+    return audit, dict(zip(words[::2], map(int, words[1::2]), strict=True))
+
+
+def worker_filter() -> bytes:
+    """The filter of the zygote, which its programs inherit.
+
+    Raises:
+      OSError: The machine is unknown.
+    """
+    audit, calls = _machine()
+    guarded = {
+        "open": _unless_any(1, _WRITES),
+        "openat": _unless_any(2, _WRITES),
+        "ioctl": _if_one_of(1, _IOCTLS),
+        "prctl": _if_one_of(0, _PRCTLS),
+        "prlimit64": _if_one_of(0, (0,)),  # only of the caller itself
+        "clone": _unless_any(0, _NEW_NAMESPACES),
+        # The C library falls back to clone, whose flags can be seen.
+        "clone3": [_ret(ERRNO | ENOSYS)],
+    }
+    program = [*_head(audit)]
+    for name, number in calls.items():
+        program += _when(number, guarded.get(name, [_ret(ALLOW)]))
+    return b"".join([*program, _ret(ERRNO | EPERM)])
+
+
+def fork_filter() -> bytes:
+    """A filter that forbids new processes and threads, for one child.
+
+    Raises:
+      OSError: The machine is unknown.
+    """
+    audit, calls = _machine()
+    program = [*_head(audit)]
+    for name in ("clone", "clone3", "fork", "vfork"):
+        if name in calls:
+            program += _when(calls[name], [_ret(ERRNO | EPERM)])
+    return b"".join([*program, _ret(ALLOW)])
+
+
+def _instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
+    return struct.pack("=HBBI", code, if_true, if_false, value)
+
+
+def _load(offset: int) -> bytes:
+    return _instruction(0x20, offset)  # a word of seccomp_data
+
+
+def _ret(action: int) -> bytes:
+    return _instruction(0x06, action)
+
+
+def _head(audit: int) -> list[bytes]:
+    """Kills on another architecture; leaves the call's number loaded."""
+    return [
+        _load(4),
+        _instruction(0x15, audit, 1, 0),
+        _ret(KILL_PROCESS),
+        _load(0),
+        _instruction(0x35, _X32_BIT, 0, 1),
+        _ret(KILL_PROCESS),
+    ]
+
+
+def _when(number: int, body: list[bytes]) -> list[bytes]:
+    """Runs the body, which ends in a return, for one call."""
+    return [_instruction(0x15, number, 0, len(body)), *body]
+
+
+def _argument(index: int) -> bytes:
+    return _load(16 + 8 * index)  # its low half; both machines are little-endian
+
+
+def _unless_any(index: int, bits: int) -> list[bytes]:
+    """Allows if an argument has none of the bits."""
+    return [
+        _argument(index),
+        _instruction(0x45, bits, 0, 1),
+        _ret(ERRNO | EPERM),
+        _ret(ALLOW),
+    ]
+
+
+def _if_one_of(index: int, values: tuple[int, ...]) -> list[bytes]:
+    """Allows if an argument is one of the values."""
+    checks = [
+        _instruction(0x15, value, len(values) - i, 0) for i, value in enumerate(values)
+    ]
+    return [_argument(index), *checks, _ret(ERRNO | EPERM), _ret(ALLOW)]
