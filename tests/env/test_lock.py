@@ -4,7 +4,6 @@ The attacks go beneath Python's audit hook, which is left out here: what holds i
 lock alone. Where the system lacks a layer, what only that layer stops is skipped.
 """
 
-import ctypes
 import os
 import pathlib
 import socket
@@ -421,11 +420,3 @@ def test_the_super_user_needs_another_way_to_forbid_forks():
         assert "forks" not in sandbox.level.missing
         result = sandbox.run(f"import os\nos.fork()\n{RIGHT}", TESTS)
         assert result.status == "forbidden"
-
-
-def test_the_filter_kills_on_another_architecture():
-    from repair.env.sandbox import filters
-
-    program = filters.worker_filter()
-    assert len(program) % 8 == 0 and len(program) // 8 < 4096
-    assert ctypes.sizeof(ctypes.c_uint64) == 8
