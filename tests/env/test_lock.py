@@ -6,7 +6,9 @@ lock alone. Where the system lacks a layer, what only that layer stops is skippe
 
 import os
 import pathlib
+import signal
 import socket
+import subprocess
 import sys
 import time
 
@@ -359,39 +361,33 @@ def test_a_program_leaves_nothing_for_the_next(sandbox):
     assert sandbox.run(look, tests).passed
 
 
+# A trainer that says who its launcher is once a program hangs below it.
+TRAINER = """\
+import time
+from repair.env.sandbox import Limits, Sandbox
+sandbox = Sandbox(workers=1, limits=Limits(seconds=60))
+sandbox.submit("import time\\ntime.sleep(50)", ("assert True",))
+time.sleep(0.3)
+print(sandbox._workers[0]._process.pid, flush=True)
+time.sleep(50)
+"""
+
+
 @pytest.mark.parametrize("who", ["trainer", "launcher"])
 def test_nothing_below_survives_a_kill(who):
     """Whoever of the upper two is killed, everything below ends within 2 s."""
-    reader, writer = os.pipe()
-    pid = os.fork() if who == "trainer" else None
-    if pid == 0:
-        sandbox = Sandbox(workers=1, limits=Limits(seconds=60))
-        sandbox.submit("import time\ntime.sleep(50)", TESTS)
-        time.sleep(0.3)
-        os.write(writer, f"{sandbox._workers[0]._process.pid}\n".encode())
-        os.kill(os.getpid(), 9)
-    sandbox = None
-    if who == "trainer":
-        os.waitpid(pid, 0)
-        launcher = int(os.read(reader, 20))
-    else:
-        sandbox = Sandbox(workers=1, limits=Limits(seconds=60))
-        sandbox.submit("import time\ntime.sleep(50)", TESTS)
-        time.sleep(0.3)
-        launcher = sandbox._workers[0]._process.pid
-    below = descendants(launcher)
-    if who == "launcher":
+    # A process of its own, not a fork: this one may hold jax and its threads.
+    command = [sys.executable, "-c", TRAINER]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as trainer:
+        launcher = int(trainer.stdout.readline())
+        below = descendants(launcher)
         assert below
-        sandbox._workers[0].terminate()
-        os.kill(launcher, 9)
-    deadline = time.monotonic() + 2
-    while any(map(alive, below)) and time.monotonic() < deadline:
-        time.sleep(0.02)
+        os.kill(trainer.pid if who == "trainer" else launcher, signal.SIGKILL)
+        deadline = time.monotonic() + 2
+        while any(map(alive, below)) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        trainer.kill()
     assert not any(map(alive, below))
-    os.close(reader)
-    os.close(writer)
-    if sandbox:
-        sandbox.close()
 
 
 def descendants(pid):
