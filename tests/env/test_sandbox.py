@@ -18,6 +18,7 @@ from repair.env.sandbox import (
     SandboxError,
     asserts,
     lockdown,
+    screen,
     verdict,
     worker,
     zygote,
@@ -199,6 +200,43 @@ def test_endless_loops_are_always_timeouts():
         assert {result.status for result in sandbox.map(jobs)} == {"timeout"}
 
 
+SPIN = """\
+import time
+def f(x):
+    while time.process_time() < started + {}: pass
+    return x + 1
+started = time.process_time()
+"""
+
+
+@pytest.mark.parametrize("share", [False, True])
+def test_every_program_has_its_own_time(share, monkeypatch):
+    """Also in one child, where each counts from the end of the one before it."""
+    monkeypatch.setattr(screen, "may_share", lambda *job: True)
+    codes = [RIGHT, SPIN.format(0.3), SPIN.format(0.31), RIGHT + " ", RIGHT + "  "]
+    allowed = [0.1, 0.1, 0.8, 0.1, 0.1]
+    with Sandbox(workers=1, limits=Limits(cpu_seconds=2.0), share=share) as sandbox:
+        jobs = [
+            (code, TESTS, "", seconds)
+            for code, seconds in zip(codes, allowed, strict=True)
+        ]
+        results = sandbox.map(jobs)
+        assert [r.status for r in results] == ["passed", "timeout", *["passed"] * 3]
+        assert sandbox.run(codes[1], TESTS).passed  # by default that of the limits
+        assert 0.1 < results[1].seconds < 0.3
+        assert (sandbox.counts["shared"] > 0) == share
+
+
+def test_attempts_are_allowed_ten_times_what_the_reference_takes():
+    with Sandbox(workers=1, limits=Limits(cpu_seconds=1.0)) as sandbox:
+        references = [RIGHT, SPIN.format(0.05), SPIN.format(0.2), "def f(x): pass"]
+        fast, slow, slowest, wrong = sandbox.allowances(
+            [(code, TESTS) for code in references]
+        )
+    assert (fast, slowest, wrong) == (0.25, 1.0, 1.0)
+    assert 0.5 < slow < 1.0
+
+
 def test_asserts_that_cannot_be_taken_apart_are_judged_in_the_child(sandbox):
     code = f"{RIGHT}\ndef g(x): return x + 1"
     tests = ("assert f(1) == 2", "assert f(2) == g(3)", "assert f(1) == g(1)")
@@ -311,6 +349,8 @@ def test_bad_arguments():
         Limits(cpu_seconds=0)
     with Sandbox(workers=1) as sandbox, pytest.raises(TypeError, match="sequence"):
         sandbox.run(RIGHT, "assert f(1) == 2")
+    with Sandbox(workers=1) as sandbox, pytest.raises(ValueError, match="above 0"):
+        sandbox.run(RIGHT, TESTS, "", 0.0)
 
 
 def test_importing_is_light():

@@ -40,19 +40,20 @@ class TooLarge(Exception):
     """The values of the tests do not fit the answer."""
 
 
-def confine(limits: dict, writer: int, forbid_forks) -> None:
+def confine(limits: dict, cpu_seconds: float, writer: int, forbid_forks) -> None:
     """The limits of this child alone; what it inherits locks the rest.
 
+    `cpu_seconds` are those of all its programs together.
     Every descriptor but the standard ones, which lead nowhere, and the writer closes.
     """
     os.setsid()
     os.closerange(STANDARD, writer)
     os.closerange(writer + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     forbid_forks()
-    memory, cpu = limits["memory_mb"] << 20, int(limits["cpu_seconds"]) + 2
+    memory, cpu = limits["memory_mb"] << 20, int(cpu_seconds) + 2
     limit(resource.RLIMIT_AS, memory, memory)
     # The zygote watches this child's clock; should it fail to, this ends it.
-    limit(resource.RLIMIT_CPU, cpu * limits["programs"], cpu * limits["programs"] + 1)
+    limit(resource.RLIMIT_CPU, cpu, cpu + 1)
     for kind in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE, resource.RLIMIT_MEMLOCK):
         limit(kind, 0, 0)
     limit(resource.RLIMIT_NOFILE, MAX_DESCRIPTORS, MAX_DESCRIPTORS)

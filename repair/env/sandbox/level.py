@@ -93,8 +93,11 @@ def measure(worker: Worker, limits: dict) -> Level:
         }
         # A program that could be executed takes the place of the child.
         *most, last = [*_FULL, *_STANDARD]
-        attempts = [{"probe": paths | {"layers": x}} for x in (most, [last])]
-        (answer,) = worker.ask([attempts], limits | _PATIENT)
+        limits = limits | _PATIENT
+        attempts = [
+            {"probe": paths | {"layers": x}, "limits": limits} for x in (most, [last])
+        ]
+        (answer,) = worker.ask([attempts], limits)
     found: dict[str, str] = {}
     for line in answer["text"].splitlines(keepends=True):
         if line.endswith("\n"):

@@ -32,6 +32,8 @@ _SHARED = 16  # most programs of one child
 _CHECKED = 100  # of so many shared verdicts one is checked alone
 _CACHED_TESTS = 16_384  # tests whose parts are kept: training meets the same again
 _CACHED_RESULTS = 65_536
+# What an attempt may take beside the reference, and at least in seconds.
+_ATTEMPT_FACTOR, _ATTEMPT_LEAST = 10, 0.25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,21 +146,32 @@ class Sandbox:
             each.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def run(self, code: str, tests: Sequence[str], setup: str = "") -> verdict.Result:
+    def run(
+        self,
+        code: str,
+        tests: Sequence[str],
+        setup: str = "",
+        cpu_seconds: float | None = None,
+    ) -> verdict.Result:
         """Runs one program against its tests.
 
         Args:
           code: The program.
           tests: Statements, each run in turn after the program; commonly asserts.
           setup: Code that runs before the program.
+          cpu_seconds: Processor time of this one; by default that of the limits.
         """
-        return self.submit(code, tests, setup).result()
+        return self.submit(code, tests, setup, cpu_seconds).result()
 
     def submit(
-        self, code: str, tests: Sequence[str], setup: str = ""
+        self,
+        code: str,
+        tests: Sequence[str],
+        setup: str = "",
+        cpu_seconds: float | None = None,
     ) -> concurrent.futures.Future:
         """As `run`, without waiting: a future of the result."""
-        job = _normal(code, tests, setup)
+        job = self._normal(code, tests, setup, cpu_seconds)
         if found := self._remembered([job]):
             future = concurrent.futures.Future()
             future.set_result(found[job])
@@ -170,7 +183,7 @@ class Sandbox:
 
         Equal jobs run once and share their result.
         """
-        jobs = [_normal(*job) for job in jobs]
+        jobs = [self._normal(*job) for job in jobs]
         results = self._remembered(jobs)
         unique = [job for job in dict.fromkeys(jobs) if job not in results]
         share = -(-len(unique) // (_SHARES * len(self._workers)))
@@ -180,6 +193,36 @@ class Sandbox:
         for batch, future in zip(batches, futures, strict=True):
             results.update(zip(batch, future.result(), strict=True))
         return [results[job] for job in jobs]
+
+    def allowances(self, references: Sequence[tuple]) -> list[float]:
+        """Processor seconds for attempts at what each of these jobs solves.
+
+        Ten times what the job takes, but at least 0.25 and at most what the limits
+        say, which is also the answer for a job that does not pass. So short because
+        attempts that hang, and not forks, would rule the bill.
+        """
+        most = self.limits.cpu_seconds
+        return [
+            min(max(_ATTEMPT_FACTOR * result.seconds, _ATTEMPT_LEAST), most)
+            if result.passed
+            else most
+            for result in self.map(references)
+        ]
+
+    def _normal(
+        self,
+        code: str,
+        tests: Sequence[str],
+        setup: str = "",
+        cpu_seconds: float | None = None,
+    ) -> tuple:
+        if isinstance(tests, str):
+            raise TypeError("tests is one string; give a sequence of tests")
+        if cpu_seconds is None:
+            cpu_seconds = self.limits.cpu_seconds
+        if not cpu_seconds > 0:
+            raise ValueError(f"cpu_seconds is {cpu_seconds}; it must be above 0")
+        return code, tuple(tests), setup, cpu_seconds
 
     def _submit_batch(self, jobs: list[tuple], finish) -> concurrent.futures.Future:
         try:
@@ -205,7 +248,7 @@ class Sandbox:
             self.counts["shared"] += shared
             # A wall clock that ran out, or a child that was killed, may be chance.
             lasting = result.status != "crashed" and (
-                result.seconds < self.limits.seconds
+                result.status != "timeout" or result.seconds >= job[3]
             )
             if self._cache is not None and lasting:
                 self._cache[job] = result
@@ -227,7 +270,9 @@ class Sandbox:
             for job, tests in zip(jobs, parts, strict=True)
         ]
         places = range(len(jobs))
-        alone = {i for i in places if not (self.sharing and screen.may_share(*jobs[i]))}
+        alone = {
+            i for i in places if not (self.sharing and screen.may_share(*jobs[i][:3]))
+        }
         results: dict[int, verdict.Result] = {}
 
         def run(groups: list[list[int]]) -> None:
@@ -295,17 +340,11 @@ def sandbox_shares(counts: collections.Counter) -> dict[str, float]:
 
 def _request(job: tuple, parts: list[asserts.Test], limits: dict) -> dict:
     """A job as the zygote gets it: no expected value, and a secret to answer with."""
-    code, _, setup = job
+    code, _, setup, cpu_seconds = job
     return {
         "token": secrets.token_hex(8),
         "setup": setup,
         "code": code,
         "tests": [[test.kind, test.prelude, test.sources] for test in parts],
-        "limits": limits,
+        "limits": limits | {"cpu_seconds": cpu_seconds},
     }
-
-
-def _normal(code: str, tests: Sequence[str], setup: str = "") -> tuple:
-    if isinstance(tests, str):
-        raise TypeError("tests is one string; give a sequence of tests")
-    return code, tuple(tests), setup

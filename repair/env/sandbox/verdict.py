@@ -30,7 +30,7 @@ class Result:
         "forbidden". Of several failed tests, the first decides.
       feedback: One short deterministic line for the model; empty if all tests pass.
       failed_tests: 0-based indices of the tests that did not hold.
-      seconds: Wall time.
+      seconds: Processor time; of programs that shared a child, an equal part.
       trust: "value" if every verdict comes from comparing values outside of the
         program's process. Else "in_child", which is weaker: some test ran beside
         the program, and a program that means to can make it hold.

@@ -76,7 +76,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # children then do not copy pages just to look for garbage
     while (request := read_frame(requests)) is not None:
-        for answer in zygote.answers(request, requests, answers):
+        for answer in zygote.answers(request, requests):
             if answer["end"] == "closed":
                 return
             write_frame(answers, answer)
@@ -133,23 +133,23 @@ class Zygote:
         except OSError:
             return b""
 
-    def answers(self, request: dict, requests: int, answers: int):
+    def answers(self, request: dict, requests: int):
         """The answers to a request, one for each batch of programs."""
         if "batches" not in request:
             yield {"end": "report", "layers": self.layers}
             return
         for batch in request["batches"]:
-            yield self.run(batch, request["limits"], requests, answers)
+            yield self.run(batch, request["limits"], requests)
 
-    def run(self, jobs: list[dict], limits: dict, requests: int, answers: int) -> dict:
-        """Runs programs in one child: {"end", "text", "seconds"}.
+    def run(self, jobs: list[dict], limits: dict, requests: int) -> dict:
+        """Runs programs in one child: {"end", "text", "seconds"} of processor time.
 
         "end" is "answered", "timeout", "flood", "died" or, when nobody waits for the
         answer any more, "closed"; "text" is what the child wrote, not to be trusted: a
         line for each program up to the one that ended it.
         """
-        limits, zygote = limits | {"programs": len(jobs)}, os.getpid()
-        started = time.monotonic()
+        allowed = [job["limits"]["cpu_seconds"] for job in jobs]
+        zygote = os.getpid()
         reader, writer = os.pipe()
         pid = os.fork()
         if pid == 0:
@@ -158,7 +158,7 @@ class Zygote:
                     lockdown.die_with_parent()
                     if os.getppid() != zygote:
                         os._exit(1)  # it died before it could have told
-                child.confine(limits, writer, self._forbid_forks)
+                child.confine(limits, sum(allowed), writer, self._forbid_forks)
                 if "probe" in jobs[0]:
                     for job in jobs:
                         child.write_all(writer, probe.attempt(job["probe"]))
@@ -168,18 +168,17 @@ class Zygote:
                 os._exit(1)
         try:
             os.close(writer)
-            end, text = collect(pid, reader, requests, limits)
+            end, text = collect(pid, reader, requests, limits, allowed)
         finally:
             status, usage = self._bury(pid)
             os.close(reader)
+        spent = usage.ru_utime + usage.ru_stime
         if end == "answered" and text.count("\n") < len(jobs):
             limited = os.WIFSIGNALED(status) and os.WTERMSIG(status) in (
                 SIGNALS_OF_LIMITS
             )
-            spent = usage.ru_utime + usage.ru_stime
-            late = limited or spent > limits["cpu_seconds"] * len(jobs)
-            end = "timeout" if late else "died"
-        return {"end": end, "text": text, "seconds": time.monotonic() - started}
+            end = "timeout" if limited or spent > sum(allowed) else "died"
+        return {"end": end, "text": text, "seconds": spent}
 
     def _bury(self, pid: int):
         """Kills and reaps a child and all that it left; its wait status and usage."""
@@ -210,20 +209,23 @@ class Zygote:
             os.waitpid(-1, 0)
 
 
-def collect(pid: int, reader: int, requests: int, limits: dict) -> tuple[str, str]:
+def collect(
+    pid: int, reader: int, requests: int, limits: dict, allowed: list[float]
+) -> tuple[str, str]:
     """Reads a child's pipe until all lines are there, too late, or too much.
 
-    Each line gives the next program its own time, of the processor and of the wall.
+    Each line gives the next program its own time, of the processor and of the wall;
+    `allowed` holds the former for each program.
     """
     poll = select.poll()
     poll.register(reader, select.POLLIN)
     poll.register(requests, 0)  # reports the end of the file only
     clock = ~pid << 3 | 2  # the process's processor time, as clock_getcpuclockid(3)
-    most = 8 * limits["output_bytes"] * limits["programs"]
+    most = 8 * limits["output_bytes"] * len(allowed)
     data = bytearray()
     lines, spent, deadline = 0, 0.0, time.monotonic() + limits["seconds"]
     while True:
-        left = spent + limits["cpu_seconds"] - time.clock_gettime(clock)
+        left = spent + allowed[min(lines, len(allowed) - 1)] - time.clock_gettime(clock)
         wait = min(max(left, TICK), deadline - time.monotonic())
         ready = dict(poll.poll(max(wait, 0) * 1000))
         if requests in ready:
@@ -245,7 +247,7 @@ def collect(pid: int, reader: int, requests: int, limits: dict) -> tuple[str, st
                 time.monotonic() + limits["seconds"],
             )
         # After its last line the child is done, whatever else holds the pipe open.
-        if lines >= limits["programs"] and data.endswith(b"\n"):
+        if lines >= len(allowed) and data.endswith(b"\n"):
             return "answered", data.decode("ascii", "replace")
 
 
