@@ -67,7 +67,7 @@ class Limits:
 class Sandbox:
     """Runs programs in worker processes of their own; a context manager.
 
-    Usable from many threads at once. `counts` says how many results there were of each
+    Usable from many threads at once. `counts` says how many answers were given of each
     status and trust, how many came from the cache and how many ran in company.
 
     Args:
@@ -174,9 +174,9 @@ class Sandbox:
         job = self._normal(code, tests, setup, cpu_seconds)
         if found := self._remembered([job]):
             future = concurrent.futures.Future()
-            future.set_result(found[job])
+            future.set_result(self._counted([found[job]])[0])
             return future
-        return self._submit_batch([job], lambda results: results[0])
+        return self._submit_batch([job], lambda results: self._counted(results)[0])
 
     def map(self, jobs: Sequence[tuple]) -> list[verdict.Result]:
         """Runs many jobs, each a tuple of `run`'s arguments; results in order.
@@ -192,7 +192,7 @@ class Sandbox:
         futures = [self._submit_batch(batch, list) for batch in batches]
         for batch, future in zip(batches, futures, strict=True):
             results.update(zip(batch, future.result(), strict=True))
-        return [results[job] for job in jobs]
+        return self._counted([results[job] for job in jobs])
 
     def allowances(self, references: Sequence[tuple]) -> list[float]:
         """Processor seconds for attempts at what each of these jobs solves.
@@ -241,10 +241,16 @@ class Sandbox:
             self.counts["cached"] += len(found)
         return found
 
+    def _counted(self, results: list[verdict.Result]) -> list[verdict.Result]:
+        """The results, now among the answers given."""
+        with self._lock:
+            for result in results:
+                self.counts[result.status] += 1
+                self.counts[f"trust_{result.trust}"] += 1
+        return results
+
     def _remember(self, job: tuple, result: verdict.Result, shared: bool) -> None:
         with self._lock:
-            self.counts[result.status] += 1
-            self.counts[f"trust_{result.trust}"] += 1
             self.counts["shared"] += shared
             # A wall clock that ran out, or a child that was killed, may be chance.
             lasting = result.status != "crashed" and (
@@ -324,18 +330,16 @@ class Sandbox:
 
 
 def sandbox_shares(counts: collections.Counter) -> dict[str, float]:
-    """What became of the programs behind a difference of two `Sandbox.counts`.
+    """Shares of the answers behind a difference of two `Sandbox.counts`.
 
-    Shares of all that were judged: by status, and of those that ran in company or
-    whose tests ran in the child; "sandbox_cached" is the share of all answers.
+    By status, and of those whose tests ran in the child. Answers from the cache count
+    as the others do, so a run that was resumed, with nothing in it, reads the same.
     """
-    judged = sum(counts[status] for status in verdict.STATUSES)
-    shares = {
-        f"sandbox_{name}": counts[name] / max(judged, 1)
-        for name in (*verdict.STATUSES, "shared", "trust_in_child")
+    answers = sum(counts[status] for status in verdict.STATUSES)
+    return {
+        f"sandbox_{name}": counts[name] / max(answers, 1)
+        for name in (*verdict.STATUSES, "trust_in_child")
     }
-    shares["sandbox_cached"] = counts["cached"] / max(judged + counts["cached"], 1)
-    return shares
 
 
 def _request(job: tuple, parts: list[asserts.Test], limits: dict) -> dict:
