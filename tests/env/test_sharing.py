@@ -1,11 +1,13 @@
 """Programs in company: who may share a child, and that company changes nothing."""
 
+import ast
 import json
 import random
+import warnings
 
 import pytest
 
-from repair.env.sandbox import Limits, Sandbox, screen
+from repair.env.sandbox import Limits, Sandbox, screen, worker
 from repair.tasks import load_tasks
 
 LIMITS = Limits(seconds=3.0, cpu_seconds=0.4, memory_mb=256)
@@ -70,6 +72,28 @@ def test_programs_that_could_reach_out_run_alone(code):
     assert not screen.may_share(code, TESTS, "")
     assert not screen.may_share(RIGHT, TESTS, code)
     assert not screen.may_share(RIGHT, (code,), "")
+
+
+def test_a_look_at_the_words_allows_nothing_that_the_tree_would_not():
+    pieces = (
+        "x y len eval _ __a _b x.pop .5 1. . ( ) [0] = == : , 'a.b' 'eval' \\\n \n "
+        "for in if or and not del with as lambda def class return yield print f( "
+        "f'{x.y}' 0or 1if 0xfor # ** {} @ := ... .real ._ .join( .__class__("
+    ).split(" ")
+    rng = random.Random(0)
+    passed = 0
+    for _ in range(60_000):
+        source = rng.choice(["", " "]).join(rng.choices(pieces, k=rng.randint(1, 7)))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                tree = ast.parse(source)
+        except SyntaxError:
+            continue
+        if screen._plainly_harmless(source):
+            passed += 1
+            assert all(map(screen._harmless, ast.walk(tree))), source
+    assert passed > 500
 
 
 MIXED = [
@@ -171,3 +195,22 @@ def test_the_request_never_holds_what_is_expected(monkeypatch):
         result = sandbox.run("def f(x): return 31337", ["assert f(1) == 4711"])
     assert result.feedback == "test 1: got 31337"
     assert seen and not any("4711" in text for text in seen)
+
+
+def test_who_hangs_in_company_is_not_run_again(monkeypatch):
+    asked, ask = [], worker.Worker.ask
+
+    def spy(self, batches, limits):
+        asked.extend([job["code"] for job in batch] for batch in batches)
+        return ask(self, batches, limits)
+
+    monkeypatch.setattr(worker.Worker, "ask", spy)
+    monkeypatch.setattr(Sandbox, "_draw_check", lambda self: False)
+    hangs = "while True: pass"
+    codes = [f"{RIGHT}\n# {i}" for i in range(3)]
+    codes.insert(1, hangs)
+    with Sandbox(workers=1, limits=LIMITS, cache=False) as sandbox:
+        results = sandbox._run_batch([(code, TESTS, "", 0.3) for code in codes])
+    assert [r.status for r in results] == ["passed", "timeout", "passed", "passed"]
+    assert asked == [codes, codes[2:]]
+    assert 0.3 <= results[1].seconds < 1.0 and results[0].seconds < 0.1

@@ -114,7 +114,8 @@ class Sandbox:
         self._idle: queue.SimpleQueue[worker.Worker] = queue.SimpleQueue()
         for each in self._workers:
             self._idle.put(each)
-        self._threads = concurrent.futures.ThreadPoolExecutor(count, "sandbox")
+        # Twice the workers: one thread waits while another takes programs apart.
+        self._threads = concurrent.futures.ThreadPoolExecutor(2 * count, "sandbox")
         try:
             for each in self._workers:
                 each.start()
@@ -262,13 +263,6 @@ class Sandbox:
                     self._cache.popitem(last=False)
 
     def _run_batch(self, jobs: list[tuple]) -> list[verdict.Result]:
-        idle = self._idle.get()
-        try:
-            return self._run_on(idle, jobs)
-        finally:
-            self._idle.put(idle)
-
-    def _run_on(self, idle: worker.Worker, jobs: list[tuple]) -> list[verdict.Result]:
         """Results in order: in company where the screen allows, else alone."""
         parts = [[self._split(source) for source in job[1]] for job in jobs]
         requests = [
@@ -279,6 +273,18 @@ class Sandbox:
         alone = {
             i for i in places if not (self.sharing and screen.may_share(*jobs[i][:3]))
         }
+        idle = self._idle.get()
+        try:
+            results = self._run_on(idle, jobs, parts, requests, alone)
+        finally:
+            self._idle.put(idle)
+        for i in places:
+            self._remember(jobs[i], results[i], i not in alone)
+        return [results[i] for i in places]
+
+    def _run_on(self, idle: worker.Worker, jobs, parts, requests, alone: set[int]):
+        """Results by place; who has ended the others' child joins those alone."""
+        places = range(len(jobs))
         results: dict[int, verdict.Result] = {}
 
         def run(groups: list[list[int]]) -> None:
@@ -286,13 +292,19 @@ class Sandbox:
             answers = idle.ask(batches, self._limits)
             for group, answer in zip(groups, answers, strict=True):
                 for i, result in verdict.judge(
-                    [(i, parts[i], requests[i]["token"]) for i in group],
+                    [
+                        (i, parts[i], requests[i]["token"], jobs[i][3])
+                        for i in group
+                    ],
                     answer,
                     self._private,
                 ):
                     results[i] = result
-                # Who ended the others' child, or spent its memory, runs by itself.
-                alone.update([i for i in group if i not in results][:1])
+                # Who ended the others' child, or spent its memory, runs by itself; who
+                # hung has had its time.
+                done = [results[i].status for i in group if i in results]
+                if "timeout" not in done:
+                    alone.update([i for i in group if i not in results][:1])
 
         while waiting := [i for i in places if i not in results]:
             together = [i for i in waiting if i not in alone]
@@ -305,9 +317,7 @@ class Sandbox:
         run([[i] for i in checked])
         for i in checked:
             self._compare(before[i], results[i], jobs[i])
-        for i in places:
-            self._remember(jobs[i], results[i], i not in alone)
-        return [results[i] for i in places]
+        return results
 
     def _draw_check(self) -> bool:
         return secrets.randbelow(_CHECKED) == 0

@@ -53,34 +53,42 @@ class _Garbled(Exception):
 
 
 def judge(
-    jobs: list[tuple[int, list[Test], str]], answer: dict, private: tuple[str, ...]
+    jobs: list[tuple[int, list[Test], str, float]],
+    answer: dict,
+    private: tuple[str, ...],
 ) -> Iterator[tuple[int, Result]]:
     """The results of the jobs of one child.
 
     Args:
-      jobs: (place, tests, token) of each, in the order in which they ran; the token
-        is a secret that a true answer holds.
-      answer: {"end", "text", "seconds"} from the worker; text is not trusted.
+      jobs: (place, tests, token, processor seconds allowed) of each, in the order in
+        which they ran; the token is a secret that a true answer holds.
+      answer: {"end", "text", "seconds", "last"} from the worker; text is not trusted.
       private: Paths of this machine, which feedback must not show.
 
     Yields:
       (place, result). A job alone gets one whatever happened. In company only those
-      do that ended before something went wrong: the next may be the one who did it,
-      and the others' turn never came.
+      do that ended before something went wrong, and the next if it used up its time:
+      else it may not be the one who did it. The others' turn never came.
     """
-    seconds = answer["seconds"] / len(jobs)
     *lines, rest = answer["text"].split("\n")
+    end, last = answer["end"], answer["last"]
     if len(jobs) > 1:
-        for (place, tests, token), line in zip(jobs, lines, strict=False):
+        seconds = (answer["seconds"] - last) / max(len(lines), 1)
+        for (place, tests, token, _), line in zip(jobs, lines, strict=False):
             result = _result(tests, token, "answered", line, seconds, private)
             if result.status in ("crashed", "memory"):
                 return
             yield place, result
+        if end == "timeout" and len(lines) < len(jobs):
+            place, tests, token, allowed = jobs[len(lines)]
+            if last >= allowed:
+                yield place, _result(tests, token, end, rest, last, private)
         return
-    ((place, tests, token),) = jobs
+    ((place, tests, token, _),) = jobs
+    seconds = answer["seconds"]
     # More than one line, or less, is nothing that the child's own code writes.
     line = lines[0] if len(lines) == 1 and not rest else ""
-    yield place, _result(tests, token, answer["end"], line, seconds, private)
+    yield place, _result(tests, token, end, line, seconds, private)
 
 
 def _result(tests, token, end, line, seconds, private) -> Result:

@@ -73,7 +73,7 @@ class Worker:
                 self._run([[nothing | {"limits": limits}]], limits, [])
                 if self._process is None:
                     raise SandboxError("a sandbox worker dies whatever it runs")
-                answers.append({"end": "died", "text": "", "seconds": 0.0})
+                answers.append({"end": "died", "text": "", "seconds": 0.0, "last": 0.0})
             self._run(batches[done + 1 :], limits, answers)
         return answers
 
@@ -183,10 +183,13 @@ def _read_answer(process, patience: _Patience) -> dict:
         answer = json.loads(_read(process, size, deadline))
         if answer["end"] == "report":
             return answer
-        end, text, seconds = answer["end"], answer["text"], answer["seconds"]
+        end, text = answer["end"], answer["text"]
+        seconds, last = answer["seconds"], answer["last"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise _WorkerDied from None
-    if not (type(end) is str and type(text) is str and type(seconds) is float):
+    if not (type(end) is str and type(text) is str):
+        raise _WorkerDied
+    if not (type(seconds) is float and type(last) is float):
         raise _WorkerDied
     return answer
 

@@ -142,7 +142,9 @@ class Zygote:
             yield self.run(batch, request["limits"], requests)
 
     def run(self, jobs: list[dict], limits: dict, requests: int) -> dict:
-        """Runs programs in one child: {"end", "text", "seconds"} of processor time.
+        """Runs programs in one child: {"end", "text", "seconds", "last"}.
+
+        "seconds" is the processor time of all, "last" of what came after the last line.
 
         "end" is "answered", "timeout", "flood", "died" or, when nobody waits for the
         answer any more, "closed"; "text" is what the child wrote, not to be trusted: a
@@ -168,7 +170,7 @@ class Zygote:
                 os._exit(1)
         try:
             os.close(writer)
-            end, text = collect(pid, reader, requests, limits, allowed)
+            end, text, before = collect(pid, reader, requests, limits, allowed)
         finally:
             status, usage = self._bury(pid)
             os.close(reader)
@@ -178,7 +180,7 @@ class Zygote:
                 SIGNALS_OF_LIMITS
             )
             end = "timeout" if limited or spent > sum(allowed) else "died"
-        return {"end": end, "text": text, "seconds": spent}
+        return {"end": end, "text": text, "seconds": spent, "last": spent - before}
 
     def _bury(self, pid: int):
         """Kills and reaps a child and all that it left; its wait status and usage."""
@@ -211,11 +213,14 @@ class Zygote:
 
 def collect(
     pid: int, reader: int, requests: int, limits: dict, allowed: list[float]
-) -> tuple[str, str]:
+) -> tuple[str, str, float]:
     """Reads a child's pipe until all lines are there, too late, or too much.
 
     Each line gives the next program its own time, of the processor and of the wall;
     `allowed` holds the former for each program.
+
+    Returns:
+      (end, text, processor seconds at the last line).
     """
     poll = select.poll()
     poll.register(reader, select.POLLIN)
@@ -229,17 +234,17 @@ def collect(
         wait = min(max(left, TICK), deadline - time.monotonic())
         ready = dict(poll.poll(max(wait, 0) * 1000))
         if requests in ready:
-            return "closed", ""
+            return "closed", "", spent
         if not ready:
             if left <= 0 or time.monotonic() >= deadline:
-                return "timeout", data.decode("ascii", "replace")
+                return "timeout", data.decode("ascii", "replace"), spent
             continue
         part = os.read(reader, 65536)
         data += part
         if len(data) > most:
-            return "flood", ""
+            return "flood", "", spent
         if not part:
-            return "answered", data.decode("ascii", "replace")
+            return "answered", data.decode("ascii", "replace"), spent
         if part.count(b"\n"):
             lines += part.count(b"\n")
             spent, deadline = (
@@ -248,7 +253,7 @@ def collect(
             )
         # After its last line the child is done, whatever else holds the pipe open.
         if lines >= len(allowed) and data.endswith(b"\n"):
-            return "answered", data.decode("ascii", "replace")
+            return "answered", data.decode("ascii", "replace"), spent
 
 
 def read_exactly(fd: int, count: int) -> bytes:
