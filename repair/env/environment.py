@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from repair.env import editor
-from repair.env.sandbox import Result, Sandbox
+from repair.env.sandbox import Result, Sandbox, SandboxError
 from repair.tasks import Bug
 
 
@@ -46,10 +46,11 @@ class Turn:
         is empty when all tests pass.
       reward: Of the command; 0 for a reset.
       done: Whether the episode has ended.
-      status: How it ended: "solved", "exited_unsolved", "max_turns" or "truncated";
-        None before.
+      status: How it ended: "solved", "exited_unsolved", "max_turns" or "truncated",
+        or "fault" if something broke that is not the policy's doing; None before.
       passed: Whether the program passes the shown tests now.
       malformed: Whether the command was malformed.
+      fault: What broke.
     """
 
     state_text: str
@@ -58,6 +59,7 @@ class Turn:
     status: str | None
     passed: bool
     malformed: bool
+    fault: str = ""
 
 
 class Tool(Protocol):
@@ -159,6 +161,19 @@ class Environment:
         )
         return self._turn
 
+    def fail(self, error: Exception) -> Turn:
+        """Ends the episode because of an error that the policy did not make."""
+        self._turn = Turn(
+            state_text="",
+            reward=0.0,
+            done=True,
+            status="fault",
+            passed=False,
+            malformed=False,
+            fault=f"{type(error).__name__}: {error}",
+        )
+        return self._turn
+
     def job(self) -> tuple:
         """The sandbox job that judges the program as it stands."""
         task = self._bug.task
@@ -234,8 +249,16 @@ class Environment:
         return self._turn
 
 
-def reset_all(environments: Sequence[Environment], bugs: Sequence[Bug]) -> list[Turn]:
+def reset_all(
+    environments: Sequence[Environment], bugs: Sequence[Bug], *, strict: bool = True
+) -> list[Turn]:
     """Starts an episode in each environment, with one call to their sandbox.
+
+    Args:
+      environments: All with the same sandbox.
+      bugs: One for each.
+      strict: Raise what breaks; else it costs its own episode only, which ends at
+        once with status "fault".
 
     Raises:
       SandboxError: The sandbox failed; no episode has begun.
@@ -243,19 +266,33 @@ def reset_all(environments: Sequence[Environment], bugs: Sequence[Bug]) -> list[
     if not environments:
         return []
     sandbox = environments[0].sandbox
-    allowed = sandbox.allowances(
-        [(bug.task.code, bug.task.test_list, bug.task.test_setup_code) for bug in bugs]
-    )
-    for environment, bug, seconds in zip(environments, bugs, allowed, strict=True):
-        environment.begin(bug, seconds)
-    results = sandbox.map([e.job() for e in environments])
-    return [e.settle(r) for e, r in zip(environments, results, strict=True)]
+    references = [
+        (bug.task.code, bug.task.test_list, bug.task.test_setup_code) for bug in bugs
+    ]
+    allowed = _guarded(sandbox.allowances, references, strict)
+
+    def begin(environment, bug, seconds):
+        if not isinstance(seconds, Exception):
+            environment.begin(bug, seconds)
+            return True
+        return seconds
+
+    begun = _each(begin, strict, environments, bugs, allowed)
+    return _settle_all(environments, begun, strict)
 
 
 def step_all(
-    environments: Sequence[Environment], commands: Sequence[str]
+    environments: Sequence[Environment],
+    commands: Sequence[str],
+    *,
+    strict: bool = True,
 ) -> list[Turn]:
     """One command in each environment, with one call to their sandbox.
+
+    Args:
+      environments: All with the same sandbox.
+      commands: One for each.
+      strict: As in `reset_all`.
 
     Raises:
       RuntimeError: An episode has ended, or never began; none has been touched.
@@ -263,13 +300,57 @@ def step_all(
     """
     if not all(environment.running for environment in environments):
         raise RuntimeError("no episode is running in one of them; call reset")
-    changed = [
-        environment.act(command)
-        for environment, command in zip(environments, commands, strict=True)
-    ]
-    judged = [e for e, new in zip(environments, changed, strict=True) if new]
-    results = iter(judged[0].sandbox.map([e.job() for e in judged]) if judged else [])
+    changed = _each(Environment.act, strict, environments, commands)
+    return _settle_all(environments, changed, strict)
+
+
+def _settle_all(environments, changed: list, strict: bool) -> list[Turn]:
+    """Judges the programs that changed, in one call, and makes the turns.
+
+    Args:
+      environments: Between the halves of a step.
+      changed: For each whether its program must be judged, or what it has raised.
+      strict: Raise what breaks.
+    """
+    judged = [i for i, new in enumerate(changed) if new is True]
+    jobs = _each(Environment.job, strict, [environments[i] for i in judged])
+    sound = [job for job in jobs if not isinstance(job, Exception)]
+    found = iter(_guarded(environments[0].sandbox.map, sound, strict) if sound else [])
+    answers: list = [None if new is False else new for new in changed]
+    for i, job in zip(judged, jobs, strict=True):
+        answers[i] = job if isinstance(job, Exception) else next(found)
+
+    def settle(environment, answer):
+        if isinstance(answer, Exception):
+            return environment.fail(answer)
+        return environment.settle(answer)
+
+    turns = _each(settle, strict, environments, answers)
     return [
-        e.settle(next(results) if new else None)
-        for e, new in zip(environments, changed, strict=True)
+        environment.fail(turn) if isinstance(turn, Exception) else turn
+        for environment, turn in zip(environments, turns, strict=True)
     ]
+
+
+def _each(function: Callable, strict: bool, *columns: Sequence) -> list:
+    """The function's values row by row; unless strict, what it raises instead."""
+
+    def one(*row):
+        try:
+            return function(*row)
+        except Exception as error:  # a user's tool may raise anything
+            if strict:
+                raise
+            return error
+
+    return [one(*row) for row in zip(*columns, strict=True)]
+
+
+def _guarded(call: Callable[[list], list], jobs: list, strict: bool) -> list:
+    """One call for all jobs; unless strict, one by one should that break."""
+    try:
+        return call(jobs)
+    except SandboxError:
+        if strict:
+            raise
+        return _each(lambda job: call([job])[0], strict, jobs)

@@ -20,6 +20,7 @@ from repair.errors import UserError
 from repair.learn.evaluation import EvalConfig
 from repair.learn.rlvr import RlvrConfig
 from repair.learn.sft import SftConfig
+from repair.model.draw import Sampling
 from repair.model.llama import LlamaConfig
 from repair.model.lora import MODES
 from repair.tasks.corrupt import KINDS
@@ -92,17 +93,51 @@ class TextConfig:
 
 @dataclasses.dataclass(frozen=True)
 class SamplerConfig:
-    """Fixed shapes of sampling; each combination in use compiles once.
+    """How the policy plays, in training and evaluation.
 
     Attributes:
-      rows: Allowed numbers of episodes at once.
-      tokens: Allowed numbers of tokens appended at once.
-      slots: Allowed cache lengths; max_length is always one of them.
+      slots: Episodes at once.
+      cohorts: Parts of the slots that take turns on the device, so that it has work
+        while the sandbox judges the others; 1 for no overlap.
+      prefill: Prompts processed at once.
+      tokens: Allowed numbers of tokens appended at once; each compiles once.
+      lengths: Allowed lengths of the cache; max_length is always one of them.
+      cache_dtype: Type of the cache's keys and values; "" for the activations'.
+      top_k: Where tokens are sampled: only the k likeliest; 0 for all.
+      top_p: Only the likeliest that together reach this probability; 1 for all.
+      grammar: Whether only commands can be written that the editor can carry out.
     """
 
-    rows: tuple[int, ...] = (16, 64)
+    slots: int = 64
+    cohorts: int = 2
+    prefill: int = 8
     tokens: tuple[int, ...] = (32, 128)
-    slots: tuple[int, ...] = (256, 512, 1024)
+    lengths: tuple[int, ...] = (256, 512, 1024)
+    cache_dtype: str = ""
+    top_k: int = 0
+    top_p: float = 1.0
+    grammar: bool = False
+
+    def __post_init__(self):
+        for name in ("slots", "cohorts", "prefill"):
+            if (value := getattr(self, name)) < 1:
+                raise ValueError(f"{name} is {value}, expected 1 or more")
+        if self.cache_dtype not in ("", "float32", "bfloat16", "float16"):
+            raise ValueError(
+                f"cache_dtype is {self.cache_dtype!r}; use float32, bfloat16, float16"
+                " or nothing"
+            )
+        self.sampling(1.0)
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """Sizes of batches: a cohort, one of which few are left, some prompts."""
+        cohort = -(-self.slots // self.cohorts)
+        return (cohort, -(-cohort // 4), self.prefill)
+
+    def sampling(self, temperature: float) -> Sampling:
+        """The distribution to draw from at a temperature."""
+        return Sampling(temperature, self.top_k, self.top_p)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -251,14 +286,11 @@ def _check(config: Config) -> None:
             " compared with one another",
         ),
         (
-            max(c.rlvr.samples, c.eval.samples) <= max(c.sampler.rows, default=0),
-            f"sampler.rows {c.sampler.rows} must hold the samples of one bug"
-            f" (rlvr.samples={c.rlvr.samples}, eval.samples={c.eval.samples})",
+            min(c.sampler.tokens, default=0) > 0,
+            f"sampler.tokens is {c.sampler.tokens}; give at least one size, all above"
+            " 0",
         ),
     ]
-    for name, sizes in (("rows", c.sampler.rows), ("tokens", c.sampler.tokens)):
-        message = f"sampler.{name} is {sizes}; give at least one size, all above 0"
-        rules.append((min(sizes, default=0) > 0, message))
     for name, value in dataclasses.asdict(c.eval).items():
         rules.append((value >= 0, f"eval.{name} is {value}, expected 0 or more"))
     positive = (

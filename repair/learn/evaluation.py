@@ -54,6 +54,8 @@ def evaluate(
       sandbox: Runs the hidden tests.
       config: Samples and temperature.
 
+    A bug of which an episode broke (status "fault") is left out, and counted.
+
     Returns:
       (results, records): results holds "pass@1" (greedy) and "pass@{samples}", each
       {"mean", "low", "high"} over the bugs, "sampled_pass@1", "shown_pass@1" (greedy,
@@ -62,7 +64,7 @@ def evaluate(
       file.
     """
     results, records = {}, []
-    greedy = play(1, 0.0)
+    greedy, faults = _sound(play(1, 0.0), 1)
     passed = judge(greedy, sandbox)
     results["pass@1"] = mean_interval(passed)
     results["shown_pass@1"] = mean_interval([r.passed for r in greedy])
@@ -74,7 +76,8 @@ def evaluate(
     results["by_corruptions"] = _by_corruptions(greedy, passed)
     records += [describe(r, p, 0.0) for r, p in zip(greedy, passed, strict=True)]
     if config.samples:
-        sampled = play(config.samples, config.temperature)
+        sampled, more = _sound(play(config.samples, config.temperature), config.samples)
+        faults += more
         passed = judge(sampled, sandbox)
         right_P = passed.reshape(-1, config.samples).sum(axis=1)
         for k in {1, config.samples}:
@@ -86,8 +89,18 @@ def evaluate(
             for r, p in zip(sampled, passed, strict=True)
         ]
     results["bugs"] = len(greedy)
+    if faults:
+        results["faults"] = faults
     results["temperature"] = config.temperature
     return results, records
+
+
+def _sound(rollouts: list[Rollout], samples: int) -> tuple[list[Rollout], int]:
+    """The rollouts of bugs of which no episode broke, and how many episodes did."""
+    groups = [rollouts[i : i + samples] for i in range(0, len(rollouts), samples)]
+    broken = [sum(r.status == "fault" for r in group) for group in groups]
+    kept = [g for g, count in zip(groups, broken, strict=True) if not count]
+    return [rollout for group in kept for rollout in group], sum(broken)
 
 
 def describe(rollout: Rollout, passed_hidden, temperature: float) -> dict:

@@ -28,10 +28,10 @@ from repair.env.demos import make_demos, read_demos, write_demos
 from repair.env.sandbox import Sandbox, sandbox_shares
 from repair.learn import rlvr, sft
 from repair.learn.checkpoint import Checkpointer
+from repair.learn.clock import Clock
 from repair.learn.config import Config
 from repair.learn.metrics import MetricsWriter, progress
 from repair.learn.policy import eval_bugs, load_run_tasks, make_policy, measure
-from repair.learn.rollout import Clock
 from repair.learn.state import TrainState, init_state, make_optimiser
 from repair.learn.workdir import open_workdir, write_whole
 from repair.model.api import Model, count_params
@@ -303,6 +303,7 @@ class _Run:
             seconds = {
                 "seconds_sampling": clock.sampling,
                 "seconds_sandbox": clock.sandbox,
+                "idle_share": clock.idle_share,
             }
             outcomes = sandbox_shares(self.sandbox.counts - before)
             return state, values | seconds | outcomes

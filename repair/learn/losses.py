@@ -9,6 +9,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from repair.model.cache import MASKED
+
 
 @dataclasses.dataclass(frozen=True)
 class PolicyLossConfig:
@@ -43,6 +45,21 @@ def masked_sum(x, mask):
 def masked_mean(x, mask):
     """Mean of x weighted by mask; 0 when the mask is empty."""
     return masked_sum(x, mask) / jnp.maximum(jnp.sum(mask), 1e-9)
+
+
+def restrict(logits_BTV, allowed_BTW):
+    """Logits without the tokens that the policy could not choose.
+
+    Args:
+      logits_BTV: Before softmax.
+      allowed_BTW: uint8, the bits of `Batch.allowed`; None leaves all as they are.
+    """
+    if allowed_BTW is None:
+        return logits_BTV
+    # As in token_log_probs: the output at t - 1 is about the token at t.
+    bits = jnp.unpackbits(allowed_BTW[:, 1:], axis=-1, count=logits_BTV.shape[-1])
+    allowed = jnp.pad(bits, ((0, 0), (0, 1), (0, 0)), constant_values=1)
+    return jnp.where(allowed > 0, logits_BTV, MASKED)
 
 
 def token_log_probs(logits_BTV, tokens_BT):

@@ -15,12 +15,13 @@ from repair.learn.checkpoint import load_params
 from repair.learn.config import Config, from_dict
 from repair.learn.evaluation import EvalConfig, evaluate
 from repair.learn.metrics import progress
-from repair.learn.rollout import Rollout, play
+from repair.learn.rollout import Player, Rollout, play
 from repair.learn.workdir import write_whole
 from repair.model.api import Model
 from repair.model.llama import LlamaConfig
 from repair.model.sampler import Sampler
 from repair.tasks import Bug, Task, load_pair
+from repair.text.grammar import Grammar
 from repair.text.tokens import Codec, load_codec
 
 
@@ -32,24 +33,20 @@ class Policy:
     model: Model
     codec: Codec
     sandbox: Sandbox
-    sampler: Sampler
+    player: Player
 
     def play(
         self, params, bugs, samples: int, temperature: float, step: int = 0, **kwargs
     ) -> list[Rollout]:
         """Episodes under the config's rules; see `repair.learn.rollout.play`."""
         return play(
-            self.sampler,
+            self.player,
             params,
-            self.codec,
-            lambda: Environment(
-                self.sandbox, self.config.rewards, self.config.text.max_turns
-            ),
             bugs,
             samples,
             seed=self.config.seed,
             step=step,
-            temperature=temperature,
+            sampling=self.config.sampler.sampling(temperature),
             **kwargs,
         )
 
@@ -75,9 +72,23 @@ def make_policy(config: Config, codec: Codec, model: Model, sandbox: Sandbox) ->
         max_length=config.text.max_length,
         row_buckets=config.sampler.rows,
         token_buckets=config.sampler.tokens,
-        length_buckets=config.sampler.slots,
+        length_buckets=config.sampler.lengths,
+        cache_dtype=config.sampler.cache_dtype or None,
     )
-    return Policy(config, model, codec, sandbox, sampler)
+    player = Player(
+        sampler,
+        codec,
+        lambda: Environment(sandbox, config.rewards, config.text.max_turns),
+        slots=config.sampler.slots,
+        cohorts=config.sampler.cohorts,
+        prefill=config.sampler.prefill,
+        grammar=(
+            Grammar(codec, room, config.text.max_command)
+            if config.sampler.grammar
+            else None
+        ),
+    )
+    return Policy(config, model, codec, sandbox, player)
 
 
 def load_run_tasks(config: Config) -> tuple[list[Task], list[Task]]:
@@ -134,7 +145,7 @@ def measure(
     return results | {"seconds": round(time.perf_counter() - started, 1)}
 
 
-def load_policy(checkpoint) -> tuple[Policy, dict]:
+def load_policy(checkpoint, **sampler) -> tuple[Policy, dict]:
     """The policy that a run has saved, and its parameters.
 
     The policy brings a sandbox of its own, with the run's limits: use it in
@@ -142,12 +153,19 @@ def load_policy(checkpoint) -> tuple[Policy, dict]:
 
     Args:
       checkpoint: WORKDIR/checkpoints/STAGE, or one step below it.
+      **sampler: Fields of `SamplerConfig` to use instead of the run's.
 
     Raises:
-      UserError: The checkpoint is missing, torn or not below a workdir.
+      UserError: The checkpoint is missing, torn or not below a workdir, or a field
+        is out of range.
     """
     params, extra = load_params(checkpoint)
     config = from_dict(extra["config"])
+    try:
+        settings = dataclasses.replace(config.sampler, **sampler)
+    except ValueError as error:
+        raise UserError(f"sampler {error}") from error
+    config = dataclasses.replace(config, sampler=settings)
     folder = workdir_of(checkpoint) / "tokenizer"
     codec = load_codec(folder, config.text.prompt)
     model = Model(LlamaConfig(**extra["model"]))

@@ -86,9 +86,10 @@ def make_batches(
 ) -> tuple[list[Batch], float, dict]:
     """Rollouts as micro-batches: (batches, denominator, metrics).
 
-    The denominator is the number of sampled tokens in groups with signal.
+    The denominator is the number of sampled tokens in groups with signal. Episodes
+    that broke, or had no room for a command, take no part.
     """
-    rollouts = [r for r in rollouts if len(r.turns) > 1]
+    rollouts = [r for r in rollouts if r.status != "fault" and len(r.turns) > 1]
     advantages, active, metrics = turn_advantages(
         [r.rewards for r in rollouts],
         [r.bug.bug_id for r in rollouts],
@@ -116,7 +117,7 @@ def _logits(model: Model, params, batch: Batch, temperature):
     logits_BTV, _ = model.forward(
         params, batch.tokens, None, batch.positions, batch.segments
     )
-    return logits_BTV / temperature
+    return losses.restrict(logits_BTV / temperature, batch.allowed)
 
 
 @functools.partial(jax.jit, static_argnames="model")
@@ -224,5 +225,6 @@ def describe(rollouts: list[Rollout]) -> dict[str, float]:
         "passed": float(np.mean([r.passed for r in rollouts])),
         "malformed": float(np.mean([t.malformed for t in commands] or [0.0])),
         "turns": len(commands) / len(rollouts),
+        "faults": float(np.mean([r.status == "fault" for r in rollouts])),
         "sampled_tokens": sampled,
     }

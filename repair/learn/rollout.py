@@ -1,23 +1,36 @@
 """Episodes played by the policy: the sampler on one side, the environment on the other.
 
-Rows go in lockstep: every turn is one decode on the device, one batch of programs in
-the sandbox, and one extend by what is new. Rows whose episode has ended are dropped
-as soon as a smaller row bucket holds the rest.
+A fixed number of slots in a few cohorts. While the sandbox judges what one cohort has
+written, the device decodes the others; an episode that ends gives its slot to the next
+one that waits. docs/rollouts.md has a picture of a turn's way.
+
+A command is drawn with a key made of (seed, step, bug, sample, turn), so no episode
+depends on the slot, the cohort or the company it is played in.
 """
 
+import collections
 import dataclasses
 import functools
-import time
 from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
 
+from repair.env.editor import split_program
 from repair.env.environment import Environment, Turn, reset_all, step_all
-from repair.model.sampler import Sampler
+from repair.env.sandbox import SandboxError
+from repair.learn.clock import Clock
+from repair.model.draw import Sampling
+from repair.model.grammar import Constraint
+from repair.model.sampler import Sampled, Sampler, SamplerState
 from repair.tasks import Bug
 from repair.text.episodes import PROMPT, Episode
+from repair.text.grammar import Grammar
 from repair.text.tokens import Codec
+
+# Episodes lost to faults from which on a run is not worth going on with, if they are
+# half of all.
+_MOST_FAULTS = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,205 +70,323 @@ class Rollout:
         return self.turns[-1].passed
 
 
-@dataclasses.dataclass
-class Clock:
-    """Seconds that rollouts spent on the device and in the sandbox."""
+@dataclasses.dataclass(frozen=True)
+class Player:
+    """What it takes to play, whatever the parameters and the bugs.
 
-    sampling: float = 0.0
-    sandbox: float = 0.0
+    Attributes:
+      sampler: Jitted sampling functions.
+      codec: The tokenizer and prompt.
+      make_environment: A fresh environment; all share one sandbox.
+      slots: Episodes at once, over all cohorts.
+      cohorts: Parts that take turns on the device; 1 for no overlap.
+      prefill: Prompts processed at once.
+      grammar: Allows no command but those that the editor can carry out; None allows
+        any text.
+    """
+
+    sampler: Sampler
+    codec: Codec
+    make_environment: Callable[[], Environment]
+    slots: int = 64
+    cohorts: int = 2
+    prefill: int = 8
+    grammar: Grammar | None = None
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _row_keys(seed: int, step, problem_B, sample_B, turn):
+def _row_keys(seed: int, step, problem_B, sample_B, turn_B):
     """A key per row from what the row is, never from where it runs."""
     key = jax.random.fold_in(jax.random.key(seed), step)
 
-    def row(problem, sample):
+    def row(problem, sample, turn):
         problem_key = jax.random.fold_in(key, problem)
         return jax.random.fold_in(jax.random.fold_in(problem_key, sample), turn)
 
-    return jax.vmap(row)(problem_B, sample_B)
+    return jax.vmap(row)(problem_B, sample_B, turn_B)
 
 
 @dataclasses.dataclass
 class _Row:
-    """A row in play: its environment and its tokens, some not yet in the cache."""
+    """An episode in play: its environment and its tokens, some not yet in the cache."""
 
     problem: int
     rollout: Rollout
     environment: Environment
     processed: int = 0
 
-    def new_ids(self) -> list[int]:
-        return self.rollout.episode.ids[self.processed :]
+    def finish(self, turn: Turn) -> None:
+        """Takes the last turn in and lets go of the environment."""
+        self.rollout.turns[-1] = turn
+        if turn.status != "fault":
+            code = self.environment.code
+            self.rollout = dataclasses.replace(self.rollout, code=code)
+
+
+@dataclasses.dataclass
+class _Cohort:
+    """Slots that go through the device together; an empty one holds None."""
+
+    rows: list[_Row | None]
+    state: SamplerState
+
+    def live(self) -> list[int]:
+        """The slots in use."""
+        return [slot for slot, row in enumerate(self.rows) if row is not None]
 
 
 def play(
-    sampler: Sampler,
+    player: Player,
     params,
-    codec: Codec,
-    make_environment: Callable[[], Environment],
     bugs: Sequence[Bug],
     samples: int,
     *,
     seed: int,
     step: int,
-    temperature: float,
+    sampling: Sampling,
     clock: Clock | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Rollout]:
     """Plays `samples` episodes of every bug to their end.
 
     Args:
-      sampler: Jitted sampling functions.
+      player: What plays.
       params: The policy.
-      codec: The tokenizer and prompt.
-      make_environment: A fresh environment; all share one sandbox.
       bugs: What to repair.
       samples: Episodes of each bug.
       seed: With step, bug index, sample and turn: the key of each command.
       step: As above.
-      temperature: 0 is greedy.
-      clock: Gets the seconds spent on either side.
+      sampling: The distribution that tokens are drawn from.
+      clock: Gets the seconds and tokens spent on either side.
       progress: Called with (episodes ended, episodes in all).
 
     Returns:
       Rollouts, all samples of the first bug first. An episode whose first state
-      leaves no room for a command has no turns and status "truncated".
+      leaves no room for a command has no turns and status "truncated"; one that
+      broke has status "fault" and is nobody's failure: leave it out.
+
+    Raises:
+      SandboxError: Half of the episodes broke.
     """
-    clock = clock or Clock()
-    per_chunk = max(sampler.row_buckets[-1] // samples, 1)
-    rollouts: list[Rollout] = []
-    for start in range(0, len(bugs), per_chunk):
-        chunk = bugs[start : start + per_chunk]
-        rows = _reset(codec, make_environment, chunk, start, samples, clock)
-        _play_rows(
-            sampler, params, codec, rows, samples, seed, step, temperature, clock
+    game = _Game(player, params, bugs, samples, (seed, step), sampling, clock, progress)
+    with game.clock:
+        return game.play()
+
+
+class _Game:
+    """One call of `play`: what waits, what is in the slots, what has ended."""
+
+    def __init__(
+        self, player, params, bugs, samples, seed_step, sampling, clock, progress
+    ):
+        self.player, self.sampler, self.codec = player, player.sampler, player.codec
+        self.params, self.sampling = params, sampling
+        self.bugs, self.samples = bugs, samples
+        self.seed, self.step = seed_step
+        self.tables = None
+        if player.grammar:
+            self.tables = jax.device_put(player.grammar.tables)
+        self.clock = clock or Clock()
+        self.progress = progress
+        self.total = len(bugs) * samples
+        self.begun = 0  # bugs that were reset
+        self.ended: dict[tuple[int, int], Rollout] = {}
+        self.faults: list[str] = []
+        # Episodes that wait for a slot, with the row of `prefilled` they start from.
+        self.waiting: collections.deque[tuple[_Row, int]] = collections.deque()
+        self.prefilled: SamplerState | None = None
+
+    def play(self) -> list[Rollout]:
+        """Cohorts in turn: collect, judge, refill, launch; until nothing is left."""
+        count = max(min(self.player.cohorts, self.total), 1)
+        size = -(-min(self.player.slots, self.total) // count)
+        under_way: collections.deque[_Cohort] = collections.deque()
+        for _ in range(count):
+            state = self.sampler.start(size)
+            cohort = _Cohort([None] * state.rows, state)
+            # A bucket may hold more rows than there are slots.
+            self._refill(cohort, size)
+            if self._launch(cohort):
+                under_way.append(cohort)
+        while under_way:
+            cohort = under_way.popleft()
+            self._judge(cohort, self._collect(cohort))
+            self._refill(cohort, size)
+            if self._launch(cohort):
+                under_way.append(cohort)
+        return [self.ended[key] for key in sorted(self.ended)]
+
+    def _refill(self, cohort: _Cohort, size: int) -> None:
+        """Gives empty slots to waiting episodes, or gives the empty slots up."""
+        free = [slot for slot, row in enumerate(cohort.rows[:size]) if row is None]
+        cohort.state = self.sampler.clear(
+            cohort.state, [s for s, row in enumerate(cohort.rows) if row is None]
         )
-        rollouts += [row.rollout for row in rows]
-        if progress:
-            progress(len(rollouts), len(bugs) * samples)
-    return rollouts
+        while free and self._someone_waits():
+            pairs = []
+            while free and self.waiting:
+                row, source = self.waiting.popleft()
+                cohort.rows[free[0]] = row
+                pairs.append((source, free.pop(0)))
+            cohort.state = self.sampler.insert(cohort.state, self.prefilled, pairs)
+        live = cohort.live()
+        if live and free and len(live) <= self._smaller_bucket(cohort.state.rows):
+            cohort.state = self.sampler.select(cohort.state, live)
+            rows = [cohort.rows[slot] for slot in live]
+            cohort.rows = rows + [None] * (cohort.state.rows - len(rows))
 
+    def _smaller_bucket(self, rows: int) -> int:
+        return max((b for b in self.sampler.row_buckets if b < rows), default=0)
 
-def _reset(codec, make_environment, bugs, first, samples, clock) -> list[_Row]:
-    environments = [make_environment() for _ in range(len(bugs) * samples)]
-    repeated = [bug for bug in bugs for _ in range(samples)]
-    started = time.perf_counter()
-    turns = reset_all(environments, repeated)
-    clock.sandbox += time.perf_counter() - started
-    rows = []
-    for index, (bug, turn) in enumerate(zip(repeated, turns, strict=True)):
-        episode = Episode()
-        episode.append(codec.prompt_ids(bug.task), PROMPT)
-        episode.append(codec.encode(turn.state_text))
-        rollout = Rollout(bug, index % samples, episode, [turn], [], bug.faulty_code)
-        rows.append(_Row(first + index // samples, rollout, environments[index]))
-    return rows
+    def _someone_waits(self) -> bool:
+        """Whether an episode waits; begins those of the next bugs if none does."""
+        while not self.waiting and self.begun < len(self.bugs):
+            start = self.begun
+            self.begun = min(start + self.player.prefill, len(self.bugs))
+            self._begin(range(start, self.begun))
+        return bool(self.waiting)
 
+    def _begin(self, problems: range) -> None:
+        """Resets all samples of some bugs and processes each prompt once."""
+        places = [(p, s) for p in problems for s in range(self.samples)]
+        environments = [self.player.make_environment() for _ in places]
+        with self.clock.sandboxed():
+            turns = reset_all(
+                environments, [self.bugs[p] for p, _ in places], strict=False
+            )
+        prompts: dict[int, list[int]] = {}
+        for (problem, sample), environment, turn in zip(
+            places, environments, turns, strict=True
+        ):
+            bug, episode = self.bugs[problem], Episode()
+            rollout = Rollout(bug, sample, episode, [turn], [], bug.faulty_code)
+            row = _Row(problem, rollout, environment)
+            if turn.done:
+                self._end(row, turn)
+                continue
+            if problem not in prompts:
+                prompts[problem] = self.codec.prompt_ids(bug.task)
+            episode.append(prompts[problem], PROMPT)
+            episode.append(self.codec.encode(turn.state_text))
+            if not self._has_room(row):
+                self._end(row, environment.truncate())
+                continue
+            row.processed = len(episode)
+            self.waiting.append((row, problem - problems.start))
+        contexts: list[list[int]] = [[] for _ in problems]
+        for row, place in self.waiting:
+            contexts[place] = row.rollout.episode.ids
+        self.clock.processed(sum(map(len, contexts)))
+        if self.waiting:
+            self.clock.launching()
+            state = self.sampler.start(self.player.prefill)
+            self.prefilled = self.sampler.extend(self.params, state, contexts)
 
-def _play_rows(sampler, params, codec, rows, samples, seed, step, temperature, clock):
-    """Plays rows that fit one batch; each row's rollout grows in place."""
-    live = []
-    for index, row in enumerate(rows):
-        if _has_room(sampler, row):
-            live.append(index)
-        else:
-            _truncate(row)
-    if not live:
-        return
-    started = time.perf_counter()
-    state = _prefill(sampler, params, rows, live, samples)
-    turn = 0
-    while live:
-        batch = [rows[i] for i in live]
-        state, outputs = _decode(
-            sampler, params, state, batch, seed, step, turn, temperature
+    def _launch(self, cohort: _Cohort) -> bool:
+        """Sends what is new to the device and starts the next commands there."""
+        if not cohort.live():
+            return False
+        self.clock.launching()
+        new = [
+            row.rollout.episode.ids[row.processed :] if row else []
+            for row in cohort.rows
+        ]
+        for row, ids in zip(cohort.rows, new, strict=True):
+            if row:
+                row.processed += len(ids)
+        self.clock.processed(sum(map(len, new)))
+        state = self.sampler.extend(self.params, cohort.state, new)
+        some = next(row for row in cohort.rows if row)
+        filled = [row or some for row in cohort.rows]
+        keys_B = _row_keys(
+            self.seed,
+            self.step,
+            np.array([row.problem for row in filled], np.int32),
+            np.array([row.rollout.sample for row in filled], np.int32),
+            np.array([len(row.rollout.commands) for row in filled], np.int32),
         )
-        clock.sampling += time.perf_counter() - started
-        commands = _record(codec, batch, outputs, turn)
-        started = time.perf_counter()
-        answers = step_all([row.environment for row in batch], commands)
-        clock.sandbox += time.perf_counter() - started
-        started = time.perf_counter()
-        kept = []
-        for slot, (row, answer) in enumerate(zip(batch, answers, strict=True)):
-            row.rollout.turns.append(answer)
-            if not answer.done:
-                state_ids = codec.encode(answer.state_text)
-                if _has_room(sampler, row, len(state_ids)):
+        cohort.state = self.sampler.decode(
+            self.params,
+            state,
+            keys_B,
+            sampling=self.sampling,
+            done=[row is None for row in cohort.rows],
+            constraint=self._constraint(cohort),
+        )
+        self.clock.launched(cohort.state.sampled)
+        return True
+
+    def _constraint(self, cohort: _Cohort) -> Constraint | None:
+        if self.tables is None:
+            return None
+        programs = [
+            split_program(row.environment.code) if row else [] for row in cohort.rows
+        ]
+        return Constraint(self.tables, self.player.grammar.rows(programs))
+
+    def _collect(self, cohort: _Cohort) -> Sampled:
+        with self.clock.waiting():
+            cohort.state, sampled = self.sampler.collect(cohort.state)
+        return sampled
+
+    def _judge(self, cohort: _Cohort, sampled: Sampled) -> None:
+        """Carries the commands out; frees the slots of the episodes that end."""
+        live = cohort.live()
+        rows = [cohort.rows[slot] for slot in live]
+        for slot, row in zip(live, rows, strict=True):
+            self._record(row, sampled, slot)
+        with self.clock.sandboxed():
+            turns = step_all(
+                [row.environment for row in rows],
+                [row.rollout.commands[-1] for row in rows],
+                strict=False,
+            )
+        for slot, row, turn in zip(live, rows, turns, strict=True):
+            row.rollout.turns.append(turn)
+            if not turn.done:
+                state_ids = self.codec.encode(turn.state_text)
+                if self._has_room(row, len(state_ids)):
                     row.rollout.episode.append(state_ids)
-                    kept.append(slot)
                     continue
-                _truncate(row)
-            row.rollout = dataclasses.replace(row.rollout, code=row.environment.code)
-        live = [live[slot] for slot in kept]
-        if live:
-            if len(kept) < len(batch):
-                state = sampler.select(state, kept)
-            state = _extend(sampler, params, state, [rows[i] for i in live])
-        turn += 1
+                turn = row.environment.truncate()
+            self._end(row, turn)
+            cohort.rows[slot] = None
 
-
-def _has_room(sampler: Sampler, row: _Row, more: int = 0) -> bool:
-    """Whether `more` tokens and the longest command still fit the context."""
-    return len(row.rollout.episode) + more + sampler.max_new <= sampler.max_length
-
-
-def _truncate(row: _Row) -> None:
-    row.rollout.turns[-1] = row.environment.truncate()
-
-
-def _prefill(sampler, params, rows, live, samples):
-    """Processes each bug's prompt once and copies it to the bug's samples."""
-    leaders = sorted({i - i % samples for i in live})
-    state = sampler.start(len(leaders))
-    state = sampler.extend(
-        params, state, [rows[i].rollout.episode.ids for i in leaders]
-    )
-    place = {leader: slot for slot, leader in enumerate(leaders)}
-    for i in live:
-        rows[i].processed = len(rows[i].rollout.episode)
-    return sampler.select(state, [place[i - i % samples] for i in live])
-
-
-def _extend(sampler, params, state, batch):
-    state = sampler.extend(params, state, [row.new_ids() for row in batch])
-    for row in batch:
-        row.processed = len(row.rollout.episode)
-    return state
-
-
-def _decode(sampler, params, state, batch, seed, step, turn, temperature):
-    pad = [batch[0]] * (state.rows - len(batch))
-    keys_B = _row_keys(
-        seed,
-        step,
-        np.array([row.problem for row in batch + pad], np.int32),
-        np.array([row.rollout.sample for row in batch + pad], np.int32),
-        turn,
-    )
-    done = np.arange(state.rows) >= len(batch)
-    state, *outputs = sampler.decode(
-        params, state, keys_B, temperature=temperature, done=done
-    )
-    return state, jax.device_get(outputs)
-
-
-def _record(codec, batch, outputs, turn) -> list[str]:
-    """Appends the sampled tokens as sampled; returns the commands as text."""
-    tokens_BC, log_probs_BC, counts_B = outputs
-    commands = []
-    for slot, row in enumerate(batch):
-        count = counts_B[slot]
-        ids = tokens_BC[slot, :count].tolist()
-        episode = row.rollout.episode
-        episode.append(ids, turn, log_probs_BC[slot, :count].tolist())
+    def _record(self, row: _Row, sampled: Sampled, slot: int) -> None:
+        """Appends the sampled tokens as sampled, and the command as text."""
+        count = int(sampled.counts[slot])
+        ids = sampled.tokens[slot, :count].tolist()
+        episode, turn = row.rollout.episode, len(row.rollout.commands)
+        episode.append(
+            ids,
+            turn,
+            sampled.log_probs[slot, :count].tolist(),
+            None if sampled.allowed is None else sampled.allowed[slot, :count],
+        )
         # The sampler feeds all sampled tokens but the last.
         row.processed += count - 1
-        if not codec.stop_V[ids[-1]]:
-            episode.append([codec.newline_id])  # cut at max_new: the host ends it
-        command = codec.command_text(ids)
-        row.rollout.commands.append(command)
-        commands.append(command)
-    return commands
+        self.clock.processed(count - 1, sampled=count)
+        if not self.codec.stop_V[ids[-1]]:
+            # Cut at max_new: the host ends it.
+            episode.append([self.codec.newline_id])
+        row.rollout.commands.append(self.codec.command_text(ids))
+
+    def _has_room(self, row: _Row, more: int = 0) -> bool:
+        """Whether `more` tokens and the longest command still fit the context."""
+        need = len(row.rollout.episode) + more + self.sampler.max_new
+        return need <= self.sampler.max_length
+
+    def _end(self, row: _Row, turn: Turn) -> None:
+        row.finish(turn)
+        self.ended[row.problem, row.rollout.sample] = row.rollout
+        if turn.fault:
+            self.faults.append(turn.fault)
+            if len(self.faults) >= min(_MOST_FAULTS, self.total) and (
+                2 * len(self.faults) >= len(self.ended)
+            ):
+                raise SandboxError(
+                    f"{len(self.faults)} of {len(self.ended)} episodes broke; the"
+                    f" last one: {turn.fault}"
+                )
+        if self.progress:
+            self.progress(len(self.ended), self.total)

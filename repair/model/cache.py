@@ -47,6 +47,22 @@ def take_rows(cache, index_B):
     return jax.tree.map(lambda x: jnp.take(x, index_B, axis=x.ndim - 4), cache)
 
 
+def copy_row(cache, source, from_row, to_row):
+    """Row `from_row` of `source` over the first slots of row `to_row`.
+
+    Slots beyond those of `source`, which may be shorter, keep what they hold.
+    """
+
+    def copy(x, y):
+        axis = x.ndim - 4
+        row = jax.lax.dynamic_slice_in_dim(y, from_row, 1, axis)
+        start = [0] * x.ndim
+        start[axis] = to_row
+        return jax.lax.dynamic_update_slice(x, row, start)
+
+    return jax.tree.map(copy, cache, source)
+
+
 def write(cache, k_BTKH, v_BTKH, positions_BT) -> dict:
     """Writes one layer's keys and values at each row's own positions.
 

@@ -1,8 +1,10 @@
-"""Prefill, extend and decode over a cache that lives as long as the episode.
+"""Prefill, extend, insert and decode over a cache that lives as long as the episode.
 
 A `SamplerState` holds one row per episode, each at its own position. A turn is one
-`extend` (the tokens that the environment appended) and one `decode` (the command):
-only new tokens are processed, and everything comes back in one host round trip.
+`extend` (the tokens that the environment appended), one `decode` (the command) and
+one `collect`, the only one that waits for the device: only new tokens are processed,
+and a turn is one host round trip. A row whose episode has ended is given to another
+by `insert`, which copies a prompt's prefill from another state.
 
 All shapes come from three short lists of buckets (rows, tokens of a call, cache
 slots), so that after warm-up nothing compiles. Slots at or past a row's length hold
@@ -11,7 +13,7 @@ rubbish that no query can see: a row is reset by setting its length to 0.
 
 import dataclasses
 import functools
-import math
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,34 +21,49 @@ import numpy as np
 
 from repair.model import cache as kv
 from repair.model.api import Model
+from repair.model.draw import Sampling, draw, keep
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=("cache", "length_B", "logits_BV"),
-    meta_fields=("longest",),
-)
+class Sampled(NamedTuple):
+    """One command for every row, on the device until `Sampler.collect`.
+
+    Attributes:
+      tokens: int32 BC with C = max_new, zeros past each row's count.
+      log_probs: float32 BC. Of the distribution sampled from; under greedy, of the
+        model's own among the tokens allowed.
+      counts: int32 B.
+      allowed: uint8 BC(V/8), the tokens that each was drawn from, as bits (the most
+        significant first); None where nothing was left out.
+    """
+
+    tokens: Any
+    log_probs: Any
+    counts: Any
+    allowed: Any
+
+
 @dataclasses.dataclass(frozen=True)
 class SamplerState:
     """Rows in the midst of their episodes.
 
     Attributes:
       cache: As from `Model.init_cache`, B rows.
-      length_B: int32, tokens of each row that are in the cache.
       logits_BV: float32, logits of the token after the last extended one; stale
         for rows that have decoded since.
-      longest: A bound on length_B that the host knows without asking the device.
+      length_B: int32 on the host, tokens of each row that are in the cache; those of
+        before a decode until it is collected.
+      sampled: What a decode that is not collected yet samples.
     """
 
-    cache: object
-    length_B: jax.Array
+    cache: Any
     logits_BV: jax.Array
-    longest: int
+    length_B: np.ndarray
+    sampled: Sampled | None = None
 
     @property
     def rows(self) -> int:
         """B, a row bucket."""
-        return self.length_B.shape[0]
+        return len(self.length_B)
 
     @property
     def slots(self) -> int:
@@ -57,8 +74,8 @@ class SamplerState:
 class Sampler:
     """Jitted sampling functions of one model over fixed shape buckets.
 
-    `extend` and `decode` consume the state that they are given (its buffers are
-    donated); use the state that they return.
+    Every function but `select` consumes the state that it is given (its buffers are
+    donated); use the state that it returns. None but `collect` waits for the device.
 
     Args:
       model: The decoder.
@@ -68,6 +85,7 @@ class Sampler:
       row_buckets: Allowed B.
       token_buckets: Allowed T of one call; longer lists are fed in pieces.
       length_buckets: Allowed S; `max_length` is always one of them.
+      cache_dtype: Type of keys and values, by default that of the activations.
     """
 
     def __init__(
@@ -80,6 +98,7 @@ class Sampler:
         row_buckets=(1, 4, 16, 64),
         token_buckets=(16, 32, 64, 128),
         length_buckets=(128, 256, 512, 1024, 2048),
+        cache_dtype: str | None = None,
     ):
         stop_V = np.asarray(stop_V, bool)
         if stop_V.shape != (model.config.vocab_size,):
@@ -94,23 +113,25 @@ class Sampler:
         self.length_buckets = tuple(
             sorted({s for s in length_buckets if s < max_length} | {max_length})
         )
+        self._cache_dtype = cache_dtype
         self._extend = jax.jit(functools.partial(_extend, model), donate_argnums=1)
         self._decode = jax.jit(
             functools.partial(_decode, model, stop_V, max_new, max_length),
-            static_argnums=0,
-            donate_argnums=2,
+            static_argnums=(0, 1),
+            donate_argnums=3,
         )
         self._resize = jax.jit(kv.resize, static_argnums=1)
         self._select = jax.jit(_select)
+        self._insert = jax.jit(_insert, donate_argnums=0)
 
     def start(self, rows: int) -> SamplerState:
         """A state of empty rows; B is the row bucket that holds `rows`."""
         B = _bucket(self.row_buckets, rows, "rows")
+        S = self.length_buckets[0]
         return SamplerState(
-            cache=self.model.init_cache(B, self.length_buckets[0]),
-            length_B=jnp.zeros(B, jnp.int32),
+            cache=self.model.init_cache(B, S, self._cache_dtype),
             logits_BV=jnp.zeros((B, self.model.config.vocab_size), jnp.float32),
-            longest=0,
+            length_B=np.zeros(B, np.int32),
         )
 
     def extend(self, params, state: SamplerState, tokens) -> SamplerState:
@@ -128,19 +149,21 @@ class Sampler:
         Raises:
           ValueError: A row would pass max_length, or there are more lists than rows.
         """
-        B = state.rows
+        B = _settled(state).rows
         if len(tokens) > B:
             raise ValueError(f"{len(tokens)} lists of tokens for {B} rows")
         pieces = [np.asarray(ids, np.int32) for ids in tokens]
         pieces += [np.zeros(0, np.int32)] * (B - len(pieces))
-        length_B = jax.device_get(state.length_B).astype(np.int64)
-        total_B = length_B + [len(ids) for ids in pieces]
+        length_B = state.length_B
+        total_B = length_B + np.array([len(ids) for ids in pieces], np.int32)
         if total_B.max() > self.max_length:
             row = int(total_B.argmax())
             raise ValueError(
                 f"row {row} would hold {total_B[row]} tokens, over "
                 f"max_length={self.max_length}"
             )
+        state = self._fit(state, total_B)
+        cache, logits_BV = state.cache, state.logits_BV
         while most := max(len(ids) for ids in pieces):
             T = self.token_buckets[-1]
             if most < T:
@@ -150,18 +173,42 @@ class Sampler:
             for row, ids in enumerate(pieces):
                 tokens_BT[row, : count_B[row]] = ids[:T]
             pieces = [ids[T:] for ids in pieces]
-            length_B += count_B
-            state = self._fit(dataclasses.replace(state, longest=int(length_B.max())))
-            cache, on_device_B, logits_BV = self._extend(
-                params,
-                state.cache,
-                state.length_B,
-                state.logits_BV,
-                jnp.asarray(tokens_BT),
-                jnp.asarray(count_B),
+            cache, logits_BV = self._extend(
+                params, cache, length_B, logits_BV, tokens_BT, count_B
             )
-            state = SamplerState(cache, on_device_B, logits_BV, state.longest)
-        return state
+            length_B = length_B + count_B
+        return SamplerState(cache, logits_BV, length_B)
+
+    def insert(self, state: SamplerState, source: SamplerState, pairs) -> SamplerState:
+        """Gives rows of `state` to other episodes: copies rows of `source` there.
+
+        Args:
+          state: Consumed.
+          source: Rows that were extended and not decoded since; stays usable.
+          pairs: (row of source, row of state) of each copy, at most B of them.
+        """
+        if not pairs:
+            return state
+        B, count = _settled(state).rows, len(pairs)
+        from_B, to_B = np.zeros((2, B), np.int32)
+        from_B[:count], to_B[:count] = np.array(pairs, np.int32).T
+        length_B = state.length_B.copy()
+        length_B[to_B[:count]] = source.length_B[from_B[:count]]
+        state = self._fit(state, length_B, source.slots)
+        cache, logits_BV = self._insert(
+            (state.cache, state.logits_BV),
+            (source.cache, source.logits_BV),
+            from_B,
+            to_B,
+            np.int32(count),
+        )
+        return SamplerState(cache, logits_BV, length_B)
+
+    def clear(self, state: SamplerState, rows) -> SamplerState:
+        """Forgets rows whose episodes have ended, so that they ask for no slots."""
+        length_B = _settled(state).length_B.copy()
+        length_B[list(rows)] = 0
+        return dataclasses.replace(state, length_B=length_B)
 
     def decode(
         self,
@@ -169,10 +216,11 @@ class Sampler:
         state: SamplerState,
         keys_B,
         *,
-        temperature: float = 1.0,
+        sampling: Sampling,
         done=None,
-    ):
-        """Samples one command for every row that is not done.
+        constraint=None,
+    ) -> SamplerState:
+        """Starts sampling one command for every row that is not done.
 
         A row ends with a stop token, after max_new tokens, or when the sampled
         token is its max_length-th. Its last sampled token is not in the cache yet:
@@ -186,63 +234,66 @@ class Sampler:
           params: As from `Model.init_params`.
           state: Consumed.
           keys_B: Typed PRNG keys, one for each of the first rows.
-          temperature: 0 is greedy.
+          sampling: The distribution to draw from.
           done: bool for each of the first rows, True for those to skip; rows
             beyond are skipped.
-
-        Returns:
-          (state, tokens_BC, log_probs_BC, counts_B): int32, float32 and int32 on
-          the device, with C = max_new and zeros past each row's count. Log-probs
-          are those of the distribution sampled from, log_softmax(logits /
-          temperature); under greedy, of the model's own, log_softmax(logits).
+          constraint: What a command may be, for B rows, or None for anything: a
+            pytree with pure functions `start()`, `allowed(state, left)` and
+            `advance(state, token_B)`; see `repair.model.grammar`.
         """
-        B = state.rows
+        B = _settled(state).rows
         done = np.zeros(len(keys_B), bool) if done is None else np.asarray(done, bool)
         done_B = np.ones(B, bool)
         done_B[: len(done)] = done
         if len(keys_B) < B:
             keys_B = keys_B[jnp.asarray(np.arange(B) % len(keys_B))]
-        state = self._fit(state)
-        greedy = temperature == 0
-        cache, length_B, tokens_BC, log_probs_BC, counts_B = self._decode(
-            greedy,
+        state = self._fit(state, state.length_B)
+        top_p = np.float32(sampling.top_p) if sampling.top_p < 1 else None
+        cache, sampled = self._decode(
+            sampling.greedy,
+            0 if sampling.greedy else sampling.top_k,
             params,
             state.cache,
             state.length_B,
             state.logits_BV,
             keys_B,
-            jnp.float32(1.0 if greedy else temperature),
-            jnp.asarray(done_B),
+            np.float32(sampling.temperature or 1.0),
+            None if sampling.greedy else top_p,
+            done_B,
+            constraint,
         )
-        longest = min(state.longest + self.max_new, self.max_length)
-        state = SamplerState(cache, length_B, state.logits_BV, longest)
-        return state, tokens_BC, log_probs_BC, counts_B
+        return dataclasses.replace(state, cache=cache, sampled=sampled)
+
+    def collect(self, state: SamplerState) -> tuple[SamplerState, Sampled]:
+        """Waits for what `decode` has started: the state, and numpy arrays."""
+        sampled = jax.device_get(state.sampled)
+        length_B = state.length_B + np.maximum(sampled.counts - 1, 0)
+        state = dataclasses.replace(state, length_B=length_B, sampled=None)
+        return state, sampled
 
     def select(self, state: SamplerState, rows) -> SamplerState:
         """The state of the given rows, in that order; rows may repeat.
 
-        Repeating shares one prefill among the samples of a group. The result is
-        padded to a row bucket with copies of the first row, which callers leave
-        out of `tokens` and `done`. `state` stays usable.
+        The result is padded to a row bucket with copies of the first row, which
+        callers leave out of `tokens` and `done`. `state` stays usable.
         """
         rows = list(rows)
         B = _bucket(self.row_buckets, len(rows), "rows")
         index_B = np.array(rows + rows[:1] * (B - len(rows)), np.int32)
-        cache, length_B, logits_BV = self._select(
-            (state.cache, state.length_B, state.logits_BV), jnp.asarray(index_B)
-        )
-        return SamplerState(cache, length_B, logits_BV, state.longest)
+        state = _settled(state)
+        cache, logits_BV = self._select((state.cache, state.logits_BV), index_B)
+        length_B = state.length_B[index_B]
+        length_B[len(rows) :] = 0
+        return SamplerState(cache, logits_BV, length_B)
 
     def compiled(self) -> int:
         """Number of programs compiled so far; constant after warm-up."""
-        return sum(
-            f._cache_size()
-            for f in (self._extend, self._decode, self._resize, self._select)
-        )
+        jitted = (self._extend, self._decode, self._resize, self._select, self._insert)
+        return sum(function._cache_size() for function in jitted)
 
-    def _fit(self, state: SamplerState) -> SamplerState:
+    def _fit(self, state: SamplerState, length_B, least: int = 0) -> SamplerState:
         """Gives the cache the length bucket that holds one more command."""
-        need = min(state.longest + self.max_new, self.max_length)
+        need = max(min(int(length_B.max()) + self.max_new, self.max_length), least)
         S = _bucket(self.length_buckets, need, "slots")
         if S == state.slots:
             return state
@@ -256,9 +307,26 @@ def _bucket(buckets, need: int, what: str) -> int:
     raise ValueError(f"{need} {what} do not fit the largest bucket of {buckets}")
 
 
-def _select(state, index_B):
-    cache, length_B, logits_BV = state
-    return kv.take_rows(cache, index_B), length_B[index_B], logits_BV[index_B]
+def _settled(state: SamplerState) -> SamplerState:
+    if state.sampled is not None:
+        raise ValueError("a decode of these rows is under way; collect it first")
+    return state
+
+
+def _select(arrays, index_B):
+    cache, logits_BV = arrays
+    return kv.take_rows(cache, index_B), logits_BV[index_B]
+
+
+def _insert(arrays, source, from_B, to_B, count):
+    """Row by row, so that what is written is only the rows that change."""
+
+    def copy(i, arrays):
+        cache, logits_BV = arrays
+        cache = kv.copy_row(cache, source[0], from_B[i], to_B[i])
+        return cache, logits_BV.at[to_B[i]].set(source[1][from_B[i]])
+
+    return jax.lax.fori_loop(0, count, copy, arrays)
 
 
 def _extend(model, params, cache, length_B, logits_BV, tokens_BT, count_B):
@@ -271,8 +339,7 @@ def _extend(model, params, cache, length_B, logits_BV, tokens_BT, count_B):
     last_B = jnp.maximum(count_B - 1, 0)
     last_BD = jnp.take_along_axis(hidden_BTD, last_B[:, None, None], axis=1)[:, 0]
     fresh_BV = model.logits(params, last_BD)
-    logits_BV = jnp.where(count_B[:, None] > 0, fresh_BV, logits_BV)
-    return cache, length_B + count_B, logits_BV
+    return cache, jnp.where(count_B[:, None] > 0, fresh_BV, logits_BV)
 
 
 def _decode(
@@ -281,92 +348,64 @@ def _decode(
     max_new,
     max_length,
     greedy,
+    top_k,
     params,
     cache,
     length_B,
     logits_BV,
     keys_B,
     temperature,
+    top_p,
     done_B,
+    constraint,
 ):
     """Samples until every row has ended; see `Sampler.decode`."""
     S = kv.slots(cache)
+    B, V = logits_BV.shape
     stops = jnp.asarray(stop_V)
+    restricted = top_k > 0 or top_p is not None or constraint is not None
 
-    def sample(step, logits_BV, live_B, out):
-        tokens_BC, log_probs_BC, counts_B = out
-        token_B, log_prob_B = _draw(greedy, keys_B, step, logits_BV, temperature)
-        tokens_BC = tokens_BC.at[:, step].set(jnp.where(live_B, token_B, 0))
-        log_probs_BC = log_probs_BC.at[:, step].set(jnp.where(live_B, log_prob_B, 0.0))
-        counts_B = counts_B + live_B
+    def sample(step, logits_BV, live_B, rules, out):
+        scaled_BV = logits_BV / temperature
+        allowed_BV = None
+        if constraint is not None:
+            allowed_BV = constraint.allowed(rules, max_new - step)
+        if restricted:
+            allowed_BV = keep(scaled_BV, allowed_BV, top_k, top_p)
+        token_B, log_prob_B = draw(greedy, keys_B, step, scaled_BV, allowed_BV)
+        if constraint is not None:
+            rules = constraint.advance(rules, token_B)
+        tokens = out.tokens.at[:, step].set(jnp.where(live_B, token_B, 0))
+        log_probs = out.log_probs.at[:, step].set(jnp.where(live_B, log_prob_B, 0.0))
+        bits = out.allowed
+        if restricted:
+            bits = bits.at[:, step].set(jnp.packbits(allowed_BV, axis=-1))
+        counts_B = out.counts + live_B
         room_B = (counts_B < max_new) & (length_B + counts_B < max_length)
         live_B = live_B & room_B & ~stops[token_B]
-        return live_B, (tokens_BC, log_probs_BC, counts_B)
+        return live_B, rules, Sampled(tokens, log_probs, counts_B, bits)
 
     def body(carry):
-        step, cache, live_B, out = carry
-        token_B1 = out[0][:, step][:, None]
+        step, cache, live_B, rules, out = carry
+        token_B1 = out.tokens[:, step][:, None]
         positions_B1 = jnp.where(live_B, length_B + step, S)[:, None]
         hidden_B1D, cache = model.hidden(params, token_B1, cache, positions_B1)
         logits_BV = model.logits(params, hidden_B1D[:, 0])
-        live_B, out = sample(step + 1, logits_BV, live_B, out)
-        return step + 1, cache, live_B, out
+        live_B, rules, out = sample(step + 1, logits_BV, live_B, rules, out)
+        return step + 1, cache, live_B, rules, out
 
-    B = length_B.shape[0]
-    out = (
-        jnp.zeros((B, max_new), jnp.int32),
-        jnp.zeros((B, max_new), jnp.float32),
-        jnp.zeros(B, jnp.int32),
+    out = Sampled(
+        tokens=jnp.zeros((B, max_new), jnp.int32),
+        log_probs=jnp.zeros((B, max_new), jnp.float32),
+        counts=jnp.zeros(B, jnp.int32),
+        allowed=jnp.zeros((B, max_new, -(-V // 8)), jnp.uint8) if restricted else None,
     )
     live_B = ~done_B & (length_B < max_length)
-    live_B, out = sample(0, logits_BV, live_B, out)
-    _, cache, _, (tokens_BC, log_probs_BC, counts_B) = jax.lax.while_loop(
-        lambda carry: jnp.any(carry[2]), body, (jnp.int32(0), cache, live_B, out)
+    rules = None if constraint is None else constraint.start()
+    live_B, rules, out = sample(0, logits_BV, live_B, rules, out)
+    _, cache, _, _, out = jax.lax.while_loop(
+        lambda carry: jnp.any(carry[2]),
+        body,
+        (jnp.int32(0), cache, live_B, rules, out),
     )
-    length_B = length_B + jnp.maximum(counts_B - 1, 0)
-    return cache, length_B, tokens_BC, log_probs_BC, counts_B
-
-
-def _draw(greedy, keys_B, step, logits_BV, temperature):
-    """One token a row and its log-prob, as `Sampler.decode` describes."""
-    log_probs_BV = jax.nn.log_softmax(logits_BV / temperature)
-    if greedy:
-        token_B = jnp.argmax(log_probs_BV, axis=-1)
-    else:
-        token_B = _categorical(keys_B, step, jnp.exp(log_probs_BV))
-    log_prob_B = jnp.take_along_axis(log_probs_BV, token_B[:, None], axis=-1)[:, 0]
-    return token_B.astype(jnp.int32), log_prob_B
-
-
-def _categorical(keys_B, step, probs_BV):
-    """Samples by inverting the running sum at one uniform number a row.
-
-    A random number for every entry, as `jax.random.categorical` draws them, costs
-    as much as a layer of a small model. First a block of about sqrt(V) entries is
-    chosen, then one of its entries; an entry of probability 0 never is.
-    """
-    B, V = probs_BV.shape
-    keys_B = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys_B, step)
-    uniform_B = jax.vmap(jax.random.uniform)(keys_B)
-    size = math.isqrt(V - 1) + 1
-    padded = jnp.pad(probs_BV, ((0, 0), (0, size * size - V)))
-    blocks = padded.reshape(B, size, size)
-    block_sums = jnp.sum(blocks, axis=-1)
-    block_B, rest_B = _invert(block_sums, uniform_B * jnp.sum(block_sums, axis=-1))
-    entries = jnp.take_along_axis(blocks, block_B[:, None, None], axis=1)[:, 0]
-    entry_B, _ = _invert(entries, rest_B)
-    return block_B * size + entry_B
-
-
-def _invert(weights, target_B):
-    """First entry of positive weight whose running sum passes the target.
-
-    Returns it, and what of the target is left for within it.
-    """
-    sums = jnp.cumsum(weights, axis=-1)
-    sums = jnp.where(weights > 0, sums, 0.0)
-    # Rounding may lift the target to the total, which nothing passes.
-    target_B = jnp.minimum(target_B, jnp.nextafter(jnp.max(sums, axis=-1), 0.0))
-    index_B = jnp.argmax(sums > target_B[:, None], axis=-1)
-    before = jnp.take_along_axis(sums - weights, index_B[:, None], axis=-1)[:, 0]
-    return index_B, target_B - before
+    return cache, out

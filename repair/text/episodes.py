@@ -24,14 +24,19 @@ class Episode:
       mask: 1 for the policy's tokens, 0 for the environment's.
       log_probs: What the sampler reported for the policy's tokens, else 0.
       turns: Turn that wrote the token, `ENVIRONMENT` in states, `PROMPT` before.
+      allowed: For the policy's tokens the V bits, packed, of those that it chose from,
+        or None if that was all of them.
     """
 
     ids: list[int] = dataclasses.field(default_factory=list)
     mask: list[int] = dataclasses.field(default_factory=list)
     log_probs: list[float] = dataclasses.field(default_factory=list)
     turns: list[int] = dataclasses.field(default_factory=list)
+    allowed: list[np.ndarray | None] = dataclasses.field(default_factory=list)
 
-    def append(self, ids, turn: int = ENVIRONMENT, log_probs=None) -> None:
+    def append(
+        self, ids, turn: int = ENVIRONMENT, log_probs=None, allowed=None
+    ) -> None:
         """Adds tokens: a state's by default, else the prompt's or those of a turn."""
         ids = [int(i) for i in ids]
         policy = turn >= 0
@@ -39,10 +44,14 @@ class Episode:
             log_probs = [0.0] * len(ids)
         if len(log_probs) != len(ids):
             raise ValueError(f"{len(ids)} ids but {len(log_probs)} log-probs")
+        allowed = [None] * len(ids) if allowed is None else list(allowed)
+        if len(allowed) != len(ids):
+            raise ValueError(f"{len(ids)} ids but {len(allowed)} sets of allowed ones")
         self.ids += ids
         self.mask += [int(policy)] * len(ids)
         self.log_probs += [float(x) for x in log_probs]
         self.turns += [turn] * len(ids)
+        self.allowed += allowed
 
     def __len__(self):
         return len(self.ids)
@@ -81,6 +90,8 @@ class Batch:
       mask: RT float32; weight of the token's loss, 0 for environment and padding.
       log_probs: RT float32; the sampler's log-prob of the token.
       advantages: RT float32; advantage of the token's turn.
+      allowed: RT(V/8) uint8; the tokens that this one was chosen from, as bits, or None
+        where every token was chosen from all.
     """
 
     tokens: np.ndarray
@@ -89,12 +100,19 @@ class Batch:
     mask: np.ndarray
     log_probs: np.ndarray
     advantages: np.ndarray
+    allowed: np.ndarray | None = None
 
     def check(self) -> None:
         """Raises ValueError naming the first field of wrong shape, type or content."""
         shape = self.tokens.shape
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
+            if field.name == "allowed":
+                if value is not None and (
+                    value.shape[:-1] != shape or value.dtype != np.uint8
+                ):
+                    raise ValueError(f"allowed is {value.dtype} {value.shape}")
+                continue
             ints = field.name in ("tokens", "segments", "positions")
             if value.shape != shape:
                 raise ValueError(f"{field.name} is {value.shape}, tokens are {shape}")
@@ -155,6 +173,7 @@ def pack(episodes, rows, row_length: int, weights=None, advantages=None) -> Batc
     floats = {
         n: np.zeros(shape, np.float32) for n in ("mask", "log_probs", "advantages")
     }
+    allowed = _allowed(episodes, shape)
     for r, members in enumerate(rows):
         start = 0
         for segment, index in enumerate(members, 1):
@@ -167,8 +186,18 @@ def pack(episodes, rows, row_length: int, weights=None, advantages=None) -> Batc
             weight = episode.mask if weights is None else weights[index]
             floats["mask"][r, span] = weight
             floats["log_probs"][r, span] = episode.log_probs
+            for place, bits in enumerate(episode.allowed, span.start):
+                if bits is not None:
+                    allowed[r, place] = bits
             if advantages is not None:
                 turns = np.array(episode.turns)
                 per_token = np.asarray(advantages[index])[np.maximum(turns, 0)]
                 floats["advantages"][r, span] = np.where(turns >= 0, per_token, 0.0)
-    return Batch(**ints, **floats)
+    return Batch(**ints, **floats, allowed=allowed)
+
+
+def _allowed(episodes, shape) -> np.ndarray | None:
+    """All tokens for all places, if some episode was restricted anywhere."""
+    sets = (bits for episode in episodes for bits in episode.allowed)
+    first = next((bits for bits in sets if bits is not None), None)
+    return None if first is None else np.full((*shape, len(first)), 255, np.uint8)

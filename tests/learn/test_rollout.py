@@ -7,12 +7,19 @@ import numpy as np
 import pytest
 
 from repair.env.demos import Demo
-from repair.env.environment import Environment, reset_all, step_all
-from repair.learn import rollout
+from repair.env.environment import Environment, LineEditor, reset_all, step_all
+from repair.env.sandbox import SandboxError
+from repair.learn import rlvr, rollout
+from repair.learn.clock import Clock
 from repair.learn.losses import token_log_probs
-from repair.model.sampler import Sampler
+from repair.model.api import Model
+from repair.model.draw import Sampling
+from repair.model.llama import LlamaConfig
+from repair.model.sampler import Sampled, Sampler
 from repair.text.episodes import encode_demos
+from repair.text.grammar import Grammar
 
+SHAPE = LlamaConfig(width=16, mlp_width=32, layers=2, heads=2, kv_heads=1, head_size=8)
 FIX = "### REPL 2 >>>    return x + 1"
 
 
@@ -22,6 +29,7 @@ class ScriptState:
 
     fed: list[list[int]]
     turns: list[int]
+    sampled: Sampled | None = None
 
     @property
     def rows(self):
@@ -29,7 +37,7 @@ class ScriptState:
 
 
 class ScriptedSampler:
-    """Says given ids whatever it reads, row by row in the order of the prefill.
+    """Says given ids whatever it reads.
 
     Like the real one it does not feed itself the last token of a command.
     """
@@ -44,44 +52,53 @@ class ScriptedSampler:
     def start(self, rows):
         return ScriptState([[] for _ in range(rows)], [0] * rows)
 
+    def clear(self, state, rows):
+        for row in rows:
+            state.fed[row], state.turns[row] = [], 0
+        return state
+
+    def insert(self, state, source, pairs):
+        for from_row, to_row in pairs:
+            state.fed[to_row] = list(source.fed[from_row])
+        return state
+
     def extend(self, params, state, tokens):
+        tokens = list(tokens) + [[]] * (state.rows - len(tokens))
         fed = [old + list(new) for old, new in zip(state.fed, tokens, strict=True)]
-        self.states.append(fed)
-        return ScriptState(fed, state.turns)
+        self.states.append(list(fed))
+        return ScriptState(fed, list(state.turns))
 
-    def select(self, state, rows):
-        return ScriptState(
-            [list(state.fed[r]) for r in rows], [state.turns[r] for r in rows]
-        )
-
-    def decode(self, params, state, keys_B, *, temperature, done):
-        del params, keys_B, temperature, done
+    def decode(self, params, state, keys_B, *, sampling, done, constraint):
         shape = (state.rows, self.max_new)
         tokens, log_probs = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
         counts = np.zeros(state.rows, np.int32)
-        fed = []
         for row in range(state.rows):
-            ids = self.says[state.turns[row]]
-            tokens[row, : len(ids)] = ids
-            log_probs[row, : len(ids)] = -np.arange(1, len(ids) + 1)
-            counts[row] = len(ids)
-            fed.append(state.fed[row] + ids[:-1])
-        turns = [turn + 1 for turn in state.turns]
-        return ScriptState(fed, turns), tokens, log_probs, counts
+            if not done[row]:
+                ids = self.says[state.turns[row]]
+                tokens[row, : len(ids)] = ids
+                log_probs[row, : len(ids)] = -np.arange(1, len(ids) + 1)
+                counts[row] = len(ids)
+                state.fed[row] = state.fed[row] + ids[:-1]
+                state.turns[row] += 1
+        sampled = Sampled(tokens, log_probs, counts, None)
+        return dataclasses.replace(state, sampled=sampled)
+
+    def collect(self, state):
+        return dataclasses.replace(state, sampled=None), state.sampled
 
 
 def play(sampler, codec, sandbox, bugs, samples=1, params=None, **settings):
-    settings = dict(seed=0, step=0, temperature=1.0) | settings
-    turns = settings.pop("max_turns", 3)
-    return rollout.play(
+    settings = dict(seed=0, step=0, temperature=1.0, max_turns=3) | settings
+    max_turns = settings.pop("max_turns")
+    sizes = {n: settings.pop(n) for n in ("slots", "cohorts") if n in settings}
+    player = rollout.Player(
         sampler,
-        params,
         codec,
-        lambda: Environment(sandbox, max_turns=turns),
-        bugs,
-        samples,
-        **settings,
+        lambda: Environment(sandbox, max_turns=max_turns),
+        **{"slots": 8, "prefill": 4} | sizes,
     )
+    settings["sampling"] = Sampling(settings.pop("temperature"))
+    return rollout.play(player, params, bugs, samples, **settings)
 
 
 def scripted(codec, sandbox, bug, commands, max_turns=10, **settings):
@@ -91,15 +108,15 @@ def scripted(codec, sandbox, bug, commands, max_turns=10, **settings):
     return sampler, episode
 
 
-def make_sampler(model, codec, rows=(8,), max_length=160):
+def make_sampler(model, codec, rows=(4,), max_length=160, **settings):
+    settings = dict(token_buckets=(64,), length_buckets=()) | settings
     return Sampler(
         model,
         codec.stop_V,
         max_new=6,
         max_length=max_length,
         row_buckets=rows,
-        token_buckets=(64,),
-        length_buckets=(),
+        **settings,
     )
 
 
@@ -124,7 +141,7 @@ def test_a_solved_episode_has_the_ids_of_its_demonstration(codec, sandbox, bugs)
     assert played.episode.mask == expected.mask
     assert played.episode.turns == expected.turns
     # The sampler has read the episode without gap or repeat.
-    for (fed,) in sampler.states:
+    for fed, *_ in sampler.states:
         assert fed == played.episode.ids[: len(fed)]
     exit_ids = codec.encode("### EXIT\n")
     assert sampler.states[-1][0] + exit_ids == expected.ids
@@ -150,7 +167,7 @@ def test_the_host_ends_a_command_that_was_cut(codec, sandbox, bugs):
     assert played.episode.ids[place] == codec.newline_id
     assert played.episode.mask[place] == 0
     assert played.status == "exited_unsolved"
-    for (fed,) in sampler.states:
+    for fed, *_ in sampler.states:
         assert fed == played.episode.ids[: len(fed)]
 
 
@@ -212,17 +229,170 @@ def test_log_probs_are_those_of_a_fresh_pass(
         assert len({tuple(r.episode.ids) for r in played}) == 2
 
 
-def test_same_seed_and_step_give_the_same_whatever_the_buckets(
-    sampler, model, params, codec, sandbox, bugs
+@pytest.mark.parametrize("temperature", [1.0, 0.0])
+def test_slots_and_company_change_no_trajectory(
+    model, params, codec, sandbox, bugs, temperature
 ):
-    def ids(sampler, **settings):
-        played = play(sampler, codec, sandbox, bugs[:3], 2, params, **settings)
-        return [r.episode.ids for r in played]
+    """In float32 the same tokens, and log-probs but for rounding."""
 
-    first = ids(sampler)
-    assert ids(make_sampler(model, codec, rows=(2,))) == first
-    assert ids(sampler, step=1) != first
-    assert ids(sampler, seed=1) != first
+    def trajectories(slots, cohorts, **settings):
+        rows = (4, -(-slots // cohorts))
+        sampler = make_sampler(model, codec, rows=rows, length_buckets=(96,))
+        sizes = dict(slots=slots, cohorts=cohorts)
+        settings = dict(temperature=temperature, **settings)
+        return play(sampler, codec, sandbox, bugs, 12, params, **sizes, **settings)
+
+    first = trajectories(4, 1)
+    assert [(r.bug, r.sample) for r in first] == [
+        (bug, sample) for bug in bugs for sample in range(12)
+    ]
+    assert len({len(r.commands) for r in first}) > 1, "episodes should differ in length"
+    for slots, cohorts in ((16, 2), (64, 3)):
+        for mine, theirs in zip(first, trajectories(slots, cohorts), strict=True):
+            assert mine.episode.ids == theirs.episode.ids
+            assert mine.turns == theirs.turns and mine.code == theirs.code
+            np.testing.assert_allclose(
+                mine.episode.log_probs, theirs.episode.log_probs, atol=1e-5
+            )
+    if temperature:
+        ids = [r.episode.ids for r in first]
+        for other in ({"step": 1}, {"seed": 1}):
+            again = trajectories(16, 2, **other)
+            assert [r.episode.ids for r in again] != ids
+
+
+def test_every_token_goes_through_the_model_once(model, params, codec, sandbox, bugs):
+    """A bug's prompt once for all its samples; of a command all but what ends it."""
+    sampler = make_sampler(model, codec)
+    clock = Clock()
+    played = play(sampler, codec, sandbox, bugs[:6], 3, params, clock=clock)
+    expected = 0
+    for r in played:
+        start = r.episode.turns.index(0)
+        last = len(r.commands) - 1
+        # After the last sampled token nothing is asked any more.
+        end = len(r.episode) - r.episode.turns[::-1].index(last)
+        expected += end - 1 - start + (start if r.sample == 0 else 0)
+    assert clock.processed_tokens == expected
+    assert clock.turns == sum(len(r.commands) for r in played)
+    assert clock.sampled_tokens == sum(sum(r.episode.mask) for r in played)
+
+
+@pytest.mark.parametrize(
+    ("restriction", "dtype", "bound"),
+    [
+        ("none", "float32", 1e-4),
+        ("grammar", "float32", 1e-4),
+        ("top_p", "float32", 1e-4),
+        ("grammar", "bfloat16", 0.1),
+    ],
+)
+def test_the_trainer_sees_the_log_probs_of_sampling(
+    codec, sandbox, bugs, restriction, dtype, bound
+):
+    """Over whole episodes in slots that were refilled, whatever could not be drawn."""
+    model = Model(dataclasses.replace(SHAPE, vocab_size=codec.vocab_size, dtype=dtype))
+    params = jax.jit(model.init_params)(jax.random.key(0))
+    params = jax.tree.map(lambda x: x * 4 if x.ndim > 1 else x, params)
+    sampler = Sampler(
+        model,
+        codec.stop_V,
+        max_new=24,
+        max_length=300,
+        row_buckets=(4,),
+        token_buckets=(64,),
+        length_buckets=(160,),
+    )
+    grammar = None
+    if restriction == "grammar":
+        grammar = Grammar(codec, codec.vocab_size, 24)
+    player = rollout.Player(
+        sampler,
+        codec,
+        lambda: Environment(sandbox, max_turns=4),
+        slots=8,
+        prefill=4,
+        grammar=grammar,
+    )
+    config = rlvr.RlvrConfig(rows=4, row_length=300, temperature=0.7)
+    top_p = 0.8 if restriction == "top_p" else 1.0
+    sampling = Sampling(config.temperature, top_p=top_p)
+    played = rollout.play(player, params, bugs, 3, seed=0, step=1, sampling=sampling)
+    turns = [turn for r in played for turn in r.turns[1:]]
+    assert len(turns) > len(played)
+    assert any(t.malformed for t in turns) == (restriction != "grammar")
+    # Returns as they come might have no signal.
+    batches, count, _ = rlvr.make_batches(
+        [dataclasses.replace(r, turns=differing(r)) for r in played], config
+    )
+    assert count == sum(sum(r.episode.mask) for r in played)
+    for batch in batches:
+        batch.check()
+        assert (batch.allowed is None) == (restriction == "none")
+        found = rlvr.log_probs(model, params, batch, config.temperature)
+        gap = np.abs(np.asarray(found) - batch.log_probs)[batch.mask > 0]
+        assert gap.max(initial=0) < bound, gap.max()
+
+
+def differing(r):
+    """Its turns, with rewards that differ between the samples of a bug."""
+    return [dataclasses.replace(turn, reward=float(r.sample)) for turn in r.turns]
+
+
+class BadTool(LineEditor):
+    """Breaks on any command in one program."""
+
+    def apply(self, command_text):
+        if "x - 4" in self.code:
+            raise KeyError("broken tool")
+        return super().apply(command_text)
+
+
+class Delicate:
+    """A sandbox that cannot run one program, however it is asked."""
+
+    def __init__(self, sandbox, poison):
+        self.sandbox, self.poison = sandbox, poison
+
+    def allowances(self, references):
+        return [1.0] * len(references)
+
+    def map(self, jobs):
+        if any(self.poison in job[0] for job in jobs):
+            raise SandboxError("broken worker")
+        return self.sandbox.map(jobs)
+
+
+@pytest.mark.parametrize("kind", ["tool", "sandbox"])
+def test_what_breaks_costs_its_own_episodes_only(codec, sandbox, bugs, kind):
+    commands = ["### DELL 9\n", "### REPL 2 >>>    return x + 1\n", "### EXIT\n"]
+    sampler = ScriptedSampler([codec.encode(c) for c in commands])
+    box = sandbox if kind == "tool" else Delicate(sandbox, "x - 4")
+    tool = BadTool if kind == "tool" else LineEditor
+    player = rollout.Player(
+        sampler,
+        codec,
+        lambda: Environment(box, make_tool=tool),
+        slots=4,
+        prefill=4,
+    )
+    played = rollout.play(
+        player, None, bugs[:6], 1, seed=0, step=0, sampling=Sampling()
+    )
+    broken = [i for i, bug in enumerate(bugs[:6]) if "x - 4" in bug.faulty_code]
+    assert len(broken) == 1
+    for i, r in enumerate(played):
+        assert r.status == ("fault" if i in broken else "solved")
+    assert f"broken {'tool' if kind == 'tool' else 'worker'}" in (
+        played[broken[0]].turns[-1].fault
+    )
+    assert played[broken[0]].rewards.sum() == 0.0
+
+
+def test_a_run_in_which_all_breaks_ends_with_the_reason(codec, sandbox, bugs):
+    sampler = ScriptedSampler([codec.encode("### EXIT\n")])
+    with pytest.raises(SandboxError, match="4 of 4 episodes broke.*broken worker"):
+        play(sampler, codec, Delicate(sandbox, "x"), bugs[:4])
 
 
 def test_a_second_play_compiles_nothing(model, params, codec, sandbox, bugs):
@@ -237,7 +407,7 @@ def test_a_second_play_compiles_nothing(model, params, codec, sandbox, bugs):
 
 
 def test_clock_and_progress_are_told(sampler, params, codec, sandbox, bugs):
-    clock, told = rollout.Clock(), []
+    clock, told = Clock(), []
     play(
         sampler,
         codec,
@@ -248,5 +418,6 @@ def test_clock_and_progress_are_told(sampler, params, codec, sandbox, bugs):
         clock=clock,
         progress=lambda *counts: told.append(counts),
     )
-    assert told == [(8, 10), (10, 10)]  # eight rows hold four bugs of two samples
+    assert told == [(n, 10) for n in range(1, 11)]
     assert clock.sampling > 0 and clock.sandbox > 0
+    assert 0 <= clock.idle < clock.total and 0 <= clock.idle_share < 1

@@ -1,6 +1,5 @@
 """The sampler against the slow obvious way: a fresh forward over the whole row."""
 
-import dataclasses
 import functools
 
 import jax
@@ -8,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from repair.model.sampler import Sampler, _categorical
+from repair.model.draw import Sampling, _categorical, draw, keep
+from repair.model.sampler import Sampler
 
 STOPS = (3, 7, 20, 33)
 
@@ -53,21 +53,22 @@ class Host:
         new = [ids[processed[row] :] for row, ids in enumerate(self.ids)]
         self.state = self.sampler.extend(self.params, self.state, new)
 
-    def turn(self, seed=0, temperature=0.0, done=None):
+    def turn(self, seed=0, temperature=0.0, done=None, **settings):
         """Decodes; returns per row (start of the command, its log-probs)."""
-        self.state, tokens, log_probs, counts = self.sampler.decode(
+        state = self.sampler.decode(
             self.params,
             self.state,
             keys(len(self.ids), seed),
-            temperature=temperature,
+            sampling=Sampling(temperature, **settings),
             done=done,
         )
+        self.state, self.sampled = self.sampler.collect(state)
+        tokens, log_probs, counts, _ = self.sampled
         starts = [len(ids) for ids in self.ids]
         for row, ids in enumerate(self.ids):
-            ids.extend(np.asarray(tokens)[row, : counts[row]].tolist())
+            ids.extend(tokens[row, : counts[row]].tolist())
         return [
-            (start, np.asarray(log_probs)[row, : counts[row]])
-            for row, start in enumerate(starts)
+            (start, log_probs[row, : counts[row]]) for row, start in enumerate(starts)
         ]
 
     def select(self, rows):
@@ -132,8 +133,10 @@ def test_a_row_does_not_depend_on_its_slot_or_batch(default):
     def run(order):
         host = Host(sampler, params, [prompts[i] for i in order])
         row_keys = keys(8)[np.array(order)]
-        out = sampler.decode(params, host.state, row_keys, temperature=1.0)
-        return dict(zip(order, np.asarray(out[1]), strict=False))
+        _, sampled = sampler.collect(
+            sampler.decode(params, host.state, row_keys, sampling=Sampling())
+        )
+        return dict(zip(order, sampled.tokens, strict=False))
 
     wide, narrow = run(list(range(8))), run([6, 1, 3])
     for row, tokens in narrow.items():
@@ -188,8 +191,7 @@ def test_each_token_has_a_number_of_its_own(default):
 def test_a_row_is_reset_by_its_length(default):
     model, params, sampler = default
     host = Host(sampler, params, [[5, 9, 2, 33, 12], [4, 4]])
-    length_B = host.state.length_B.at[0].set(0)
-    host.state = dataclasses.replace(host.state, length_B=length_B)
+    host.state = sampler.clear(host.state, [0])
     host.ids[0] = [17, 18]
     host.feed()
     check_turn(model, params, host, host.turn())
@@ -250,6 +252,106 @@ def test_sampling_follows_the_distribution():
     expected = probs_V[probs_V > 0] * count
     chi2 = ((observed[probs_V > 0] - expected) ** 2 / expected).sum()
     assert chi2 < 90  # 48 degrees of freedom: one seed in 4,000 would exceed it
+
+
+def test_inserted_rows_go_on_as_where_they_came_from(make):
+    """Prompts processed elsewhere, into rows that held others, short and long."""
+    model, params = make()
+    sampler = make_sampler(model)
+    host = Host(sampler, params, [[7] * 20, [4, 4], [8]])
+    host.turn()
+    host.feed()
+    source = Host(sampler, params, [[5, 9, 2], [40] * 9])
+    state = sampler.clear(host.state, [0, 2])
+    host.state = sampler.insert(state, source.state, [(1, 0), (0, 2)])
+    host.ids[0], host.ids[2] = list(source.ids[1]), list(source.ids[0])
+    assert host.state.length_B.tolist() == [9, len(host.ids[1]), 3]
+    for turn in range(2):
+        check_turn(model, params, host, host.turn(seed=turn))
+        host.feed()
+    # The source can be used again: other samples of the same prompt.
+    check_turn(model, params, source, source.turn())
+
+
+def test_a_decode_under_way_is_not_touched(default):
+    _, params, sampler = default
+    host = Host(sampler, params, [[5, 9, 2]])
+    state = sampler.decode(params, host.state, keys(1), sampling=Sampling())
+    for touch in (
+        lambda: sampler.extend(params, state, [[1]]),
+        lambda: sampler.decode(params, state, keys(1), sampling=Sampling()),
+        lambda: sampler.select(state, [0]),
+    ):
+        with pytest.raises(ValueError, match="collect it first"):
+            touch()
+
+
+def nucleus(logits, top_k, top_p):
+    """The obvious way, one row at a time: which tokens are left."""
+    kept = []
+    for row in np.asarray(logits, np.float64):
+        order = sorted(range(len(row)), key=lambda i: -row[i])
+        if top_k:
+            order = [i for i in order if row[i] >= row[order[top_k - 1]]]
+        weights = np.exp(row[order] - row.max())
+        weights /= weights.sum()
+        total, chosen = 0.0, []
+        for i, weight in zip(order, weights, strict=True):
+            if total >= top_p:
+                break
+            chosen.append(i)
+            total += weight
+        kept.append(np.isin(np.arange(len(row)), chosen))
+    return np.array(kept)
+
+
+@pytest.mark.parametrize(("top_k", "top_p"), [(5, 1.0), (0, 0.7), (9, 0.4), (51, 1.0)])
+def test_only_the_likeliest_are_drawn_and_renormalised(default, top_k, top_p):
+    model, params, sampler = default
+    host = Host(sampler, params, [[5, 9, 2], [4], [8, 8]])
+    commands = host.turn(seed=4, temperature=0.7, top_k=top_k, top_p=top_p)
+    seen = 0
+    for row, (start, log_probs) in enumerate(commands):
+        ids = host.ids[row]
+        logits = fresh_log_probs(model, params, ids)[start - 1 : len(ids) - 1] / 0.7
+        kept = nucleus(logits, top_k, top_p)
+        bits = np.unpackbits(host.sampled.allowed[row], axis=-1)[:, :51]
+        np.testing.assert_array_equal(bits[: len(kept)], kept)
+        chosen = np.where(kept, logits, -np.inf)
+        chosen = np.asarray(jax.nn.log_softmax(chosen))
+        expected = chosen[np.arange(len(kept)), ids[start:]]
+        np.testing.assert_allclose(log_probs, expected, atol=1e-4)
+        seen += len(kept)
+    assert seen > 5
+
+
+def test_nothing_is_restricted_by_default(default):
+    _, params, sampler = default
+    host = Host(sampler, params, [[5, 9, 2]])
+    host.turn(temperature=1.0)
+    assert host.sampled.allowed is None
+
+
+def test_tokens_that_are_not_allowed_are_never_drawn():
+    rng = np.random.default_rng(0)
+    logits = jnp.asarray(rng.normal(size=(200, 51)), jnp.float32) * 3
+    allowed = rng.random((200, 51)) < 0.1
+    allowed[:, 50] = True
+    for top_k, top_p in ((0, None), (3, None), (0, 0.5)):
+        kept = keep(logits, jnp.asarray(allowed), top_k, top_p)
+        assert not (np.asarray(kept) & ~allowed).any()
+        for greedy in (True, False):
+            token, log_prob = draw(greedy, keys(200), 0, logits, kept)
+            assert np.take_along_axis(np.asarray(kept), token[:, None], 1).all()
+            assert np.isfinite(log_prob).all()
+
+
+@pytest.mark.parametrize(
+    "fields", [{"temperature": -1.0}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.5}]
+)
+def test_impossible_distributions_are_refused(fields):
+    with pytest.raises(ValueError, match=next(iter(fields))):
+        Sampling(**fields)
 
 
 def test_a_wrong_stop_mask_is_named(make):

@@ -292,10 +292,7 @@ class Sandbox:
             answers = idle.ask(batches, self._limits)
             for group, answer in zip(groups, answers, strict=True):
                 for i, result in verdict.judge(
-                    [
-                        (i, parts[i], requests[i]["token"], jobs[i][3])
-                        for i in group
-                    ],
+                    [(i, parts[i], requests[i]["token"], jobs[i][3]) for i in group],
                     answer,
                     self._private,
                 ):
