@@ -1,10 +1,13 @@
 """Tests taken apart: what stays outside, and that it says what Python says."""
 
+import gc
 import math
+import sys
+import threading
 
 import pytest
 
-from repair.env.sandbox import asserts
+from repair.env.sandbox import asserts, syntax
 
 
 @pytest.mark.parametrize(
@@ -109,3 +112,40 @@ def test_a_program_cannot_make_the_trainer_reckon_for_long():
     test = asserts.split("assert f(1) * 1000000000 == 1")
     with pytest.raises(TypeError, match="no numbers"):
         test.holds(["a"])
+
+
+def test_programs_are_parsed_in_several_threads_at_once():
+    """With garbage to collect meanwhile, which lets another thread in (3.11)."""
+
+    class Garbage:
+        def __init__(self):
+            self.me = self
+
+        def __del__(self):
+            sum(range(50))
+
+    source = "\n".join(f"def f{i}(x):\n    return [x + {i}]" for i in range(30))
+    failed = []
+
+    def work():
+        for _ in range(100):
+            for _ in range(20):
+                Garbage()
+            try:
+                syntax.parse(source)
+            except SystemError as error:
+                failed.append(error)
+
+    interval, threshold = sys.getswitchinterval(), gc.get_threshold()
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    sys.setswitchinterval(1e-6)
+    gc.set_threshold(50)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+        gc.set_threshold(*threshold)
+    assert not failed

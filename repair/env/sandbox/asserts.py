@@ -14,6 +14,8 @@ import math
 import operator
 from collections.abc import Callable, Sequence
 
+from repair.env.sandbox import syntax
+
 # Calls that give the program's value another shape, and no verdict on it: the child
 # makes them, since a generator, say, cannot cross.
 _SHAPES = frozenset(
@@ -107,7 +109,7 @@ def split(source: str) -> Test:
 
 
 def _split(source: str) -> Test:
-    *prelude, last = ast.parse(source).body
+    *prelude, last = syntax.parse(source).body
     if any(isinstance(n, ast.Assert) for each in prelude for n in ast.walk(each)):
         raise _Inseparable  # its expected value would go along
     if raises := _split_raises(last):

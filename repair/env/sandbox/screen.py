@@ -11,6 +11,8 @@ import importlib
 import re
 import types
 
+from repair.env.sandbox import syntax
+
 MAX_CHARS = 20_000
 
 # Modules whose contents a program cannot change without storing an attribute.
@@ -56,7 +58,7 @@ def may_share(code: str, tests: tuple[str, ...], setup: str) -> bool:
         if _plainly_harmless(source):
             continue
         try:
-            tree = ast.parse(source)
+            tree = syntax.parse(source)
         except SyntaxError:
             continue
         except (ValueError, MemoryError, RecursionError):
