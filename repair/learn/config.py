@@ -100,6 +100,8 @@ class SamplerConfig:
       cohorts: Parts of the slots that take turns on the device, so that it has work
         while the sandbox judges the others; 1 for no overlap.
       prefill: Prompts processed at once.
+      stragglers: Share of a cohort that may be left in the midst of a command, rather
+        than that all wait for the longest; below 1.
       tokens: Allowed numbers of tokens appended at once; each compiles once.
       lengths: Allowed lengths of the cache; max_length is always one of them.
       cache_dtype: Type of the cache's keys and values; "" for the activations'.
@@ -111,6 +113,7 @@ class SamplerConfig:
     slots: int = 64
     cohorts: int = 2
     prefill: int = 8
+    stragglers: float = 0.25
     tokens: tuple[int, ...] = (32, 128)
     lengths: tuple[int, ...] = (256, 512, 1024)
     cache_dtype: str = ""
@@ -122,6 +125,8 @@ class SamplerConfig:
         for name in ("slots", "cohorts", "prefill"):
             if (value := getattr(self, name)) < 1:
                 raise ValueError(f"{name} is {value}, expected 1 or more")
+        if not 0 <= self.stragglers < 1:
+            raise ValueError(f"stragglers is {self.stragglers}, expected 0 to below 1")
         if self.cache_dtype not in ("", "float32", "bfloat16", "float16"):
             raise ValueError(
                 f"cache_dtype is {self.cache_dtype!r}; use float32, bfloat16, float16"

@@ -82,6 +82,7 @@ def make_policy(config: Config, codec: Codec, model: Model, sandbox: Sandbox) ->
         slots=config.sampler.slots,
         cohorts=config.sampler.cohorts,
         prefill=config.sampler.prefill,
+        stragglers=config.sampler.stragglers,
         grammar=(
             Grammar(codec, room, config.text.max_command)
             if config.sampler.grammar

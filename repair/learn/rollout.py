@@ -81,6 +81,8 @@ class Player:
       slots: Episodes at once, over all cohorts.
       cohorts: Parts that take turns on the device; 1 for no overlap.
       prefill: Prompts processed at once.
+      stragglers: Share of a cohort that may be left in the midst of a command, to go on
+        when the others have had their answers, so that not all wait for the longest.
       grammar: Allows no command but those that the editor can carry out; None allows
         any text.
     """
@@ -91,6 +93,7 @@ class Player:
     slots: int = 64
     cohorts: int = 2
     prefill: int = 8
+    stragglers: float = 0.25
     grammar: Grammar | None = None
 
 
@@ -312,8 +315,9 @@ class _Game:
             sampling=self.sampling,
             done=[row is None for row in cohort.rows],
             constraint=self._constraint(cohort),
+            leave=int(self.player.stragglers * len(cohort.live())),
         )
-        self.clock.launched(cohort.state.sampled)
+        self.clock.launched(cohort.state.sampled[0].counts)
         return True
 
     def _constraint(self, cohort: _Cohort) -> Constraint | None:
@@ -330,8 +334,8 @@ class _Game:
         return sampled
 
     def _judge(self, cohort: _Cohort, sampled: Sampled) -> None:
-        """Carries the commands out; frees the slots of the episodes that end."""
-        live = cohort.live()
+        """Carries out the commands that have ended; frees the slots of episodes."""
+        live = [slot for slot in cohort.live() if sampled.ended[slot]]
         rows = [cohort.rows[slot] for slot in live]
         for slot, row in zip(live, rows, strict=True):
             self._record(row, sampled, slot)

@@ -73,13 +73,13 @@ def keep(scaled_BV, allowed_BV, top_k: int, top_p):
     return allowed_BV
 
 
-def draw(greedy: bool, keys_B, step, scaled_BV, allowed_BV=None):
+def draw(greedy: bool, keys_B, step_B, scaled_BV, allowed_BV=None):
     """One token a row and its log-prob among those allowed.
 
     Args:
       greedy: Whether to take the likeliest.
       keys_B: Typed PRNG keys; the draw is from `fold_in(key, step)`.
-      step: Which token of the turn this is.
+      step_B: Which token of the turn this is; one for all rows, or one for each.
       scaled_BV: Logits over the temperature.
       allowed_BV: Tokens to choose from, at least one a row, or None for all.
 
@@ -92,12 +92,12 @@ def draw(greedy: bool, keys_B, step, scaled_BV, allowed_BV=None):
     if greedy:
         token_B = jnp.argmax(log_probs_BV, axis=-1)
     else:
-        token_B = _categorical(keys_B, step, jnp.exp(log_probs_BV))
+        token_B = _categorical(keys_B, step_B, jnp.exp(log_probs_BV))
     log_prob_B = jnp.take_along_axis(log_probs_BV, token_B[:, None], axis=-1)[:, 0]
     return token_B.astype(jnp.int32), log_prob_B
 
 
-def _categorical(keys_B, step, probs_BV):
+def _categorical(keys_B, step_B, probs_BV):
     """Samples by inverting the running sum at one uniform number a row.
 
     A random number for every entry, as `jax.random.categorical` draws them, costs
@@ -105,7 +105,8 @@ def _categorical(keys_B, step, probs_BV):
     chosen, then one of its entries; an entry of probability 0 never is.
     """
     B, V = probs_BV.shape
-    keys_B = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys_B, step)
+    step_B = jnp.broadcast_to(step_B, B)
+    keys_B = jax.vmap(jax.random.fold_in)(keys_B, step_B)
     uniform_B = jax.vmap(jax.random.uniform)(keys_B)
     size = math.isqrt(V - 1) + 1
     padded = jnp.pad(probs_BV, ((0, 0), (0, size * size - V)))

@@ -47,8 +47,8 @@ class Constraint:
             jnp.ones((B, MAX_CHARS + 1), bool),
         )
 
-    def allowed(self, place: Place, left):
-        """Tokens that may come next, BV, with room for `left` of them."""
+    def allowed(self, place: Place, left_B):
+        """Tokens that may come next, BV, with room for left_B of them (or one left)."""
         t = self.tables
         S, K = t.next_SC.shape[0], t.old_next_KV.shape[0]
         line_B, s_B, k_B = self._where(place)
@@ -66,7 +66,8 @@ class Constraint:
             0,
         )
         need_BV = jnp.take_along_axis(match_BU, t.old_need_KV[k_B], axis=1)
-        old_BV = (next_BV >= 0) & need_BV & (steps_BV < left)
+        left_B1 = jnp.broadcast_to(left_B, line_B.shape)[:, None]
+        old_BV = (next_BV >= 0) & need_BV & (steps_BV < left_B1)
         state_B1 = place.state_B[:, None]
         return jnp.where(
             state_B1 < S,

@@ -3,8 +3,9 @@
 A `SamplerState` holds one row per episode, each at its own position. A turn is one
 `extend` (the tokens that the environment appended), one `decode` (the command) and
 one `collect`, the only one that waits for the device: only new tokens are processed,
-and a turn is one host round trip. A row whose episode has ended is given to another
-by `insert`, which copies a prompt's prefill from another state.
+and a turn is one host round trip. A row whose command is longer than most may be left
+unfinished, and goes on with the next decode. A row whose episode has ended is given to
+another by `insert`, which copies a prompt's prefill from another state.
 
 All shapes come from three short lists of buckets (rows, tokens of a call, cache
 slots), so that after warm-up nothing compiles. Slots at or past a row's length hold
@@ -32,6 +33,7 @@ class Sampled(NamedTuple):
       log_probs: float32 BC. Of the distribution sampled from; under greedy, of the
         model's own among the tokens allowed.
       counts: int32 B.
+      ended: bool B; False where the command goes on in the next decode.
       allowed: uint8 BC(V/8), the tokens that each was drawn from, as bits (the most
         significant first); None where nothing was left out.
     """
@@ -39,6 +41,7 @@ class Sampled(NamedTuple):
     tokens: Any
     log_probs: Any
     counts: Any
+    ended: Any
     allowed: Any
 
 
@@ -51,14 +54,18 @@ class SamplerState:
       logits_BV: float32, logits of the token after the last extended one; stale
         for rows that have decoded since.
       length_B: int32 on the host, tokens of each row that are in the cache; those of
-        before a decode until it is collected.
-      sampled: What a decode that is not collected yet samples.
+        before a command until it has ended and is collected.
+      sampled: What the last decode has sampled, on the device, with where the rows are
+        in their grammar.
+      going_B: bool on the host, rows whose command goes on; None until the last decode
+        is collected.
     """
 
     cache: Any
     logits_BV: jax.Array
     length_B: np.ndarray
-    sampled: Sampled | None = None
+    sampled: tuple[Sampled, Any] | None = None
+    going_B: np.ndarray | None = None
 
     @property
     def rows(self) -> int:
@@ -132,6 +139,7 @@ class Sampler:
             cache=self.model.init_cache(B, S, self._cache_dtype),
             logits_BV=jnp.zeros((B, self.model.config.vocab_size), jnp.float32),
             length_B=np.zeros(B, np.int32),
+            going_B=np.zeros(B, bool),
         )
 
     def extend(self, params, state: SamplerState, tokens) -> SamplerState:
@@ -147,13 +155,16 @@ class Sampler:
           The state with the logits after each row's last token.
 
         Raises:
-          ValueError: A row would pass max_length, or there are more lists than rows.
+          ValueError: A row would pass max_length, or is in the midst of a command, or
+            there are more lists than rows.
         """
         B = _settled(state).rows
         if len(tokens) > B:
             raise ValueError(f"{len(tokens)} lists of tokens for {B} rows")
         pieces = [np.asarray(ids, np.int32) for ids in tokens]
         pieces += [np.zeros(0, np.int32)] * (B - len(pieces))
+        if any(len(ids) and state.going_B[row] for row, ids in enumerate(pieces)):
+            raise ValueError("a row in the midst of its command cannot be extended")
         length_B = state.length_B
         total_B = length_B + np.array([len(ids) for ids in pieces], np.int32)
         if total_B.max() > self.max_length:
@@ -177,7 +188,9 @@ class Sampler:
                 params, cache, length_B, logits_BV, tokens_BT, count_B
             )
             length_B = length_B + count_B
-        return SamplerState(cache, logits_BV, length_B)
+        return dataclasses.replace(
+            state, cache=cache, logits_BV=logits_BV, length_B=length_B
+        )
 
     def insert(self, state: SamplerState, source: SamplerState, pairs) -> SamplerState:
         """Gives rows of `state` to other episodes: copies rows of `source` there.
@@ -202,7 +215,9 @@ class Sampler:
             to_B,
             np.int32(count),
         )
-        return SamplerState(cache, logits_BV, length_B)
+        return dataclasses.replace(
+            state, cache=cache, logits_BV=logits_BV, length_B=length_B
+        )
 
     def clear(self, state: SamplerState, rows) -> SamplerState:
         """Forgets rows whose episodes have ended, so that they ask for no slots."""
@@ -219,13 +234,16 @@ class Sampler:
         sampling: Sampling,
         done=None,
         constraint=None,
+        leave: int = 0,
     ) -> SamplerState:
         """Starts sampling one command for every row that is not done.
 
-        A row ends with a stop token, after max_new tokens, or when the sampled
-        token is its max_length-th. Its last sampled token is not in the cache yet:
-        the caller puts it in front of what the next `extend` appends (feed
-        `ids[processed:]`, where processed is the row's length_B).
+        Rows that were left in the midst of a command go on with it; they must have the
+        key, the sampling and the constraint that they had. A row ends with a stop
+        token, after max_new tokens, or when the sampled token is its max_length-th; the
+        call ends when no more than `leave` rows have not. A row's last sampled token is
+        not in the cache yet: the caller puts it in front of what the next `extend`
+        appends (feed `ids[processed:]`, where processed is the row's length_B).
 
         The i-th token of a row is drawn with `fold_in(keys_B[row], i)` and nothing
         else, so a row's samples do not depend on its slot or its neighbours.
@@ -240,6 +258,7 @@ class Sampler:
           constraint: What a command may be, for B rows, or None for anything: a
             pytree with pure functions `start()`, `allowed(state, left)` and
             `advance(state, token_B)`; see `repair.model.grammar`.
+          leave: Most rows to leave unfinished.
         """
         B = _settled(state).rows
         done = np.zeros(len(keys_B), bool) if done is None else np.asarray(done, bool)
@@ -249,6 +268,8 @@ class Sampler:
             keys_B = keys_B[jnp.asarray(np.arange(B) % len(keys_B))]
         state = self._fit(state, state.length_B)
         top_p = np.float32(sampling.top_p) if sampling.top_p < 1 else None
+        restricted = sampling.restricted or constraint is not None
+        state = self._blank(state, constraint, restricted)
         cache, sampled = self._decode(
             sampling.greedy,
             0 if sampling.greedy else sampling.top_k,
@@ -261,15 +282,40 @@ class Sampler:
             None if sampling.greedy else top_p,
             done_B,
             constraint,
+            state.sampled,
+            state.going_B,
+            np.int32(leave),
         )
-        return dataclasses.replace(state, cache=cache, sampled=sampled)
+        return dataclasses.replace(state, cache=cache, sampled=sampled, going_B=None)
 
     def collect(self, state: SamplerState) -> tuple[SamplerState, Sampled]:
         """Waits for what `decode` has started: the state, and numpy arrays."""
-        sampled = jax.device_get(state.sampled)
-        length_B = state.length_B + np.maximum(sampled.counts - 1, 0)
-        state = dataclasses.replace(state, length_B=length_B, sampled=None)
+        sampled = jax.device_get(state.sampled[0])
+        fed_B = np.where(sampled.ended, np.maximum(sampled.counts - 1, 0), 0)
+        state = dataclasses.replace(
+            state, length_B=state.length_B + fed_B, going_B=~sampled.ended
+        )
         return state, sampled
+
+    def _blank(self, state: SamplerState, constraint, restricted) -> SamplerState:
+        """The state with room for what is sampled, as it is before the first decode."""
+        if state.sampled is not None:
+            sampled, place = state.sampled
+            kept = sampled.allowed is not None, place is not None
+            if kept == (restricted, constraint is not None):
+                return state
+            if state.going_B.any():
+                raise ValueError("commands under way must go on as they were begun")
+        B, C, V = state.rows, self.max_new, self.model.config.vocab_size
+        sampled = Sampled(
+            tokens=jnp.zeros((B, C), jnp.int32),
+            log_probs=jnp.zeros((B, C), jnp.float32),
+            counts=jnp.zeros(B, jnp.int32),
+            ended=jnp.ones(B, bool),
+            allowed=jnp.zeros((B, C, -(-V // 8)), jnp.uint8) if restricted else None,
+        )
+        place = None if constraint is None else constraint.start()
+        return dataclasses.replace(state, sampled=(sampled, place))
 
     def select(self, state: SamplerState, rows) -> SamplerState:
         """The state of the given rows, in that order; rows may repeat.
@@ -281,10 +327,12 @@ class Sampler:
         B = _bucket(self.row_buckets, len(rows), "rows")
         index_B = np.array(rows + rows[:1] * (B - len(rows)), np.int32)
         state = _settled(state)
-        cache, logits_BV = self._select((state.cache, state.logits_BV), index_B)
-        length_B = state.length_B[index_B]
-        length_B[len(rows) :] = 0
-        return SamplerState(cache, logits_BV, length_B)
+        cache, logits_BV, sampled = self._select(
+            state.cache, (state.logits_BV, state.sampled), index_B
+        )
+        length_B, going_B = state.length_B[index_B], state.going_B[index_B]
+        length_B[len(rows) :], going_B[len(rows) :] = 0, False
+        return SamplerState(cache, logits_BV, length_B, sampled, going_B)
 
     def compiled(self) -> int:
         """Number of programs compiled so far; constant after warm-up."""
@@ -308,14 +356,14 @@ def _bucket(buckets, need: int, what: str) -> int:
 
 
 def _settled(state: SamplerState) -> SamplerState:
-    if state.sampled is not None:
+    if state.going_B is None:
         raise ValueError("a decode of these rows is under way; collect it first")
     return state
 
 
-def _select(arrays, index_B):
-    cache, logits_BV = arrays
-    return kv.take_rows(cache, index_B), logits_BV[index_B]
+def _select(cache, arrays, index_B):
+    arrays = jax.tree.map(lambda x_B: x_B[index_B], arrays)
+    return kv.take_rows(cache, index_B), *arrays
 
 
 def _insert(arrays, source, from_B, to_B, count):
@@ -358,54 +406,69 @@ def _decode(
     top_p,
     done_B,
     constraint,
+    before,
+    going_B,
+    leave,
 ):
-    """Samples until every row has ended; see `Sampler.decode`."""
+    """Samples until all rows but a few have ended; see `Sampler.decode`."""
     S = kv.slots(cache)
     B, V = logits_BV.shape
-    stops = jnp.asarray(stop_V)
+    rows_B, stops = jnp.arange(B), jnp.asarray(stop_V)
     restricted = top_k > 0 or top_p is not None or constraint is not None
 
-    def sample(step, logits_BV, live_B, rules, out):
-        scaled_BV = logits_BV / temperature
-        allowed_BV = None
+    def sample(logits_BV, turn_B, rules, out):
+        """The next token of the rows whose turn it is."""
+        step_B = out.counts
+        scaled_BV, allowed_BV = logits_BV / temperature, None
         if constraint is not None:
-            allowed_BV = constraint.allowed(rules, max_new - step)
+            allowed_BV = constraint.allowed(rules, max_new - step_B)
         if restricted:
             allowed_BV = keep(scaled_BV, allowed_BV, top_k, top_p)
-        token_B, log_prob_B = draw(greedy, keys_B, step, scaled_BV, allowed_BV)
+        token_B, log_prob_B = draw(greedy, keys_B, step_B, scaled_BV, allowed_BV)
         if constraint is not None:
-            rules = constraint.advance(rules, token_B)
-        tokens = out.tokens.at[:, step].set(jnp.where(live_B, token_B, 0))
-        log_probs = out.log_probs.at[:, step].set(jnp.where(live_B, log_prob_B, 0.0))
+            rules = _where(turn_B, constraint.advance(rules, token_B), rules)
+        place = rows_B, jnp.where(turn_B, step_B, max_new)  # past the end: dropped
+        counts_B = step_B + turn_B
+        full_B = (counts_B >= max_new) | (length_B + counts_B >= max_length)
         bits = out.allowed
         if restricted:
-            bits = bits.at[:, step].set(jnp.packbits(allowed_BV, axis=-1))
-        counts_B = out.counts + live_B
-        room_B = (counts_B < max_new) & (length_B + counts_B < max_length)
-        live_B = live_B & room_B & ~stops[token_B]
-        return live_B, rules, Sampled(tokens, log_probs, counts_B, bits)
+            bits = bits.at[place].set(jnp.packbits(allowed_BV, axis=-1), mode="drop")
+        return rules, Sampled(
+            out.tokens.at[place].set(token_B, mode="drop"),
+            out.log_probs.at[place].set(log_prob_B, mode="drop"),
+            counts_B,
+            out.ended | (turn_B & (full_B | stops[token_B])),
+            bits,
+        )
 
     def body(carry):
-        step, cache, live_B, rules, out = carry
-        token_B1 = out.tokens[:, step][:, None]
-        positions_B1 = jnp.where(live_B, length_B + step, S)[:, None]
+        cache, rules, out = carry
+        last_B = jnp.maximum(out.counts - 1, 0)
+        token_B1 = out.tokens[rows_B, last_B][:, None]
+        positions_B1 = jnp.where(out.ended, S, length_B + last_B)[:, None]
         hidden_B1D, cache = model.hidden(params, token_B1, cache, positions_B1)
         logits_BV = model.logits(params, hidden_B1D[:, 0])
-        live_B, rules, out = sample(step + 1, logits_BV, live_B, rules, out)
-        return step + 1, cache, live_B, rules, out
+        rules, out = sample(logits_BV, ~out.ended, rules, out)
+        return cache, rules, out
 
-    out = Sampled(
-        tokens=jnp.zeros((B, max_new), jnp.int32),
-        log_probs=jnp.zeros((B, max_new), jnp.float32),
-        counts=jnp.zeros(B, jnp.int32),
-        allowed=jnp.zeros((B, max_new, -(-V // 8)), jnp.uint8) if restricted else None,
+    before, rules = before
+    ready_B = ~done_B & ~going_B & (length_B < max_length)
+    if constraint is not None:
+        rules = _where(going_B, rules, constraint.start())
+    # Rows that go on keep what they have; the others start with nothing.
+    out = _where(going_B, before, jax.tree.map(jnp.zeros_like, before))
+    out = out._replace(ended=~(ready_B | going_B))
+    rules, out = sample(logits_BV, ready_B, rules, out)
+    cache, rules, out = jax.lax.while_loop(
+        lambda carry: jnp.sum(~carry[2].ended) > leave, body, (cache, rules, out)
     )
-    live_B = ~done_B & (length_B < max_length)
-    rules = None if constraint is None else constraint.start()
-    live_B, rules, out = sample(0, logits_BV, live_B, rules, out)
-    _, cache, _, _, out = jax.lax.while_loop(
-        lambda carry: jnp.any(carry[2]),
-        body,
-        (jnp.int32(0), cache, live_B, rules, out),
-    )
-    return cache, out
+    return cache, (out, rules)
+
+
+def _where(flag_B, this, that):
+    """Row by row one of two trees."""
+
+    def choose(x, y):
+        return jnp.where(flag_B.reshape(-1, *[1] * (x.ndim - 1)), x, y)
+
+    return jax.tree.map(choose, this, that)

@@ -29,7 +29,7 @@ class ScriptState:
 
     fed: list[list[int]]
     turns: list[int]
-    sampled: Sampled | None = None
+    sampled: tuple[Sampled] | None = None
 
     @property
     def rows(self):
@@ -68,7 +68,7 @@ class ScriptedSampler:
         self.states.append(list(fed))
         return ScriptState(fed, list(state.turns))
 
-    def decode(self, params, state, keys_B, *, sampling, done, constraint):
+    def decode(self, params, state, keys_B, *, sampling, done, constraint, leave):
         shape = (state.rows, self.max_new)
         tokens, log_probs = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
         counts = np.zeros(state.rows, np.int32)
@@ -80,17 +80,19 @@ class ScriptedSampler:
                 counts[row] = len(ids)
                 state.fed[row] = state.fed[row] + ids[:-1]
                 state.turns[row] += 1
-        sampled = Sampled(tokens, log_probs, counts, None)
-        return dataclasses.replace(state, sampled=sampled)
+        ended = np.ones(state.rows, bool)
+        sampled = Sampled(tokens, log_probs, counts, ended, None)
+        return dataclasses.replace(state, sampled=(sampled,))
 
     def collect(self, state):
-        return dataclasses.replace(state, sampled=None), state.sampled
+        return dataclasses.replace(state, sampled=None), state.sampled[0]
 
 
 def play(sampler, codec, sandbox, bugs, samples=1, params=None, **settings):
     settings = dict(seed=0, step=0, temperature=1.0, max_turns=3) | settings
     max_turns = settings.pop("max_turns")
-    sizes = {n: settings.pop(n) for n in ("slots", "cohorts") if n in settings}
+    names = ("slots", "cohorts", "stragglers")
+    sizes = {n: settings.pop(n) for n in names if n in settings}
     player = rollout.Player(
         sampler,
         codec,
@@ -235,10 +237,10 @@ def test_slots_and_company_change_no_trajectory(
 ):
     """In float32 the same tokens, and log-probs but for rounding."""
 
-    def trajectories(slots, cohorts, **settings):
+    def trajectories(slots, cohorts, stragglers=0.0, **settings):
         rows = (4, -(-slots // cohorts))
         sampler = make_sampler(model, codec, rows=rows, length_buckets=(96,))
-        sizes = dict(slots=slots, cohorts=cohorts)
+        sizes = dict(slots=slots, cohorts=cohorts, stragglers=stragglers)
         settings = dict(temperature=temperature, **settings)
         return play(sampler, codec, sandbox, bugs, 12, params, **sizes, **settings)
 
@@ -247,8 +249,8 @@ def test_slots_and_company_change_no_trajectory(
         (bug, sample) for bug in bugs for sample in range(12)
     ]
     assert len({len(r.commands) for r in first}) > 1, "episodes should differ in length"
-    for slots, cohorts in ((16, 2), (64, 3)):
-        for mine, theirs in zip(first, trajectories(slots, cohorts), strict=True):
+    for sizes in ((16, 2, 0.5), (64, 3, 0.2)):
+        for mine, theirs in zip(first, trajectories(*sizes), strict=True):
             assert mine.episode.ids == theirs.episode.ids
             assert mine.turns == theirs.turns and mine.code == theirs.code
             np.testing.assert_allclose(

@@ -63,7 +63,7 @@ class Host:
             done=done,
         )
         self.state, self.sampled = self.sampler.collect(state)
-        tokens, log_probs, counts, _ = self.sampled
+        tokens, log_probs, counts, _, _ = self.sampled
         starts = [len(ids) for ids in self.ids]
         for row, ids in enumerate(self.ids):
             ids.extend(tokens[row, : counts[row]].tolist())
@@ -271,6 +271,45 @@ def test_inserted_rows_go_on_as_where_they_came_from(make):
         host.feed()
     # The source can be used again: other samples of the same prompt.
     check_turn(model, params, source, source.turn())
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_commands_left_unfinished_go_on_as_if_nothing_had_been(default, temperature):
+    model, params, sampler = default
+    prompts = [[5, 9, 2], [4, 4], [8], [30, 31], [6] * 12, [9]]
+    whole = Host(sampler, params, prompts)
+    whole.turn(seed=2, temperature=temperature)
+    host = Host(sampler, params, prompts)
+    calls, commands = 0, {}
+    state = host.state
+    while len(commands) < len(prompts):
+        state = sampler.decode(
+            params,
+            state,
+            keys(len(prompts), 2),
+            sampling=Sampling(temperature),
+            done=[row in commands for row in range(len(prompts))],
+            leave=4 - calls,
+        )
+        state, sampled = sampler.collect(state)
+        for row in np.flatnonzero(sampled.ended[: len(prompts)]):
+            if row not in commands:
+                commands[row] = sampled.tokens[row, : sampled.counts[row]].tolist()
+                assert state.length_B[row] == len(prompts[row] + commands[row]) - 1
+        going = np.flatnonzero(state.going_B)
+        assert set(going) == set(range(len(prompts))) - commands.keys()
+        if calls == 0:
+            with pytest.raises(ValueError, match="in the midst of its command"):
+                sampler.extend(params, state, [[1]] * len(prompts))
+            with pytest.raises(ValueError, match="as they were begun"):
+                other = Sampling(0.5, top_k=3)
+                sampler.decode(params, state, keys(6, 2), sampling=other)
+            # To another place on the way, as when a batch shrinks.
+            state = sampler.select(state, range(len(prompts)))
+        calls += 1
+    assert calls > 1
+    for row, prompt in enumerate(prompts):
+        assert prompt + commands[row] == whole.ids[row]
 
 
 def test_a_decode_under_way_is_not_touched(default):
