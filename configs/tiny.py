@@ -3,8 +3,10 @@
   python -m repair.train --config=configs/tiny.py --workdir=runs/tiny
   python -m repair.train --config=configs/tiny.py:mbpp --workdir=runs/mbpp \
       --config.tasks.path=mbpp.jsonl
+  python -m repair.train --config=configs/tiny.py:direct --workdir=runs/direct
 
-Arguments: none for generated tasks; `mbpp` for MBPP's rows in --config.tasks.path.
+Arguments: none for generated tasks; `mbpp` for MBPP's rows in --config.tasks.path;
+`direct` or `cot` for the whole program at once, or thought and then the program.
 Hardware: 2 CPU cores. Time and figures: docs/results.md.
 """
 
@@ -12,7 +14,7 @@ from repair.learn.config import defaults
 
 
 def get_config(arg=""):
-    """The config, for generated tasks or with arg "mbpp"."""
+    """The config, for generated tasks or with arg "mbpp", "direct" or "cot"."""
     c = defaults()
     c.checkpoint_every = 100
     c.tasks.train_count = 4000
@@ -52,6 +54,11 @@ def get_config(arg=""):
         c.text.max_length = 1024
         c.text.max_command = 64
         c.rlvr.row_length = 1024
+    elif arg in ("direct", "cot"):
+        c.mode = arg
+        c.text.max_command = 256
     elif arg:
-        raise ValueError(f"configs/tiny.py takes no argument or mbpp, found {arg!r}")
+        raise ValueError(
+            f"configs/tiny.py takes no argument, mbpp, direct or cot; found {arg!r}"
+        )
     return c

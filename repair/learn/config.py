@@ -13,6 +13,7 @@ import typing
 
 import ml_collections
 
+from repair.env.answers import MODES
 from repair.env.demos import ORDERS
 from repair.env.environment import Rewards
 from repair.env.sandbox import LEVELS, Limits
@@ -22,7 +23,7 @@ from repair.learn.rlvr import RlvrConfig
 from repair.learn.sft import SftConfig
 from repair.model.draw import Sampling
 from repair.model.llama import LlamaConfig
-from repair.model.lora import MODES
+from repair.model.lora import MODES as TRAINABLE
 from repair.tasks.corrupt import KINDS
 from repair.text.tokens import PROMPTS
 
@@ -151,6 +152,8 @@ class Config:
 
     Attributes:
       seed: Of everything random.
+      mode: "coe" for the editor, "direct" for the whole program at once, "cot" for
+        thought and then the program.
       stages: What the run does, in order; of "sft", "rlvr" and "eval".
       checkpoint_every: Steps between checkpoints.
       init_from: A folder in Hugging Face's format to start from, or "" for random
@@ -161,6 +164,7 @@ class Config:
     """
 
     seed: int = 0
+    mode: str = "coe"
     stages: tuple[str, ...] = STAGES
     checkpoint_every: int = 100
     init_from: str = ""
@@ -249,7 +253,15 @@ def _check(config: Config) -> None:
             set(c.stages) <= set(STAGES),
             f"stages {c.stages} may hold only {', '.join(STAGES)}",
         ),
-        (c.train in MODES, f"train is {c.train!r}; use one of {', '.join(MODES)}"),
+        (c.mode in MODES, f"mode is {c.mode!r}; use one of {', '.join(MODES)}"),
+        (
+            c.mode == "coe" or not c.sampler.grammar,
+            f"sampler.grammar knows the editor's commands only, not mode {c.mode!r}",
+        ),
+        (
+            c.train in TRAINABLE,
+            f"train is {c.train!r}; use one of {', '.join(TRAINABLE)}",
+        ),
         (
             c.sandbox_level in LEVELS,
             f"sandbox_level is {c.sandbox_level!r}; use one of {', '.join(LEVELS)}",

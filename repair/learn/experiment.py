@@ -23,6 +23,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from repair.env.answers import as_answers
 from repair.env.bugs import make_bugs
 from repair.env.demos import make_demos, read_demos, write_demos
 from repair.env.sandbox import Sandbox, sandbox_shares
@@ -43,6 +44,8 @@ from repair.text.tokens import Codec, load_codec, render_prompt, train_tokenizer
 
 # Demonstrations that a tokenizer is trained on; more change next to nothing.
 _TOKENIZER_DEMOS = 2000
+# What ends an answer of many lines, in a tokenizer of our own.
+_END = "<end>"
 
 
 def run(config: Config, workdir, report: Callable[[str], None] = print) -> dict:
@@ -86,7 +89,7 @@ class _Run:
     def go(self) -> dict:
         c = self.config
         train_tasks, eval_tasks = self._tasks()
-        demos = self._demos(train_tasks)
+        demos = as_answers(self._demos(train_tasks), c.mode)
         codec = self._codec(demos)
         model, params = self._model(codec)
         self.policy = make_policy(c, codec, model, self.sandbox)
@@ -137,12 +140,13 @@ class _Run:
 
     def _codec(self, demos) -> Codec:
         c, folder = self.config.text, self.workdir / "tokenizer"
+        mode = self.config.mode
         if not (folder / "tokenizer.json").exists():
             if c.tokenizer:
-                load_codec(c.tokenizer, c.prompt).save(folder)
+                load_codec(c.tokenizer, c.prompt, mode).save(folder)
             else:
                 texts = [
-                    render_prompt(demo.bug.task, c.prompt)
+                    render_prompt(demo.bug.task, c.prompt, mode)
                     + "".join(
                         f"{state}{command}\n"
                         for state, command in zip(
@@ -151,9 +155,13 @@ class _Run:
                     )
                     for demo in demos[:: max(len(demos) // _TOKENIZER_DEMOS, 1)]
                 ]
-                tokenizer = train_tokenizer(texts, self.config.model.vocab_size)
-                Codec(tokenizer, c.prompt).save(folder)
-        return load_codec(folder, c.prompt)
+                size = self.config.model.vocab_size
+                if mode == "coe":
+                    Codec(train_tokenizer(texts, size), c.prompt).save(folder)
+                else:
+                    tokenizer = train_tokenizer(texts, size, ("<pad>", _END))
+                    Codec(tokenizer, c.prompt, mode=mode, end_token=_END).save(folder)
+        return load_codec(folder, c.prompt, mode)
 
     def _model(self, codec) -> tuple[Model, dict]:
         c = self.config

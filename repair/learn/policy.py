@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 
+from repair.env.answers import tool_of
 from repair.env.bugs import make_bugs
 from repair.env.environment import Environment
 from repair.env.sandbox import Sandbox
@@ -78,7 +79,12 @@ def make_policy(config: Config, codec: Codec, model: Model, sandbox: Sandbox) ->
     player = Player(
         sampler,
         codec,
-        lambda: Environment(sandbox, config.rewards, config.text.max_turns),
+        lambda: Environment(
+            sandbox,
+            config.rewards,
+            config.text.max_turns if config.mode == "coe" else 1,
+            tool_of(config.mode),
+        ),
         slots=config.sampler.slots,
         cohorts=config.sampler.cohorts,
         prefill=config.sampler.prefill,
@@ -168,7 +174,7 @@ def load_policy(checkpoint, **sampler) -> tuple[Policy, dict]:
         raise UserError(f"sampler {error}") from error
     config = dataclasses.replace(config, sampler=settings)
     folder = workdir_of(checkpoint) / "tokenizer"
-    codec = load_codec(folder, config.text.prompt)
+    codec = load_codec(folder, config.text.prompt, config.mode)
     model = Model(LlamaConfig(**extra["model"]))
     sandbox = Sandbox(limits=config.sandbox)
     return make_policy(config, codec, model, sandbox), params

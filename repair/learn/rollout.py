@@ -20,9 +20,10 @@ from repair.env.editor import split_program
 from repair.env.environment import Environment, Turn, reset_all, step_all
 from repair.env.sandbox import SandboxError
 from repair.learn.clock import Clock
+from repair.model.decode import Sampled
 from repair.model.draw import Sampling
 from repair.model.grammar import Constraint
-from repair.model.sampler import Sampled, Sampler, SamplerState
+from repair.model.sampler import Sampler, SamplerState
 from repair.tasks import Bug
 from repair.text.episodes import PROMPT, Episode
 from repair.text.grammar import Grammar
@@ -372,7 +373,7 @@ class _Game:
         self.clock.processed(count - 1, sampled=count)
         if not self.codec.stop_V[ids[-1]]:
             # Cut at max_new: the host ends it.
-            episode.append([self.codec.newline_id])
+            episode.append(self.codec.end_ids)
         row.rollout.commands.append(self.codec.command_text(ids))
 
     def _has_room(self, row: _Row, more: int = 0) -> bool:

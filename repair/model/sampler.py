@@ -14,7 +14,7 @@ rubbish that no query can see: a row is reset by setting its length to 0.
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,27 +22,8 @@ import numpy as np
 
 from repair.model import cache as kv
 from repair.model.api import Model
-from repair.model.draw import Sampling, draw, keep
-
-
-class Sampled(NamedTuple):
-    """One command for every row, on the device until `Sampler.collect`.
-
-    Attributes:
-      tokens: int32 BC with C = max_new, zeros past each row's count.
-      log_probs: float32 BC. Of the distribution sampled from; under greedy, of the
-        model's own among the tokens allowed.
-      counts: int32 B.
-      ended: bool B; False where the command goes on in the next decode.
-      allowed: uint8 BC(V/8), the tokens that each was drawn from, as bits (the most
-        significant first); None where nothing was left out.
-    """
-
-    tokens: Any
-    log_probs: Any
-    counts: Any
-    ended: Any
-    allowed: Any
+from repair.model.decode import Sampled, decode
+from repair.model.draw import Sampling
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +104,7 @@ class Sampler:
         self._cache_dtype = cache_dtype
         self._extend = jax.jit(functools.partial(_extend, model), donate_argnums=1)
         self._decode = jax.jit(
-            functools.partial(_decode, model, stop_V, max_new, max_length),
+            functools.partial(decode, model, stop_V, max_new, max_length),
             static_argnums=(0, 1),
             donate_argnums=3,
         )
@@ -388,87 +369,3 @@ def _extend(model, params, cache, length_B, logits_BV, tokens_BT, count_B):
     last_BD = jnp.take_along_axis(hidden_BTD, last_B[:, None, None], axis=1)[:, 0]
     fresh_BV = model.logits(params, last_BD)
     return cache, jnp.where(count_B[:, None] > 0, fresh_BV, logits_BV)
-
-
-def _decode(
-    model,
-    stop_V,
-    max_new,
-    max_length,
-    greedy,
-    top_k,
-    params,
-    cache,
-    length_B,
-    logits_BV,
-    keys_B,
-    temperature,
-    top_p,
-    done_B,
-    constraint,
-    before,
-    going_B,
-    leave,
-):
-    """Samples until all rows but a few have ended; see `Sampler.decode`."""
-    S = kv.slots(cache)
-    B, V = logits_BV.shape
-    rows_B, stops = jnp.arange(B), jnp.asarray(stop_V)
-    restricted = top_k > 0 or top_p is not None or constraint is not None
-
-    def sample(logits_BV, turn_B, rules, out):
-        """The next token of the rows whose turn it is."""
-        step_B = out.counts
-        scaled_BV, allowed_BV = logits_BV / temperature, None
-        if constraint is not None:
-            allowed_BV = constraint.allowed(rules, max_new - step_B)
-        if restricted:
-            allowed_BV = keep(scaled_BV, allowed_BV, top_k, top_p)
-        token_B, log_prob_B = draw(greedy, keys_B, step_B, scaled_BV, allowed_BV)
-        if constraint is not None:
-            rules = _where(turn_B, constraint.advance(rules, token_B), rules)
-        place = rows_B, jnp.where(turn_B, step_B, max_new)  # past the end: dropped
-        counts_B = step_B + turn_B
-        full_B = (counts_B >= max_new) | (length_B + counts_B >= max_length)
-        bits = out.allowed
-        if restricted:
-            bits = bits.at[place].set(jnp.packbits(allowed_BV, axis=-1), mode="drop")
-        return rules, Sampled(
-            out.tokens.at[place].set(token_B, mode="drop"),
-            out.log_probs.at[place].set(log_prob_B, mode="drop"),
-            counts_B,
-            out.ended | (turn_B & (full_B | stops[token_B])),
-            bits,
-        )
-
-    def body(carry):
-        cache, rules, out = carry
-        last_B = jnp.maximum(out.counts - 1, 0)
-        token_B1 = out.tokens[rows_B, last_B][:, None]
-        positions_B1 = jnp.where(out.ended, S, length_B + last_B)[:, None]
-        hidden_B1D, cache = model.hidden(params, token_B1, cache, positions_B1)
-        logits_BV = model.logits(params, hidden_B1D[:, 0])
-        rules, out = sample(logits_BV, ~out.ended, rules, out)
-        return cache, rules, out
-
-    before, rules = before
-    ready_B = ~done_B & ~going_B & (length_B < max_length)
-    if constraint is not None:
-        rules = _where(going_B, rules, constraint.start())
-    # Rows that go on keep what they have; the others start with nothing.
-    out = _where(going_B, before, jax.tree.map(jnp.zeros_like, before))
-    out = out._replace(ended=~(ready_B | going_B))
-    rules, out = sample(logits_BV, ready_B, rules, out)
-    cache, rules, out = jax.lax.while_loop(
-        lambda carry: jnp.sum(~carry[2].ended) > leave, body, (cache, rules, out)
-    )
-    return cache, (out, rules)
-
-
-def _where(flag_B, this, that):
-    """Row by row one of two trees."""
-
-    def choose(x, y):
-        return jnp.where(flag_B.reshape(-1, *[1] * (x.ndim - 1)), x, y)
-
-    return jax.tree.map(choose, this, that)

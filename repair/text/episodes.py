@@ -59,18 +59,18 @@ class Episode:
 
 def encode_demos(codec: Codec, demos: list[Demo]) -> list[Episode]:
     """Demonstrations as episodes, segment by segment as a rollout builds them."""
-    texts = {text for demo in demos for text in demo.states}
-    texts |= {command + "\n" for demo in demos for command in demo.commands}
-    texts = sorted(texts)
-    ids = dict(zip(texts, codec.encode_batch(texts), strict=True))
+    states = sorted({text for demo in demos for text in demo.states})
+    commands = sorted({text for demo in demos for text in demo.commands})
+    state_ids = dict(zip(states, codec.encode_batch(states), strict=True))
+    command_ids = dict(zip(commands, codec.command_ids(commands), strict=True))
     episodes = []
     for demo in demos:
         episode = Episode()
         episode.append(codec.prompt_ids(demo.bug.task), PROMPT)
         pairs = zip(demo.states, demo.commands, strict=True)
         for turn, (state, command) in enumerate(pairs):
-            episode.append(ids[state])
-            episode.append(ids[command + "\n"], turn)
+            episode.append(state_ids[state])
+            episode.append(command_ids[command], turn)
         episodes.append(episode)
     return episodes
 

@@ -32,31 +32,44 @@ COMMANDS = """\
 ### REPW n >>>old >>>new    replace every old on line n by new
 ### EXIT    finish, once the tests pass"""
 
-PROMPTS = {
-    "full": (
+# What large models are told, by mode; the rest of the prompt is the same.
+_TELL = {
+    "coe": (
         "You are an expert Python programmer. The program below is faulty. Repair"
         " every mistake in it, only through these line-editor commands, one per"
         " turn:\n" + COMMANDS + "\nThe text after >>> is taken verbatim, so mind the"
         " indentation. After each command you see the numbered program and what the"
         " tests say; nothing after *** means that all tests pass.\n"
-        "Task: {text}\nTests:\n{tests}\nProgram:\n"
     ),
+    "direct": (
+        "You are an expert Python programmer. The program below is faulty; after ***"
+        " stands what its tests say. Answer with the whole repaired program and nothing"
+        " else.\n"
+    ),
+    "cot": (
+        "You are an expert Python programmer. The program below is faulty; after ***"
+        " stands what its tests say. Think about what is wrong, then write the whole"
+        " repaired program between two lines of ```.\n"
+    ),
+}
+PROMPTS = {
+    "full": "{tell}Task: {text}\nTests:\n{tests}\nProgram:\n",
     # A model trained from scratch learns nothing from a preamble that never changes.
     "short": "{text}\n{tests}\n",
 }
 
 
-def render_prompt(task: Task, style: str) -> str:
+def render_prompt(task: Task, style: str, mode: str = "coe") -> str:
     """What stands before the first state: the task's text and its shown tests."""
     tests = "\n".join(task.test_list)
     if task.test_setup_code and style == "full":
         tests = f"{task.test_setup_code}\n{tests}"
     # Not str.format, and in one pass: task text may hold braces, even these.
-    values = {"{text}": task.text, "{tests}": tests}
-    return re.sub(r"\{text\}|\{tests\}", lambda m: values[m[0]], PROMPTS[style])
+    values = {"{text}": task.text, "{tests}": tests, "{tell}": _TELL[mode]}
+    return re.sub(r"\{(text|tests|tell)\}", lambda m: values[m[0]], PROMPTS[style])
 
 
-def train_tokenizer(texts, vocab_size: int) -> Tokenizer:
+def train_tokenizer(texts, vocab_size: int, specials=("<pad>",)) -> Tokenizer:
     """Trains byte-level BPE on an iterable of texts.
 
     Any text can be encoded, since all 256 bytes are in the vocabulary; no token but
@@ -79,7 +92,7 @@ def train_tokenizer(texts, vocab_size: int) -> Tokenizer:
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=["<pad>"],
+        special_tokens=list(specials),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -88,18 +101,33 @@ def train_tokenizer(texts, vocab_size: int) -> Tokenizer:
 
 
 class Codec:
-    r"""A tokenizer and a prompt style: encodes segments, decodes commands.
+    r"""A tokenizer, a prompt style and a mode: encodes segments, decodes commands.
+
+    A command of the editor ("coe") is one line and ends with a newline; an answer in
+    one piece has many and ends with a token of its own.
 
     Attributes:
       vocab_size: V, the number of ids that the tokenizer can give.
-      stop_V: Bool, true for ids whose text holds a newline; they end a command.
+      stop_V: Bool, true for ids that end a command: those whose text holds a newline,
+        or the one that ends an answer.
+      end_ids: What the host puts behind a command that was cut.
       newline_id: The id of "\n" alone.
       bos_ids: What every context starts with; empty if the tokenizer has no BOS.
     """
 
-    def __init__(self, tokenizer: Tokenizer, prompt: str, bos_token: str | None = None):
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        prompt: str,
+        bos_token: str | None = None,
+        *,
+        mode: str = "coe",
+        end_token: str | None = None,
+    ):
         self.tokenizer = tokenizer
         self.prompt = prompt
+        self.mode = mode
+        self._end_token = end_token
         self.vocab_size = tokenizer.get_vocab_size(with_added_tokens=True)
         self.bos_ids = [tokenizer.token_to_id(bos_token)] if bos_token else []
         newline = self.encode("\n")
@@ -110,6 +138,16 @@ class Codec:
                 " choose a tokenizer that has it"
             )
         self.newline_id = newline[0]
+        self.end_ids = [self.newline_id]
+        if mode != "coe":
+            if end_token is None:
+                raise UserError(
+                    f"mode {mode!r} needs a tokenizer with a token for the end of a"
+                    " text (eos_token in tokenizer_config.json)"
+                )
+            self.end_ids = [tokenizer.token_to_id(end_token)]
+            self.stop_V = np.arange(self.vocab_size) == self.end_ids[0]
+            return
         texts = [self.decode([i]) for i in range(self.vocab_size)]
         self.stop_V = np.array(["\n" in text for text in texts])
 
@@ -128,11 +166,23 @@ class Codec:
 
     def prompt_ids(self, task: Task) -> list[int]:
         """The start of a context, up to the first state."""
-        return self.bos_ids + self.encode(render_prompt(task, self.prompt))
+        prompt = render_prompt(task, self.prompt, self.mode)
+        return self.bos_ids + self.encode(prompt)
+
+    def command_ids(self, texts: list[str]) -> list[list[int]]:
+        """Commands as a policy would write them, with what ends them."""
+        if self.mode == "coe":
+            return self.encode_batch([text + "\n" for text in texts])
+        return [ids + self.end_ids for ids in self.encode_batch(texts)]
 
     def command_text(self, ids) -> str:
-        """The command in sampled ids: their text up to the first newline."""
-        return self.decode(ids).split("\n", 1)[0]
+        """The command in sampled ids: their text up to what ends it."""
+        if self.mode == "coe":
+            return self.decode(ids).split("\n", 1)[0]
+        ids = list(ids)
+        if self.end_ids[0] in ids:
+            ids = ids[: ids.index(self.end_ids[0])]
+        return self.decode(ids)
 
     def save(self, folder) -> None:
         """Writes tokenizer.json and tokenizer_config.json for transformers."""
@@ -145,11 +195,13 @@ class Codec:
             settings["pad_token"] = "<pad>"
         if self.bos_ids:
             settings["bos_token"] = self.tokenizer.id_to_token(self.bos_ids[0])
+        if self._end_token:
+            settings["eos_token"] = self._end_token
         path = folder / "tokenizer_config.json"
         path.write_text(json.dumps(settings, indent=2) + "\n")
 
 
-def load_codec(folder, prompt: str) -> Codec:
+def load_codec(folder, prompt: str, mode: str = "coe") -> Codec:
     """Opens a folder with a `tokenizer.json` in Hugging Face's format.
 
     Raises:
@@ -174,11 +226,16 @@ def load_codec(folder, prompt: str) -> Codec:
         raise UserError(
             f"{settings_path} is no JSON ({error}); save the tokenizer anew"
         ) from error
-    bos = settings.get("bos_token") or None
-    if isinstance(bos, dict):  # transformers 4 writes an AddedToken here
-        bos = bos["content"]
-    if bos is not None and tokenizer.token_to_id(bos) is None:
-        raise UserError(
-            f"{settings_path} names the BOS token {bos!r}, which {path} does not have"
-        )
-    return Codec(tokenizer, prompt, bos)
+    named = {}
+    for name in ("bos_token", "eos_token"):
+        token = settings.get(name) or None
+        if isinstance(token, dict):  # transformers 4 writes an AddedToken here
+            token = token["content"]
+        if token is not None and tokenizer.token_to_id(token) is None:
+            raise UserError(
+                f"{settings_path} names the {name} {token!r}, which {path} does not"
+                " have; save the tokenizer anew"
+            )
+        named[name] = token
+    bos, end = named["bos_token"], named["eos_token"]
+    return Codec(tokenizer, prompt, bos, mode=mode, end_token=end)

@@ -12,6 +12,7 @@ from repair.learn import experiment
 from repair.learn.checkpoint import load_params
 from repair.learn.config import Config, defaults, read
 from repair.learn.metrics import MetricsWriter, read_metrics
+from repair.learn.policy import load_policy
 from repair.learn.rollout import Rollout
 
 
@@ -166,3 +167,45 @@ def test_another_config_is_refused_by_field(finished):
     other = dataclasses.replace(config, seed=7)
     with pytest.raises(UserError, match="seed: 0 there, 7 here"):
         experiment.run(other, workdir, report=lambda line: None)
+
+
+def changed(**fields) -> Config:
+    """A shorter small run with other settings, as section__field."""
+    config = small()
+    short = {"sft__steps": 2, "rlvr__steps": 1, "tasks__train_count": 8}
+    for name, value in (short | fields).items():
+        if "__" in name:
+            section, field = name.split("__")
+            part = dataclasses.replace(getattr(config, section), **{field: value})
+            config = dataclasses.replace(config, **{section: part})
+        else:
+            config = dataclasses.replace(config, **{name: value})
+    return config
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["direct", "cot"])
+def test_answers_in_one_piece_take_the_same_way(tmp_path, mode):
+    config = changed(mode=mode, text__max_command=24)
+    results = experiment.run(config, tmp_path, report=lambda line: None)
+    assert list(results["stages"]) == ["init", "sft", "rlvr"]
+    for stage in results["stages"]:
+        path = tmp_path / "trajectories" / f"eval_{stage}.jsonl"
+        for record in map(json.loads, path.read_text().splitlines()):
+            assert len(record["turns"]) == 1
+            assert "L 1 " not in record["turns"][0]["state"]
+    policy, _ = load_policy(tmp_path / "checkpoints" / "rlvr")
+    policy.sandbox.close()
+    assert policy.codec.mode == mode
+    assert policy.codec.decode(policy.codec.end_ids) == "<end>"
+
+
+@pytest.mark.slow
+def test_with_the_grammar_no_command_is_malformed(tmp_path):
+    config = changed(sampler__grammar=True, text__max_command=24)
+    results = experiment.run(config, tmp_path, report=lambda line: None)
+    assert [s["malformed"] for s in results["stages"].values()] == [0.0] * 3
+    rows = read_metrics(tmp_path / "metrics.jsonl")
+    (step,) = (row for row in rows if row["stage"] == "rlvr")
+    assert step["malformed"] == 0.0 and step["log_prob_gap"] < 1e-4
+    assert step["gradient_norm"] > 0 and step["entropy"] > 0

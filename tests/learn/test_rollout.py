@@ -13,9 +13,10 @@ from repair.learn import rlvr, rollout
 from repair.learn.clock import Clock
 from repair.learn.losses import token_log_probs
 from repair.model.api import Model
+from repair.model.decode import Sampled
 from repair.model.draw import Sampling
 from repair.model.llama import LlamaConfig
-from repair.model.sampler import Sampled, Sampler
+from repair.model.sampler import Sampler
 from repair.text.episodes import encode_demos
 from repair.text.grammar import Grammar
 

@@ -61,6 +61,27 @@ def test_segments_encode_alike_alone_and_in_company(codec, texts):
     assert codec.decode(itertools.chain(*alone)) == "".join(texts)
 
 
+def test_an_answer_in_one_piece_has_many_lines_and_an_end_of_its_own(tmp_path):
+    tokenizer = train_tokenizer(TEXTS * 3, 320, ("<pad>", "<end>"))
+    Codec(tokenizer, "short", mode="direct", end_token="<end>").save(tmp_path)
+    codec = load_codec(tmp_path, "short", "direct")
+    (ids,) = codec.command_ids(["x = 1\ny = 2"])
+    assert ids[:-1] == codec.encode("x = 1\ny = 2") and ids[-1:] == codec.end_ids
+    assert codec.stop_V.nonzero()[0].tolist() == codec.end_ids
+    assert codec.command_text(ids) == codec.command_text(ids[:-1]) == "x = 1\ny = 2"
+    with pytest.raises(UserError, match="needs a tokenizer with a token for the end"):
+        Codec(train_tokenizer(TEXTS * 3, 320), "short", mode="cot")
+
+
+def test_each_mode_is_told_what_to_do():
+    told = {
+        mode: render_prompt(TASK, "full", mode) for mode in ("coe", "direct", "cot")
+    }
+    assert len(set(told.values())) == 3
+    assert all(text.endswith(told["coe"][-40:]) for text in told.values())
+    assert "### ADDL" in told["coe"] and "###" not in told["direct"] + told["cot"]
+
+
 def test_command_text_ends_at_the_first_newline(codec):
     ids = codec.encode("### EXIT\nrest")
     assert codec.command_text(ids) == "### EXIT"
@@ -120,10 +141,10 @@ def test_mistakes_are_told_in_a_sentence(codec, tmp_path):
     codec.save(tmp_path)
     settings_path = tmp_path / "tokenizer_config.json"
     settings_path.write_text('{"bos_token": "<s>"}')
-    with pytest.raises(UserError, match="BOS token '<s>'"):
+    with pytest.raises(UserError, match="bos_token '<s>'"):
         load_codec(tmp_path, "short")
     settings_path.write_text('{"bos_token": {"content": "<s>"}}')
-    with pytest.raises(UserError, match="BOS token '<s>'"):
+    with pytest.raises(UserError, match="bos_token '<s>'"):
         load_codec(tmp_path, "short")
     settings_path.write_text("{torn")
     with pytest.raises(UserError, match="tokenizer_config.json"):
