@@ -28,6 +28,7 @@ from repair.errors import UserError
 
 _BATCH = 64  # most jobs of one request: fewer round trips
 _SHARES = 4  # least requests of a worker: one slow batch holds up less
+_LEAST = 8  # programs of a request, before there are several for a worker
 _SHARED = 16  # most programs of one child
 _CHECKED = 100  # of so many shared verdicts one is checked alone
 _CACHED_TESTS = 16_384  # tests whose parts are kept: training meets the same again
@@ -187,7 +188,9 @@ class Sandbox:
         jobs = [self._normal(*job) for job in jobs]
         results = self._remembered(jobs)
         unique = [job for job in dict.fromkeys(jobs) if job not in results]
-        share = -(-len(unique) // (_SHARES * len(self._workers)))
+        each, workers = -(-len(unique) // _SHARES), len(self._workers)
+        # Few programs are not worth a child for each of them.
+        share = max(-(-each // workers), min(-(-len(unique) // workers), _LEAST))
         size = max(1, min(_BATCH, share))
         batches = [unique[i : i + size] for i in range(0, len(unique), size)]
         futures = [self._submit_batch(batch, list) for batch in batches]
