@@ -147,7 +147,7 @@ def turn_costs(policy, params, keep: bool) -> list[float]:
         max_new=COMMAND,
         max_length=PROMPT + TURNS * (STATE + COMMAND),
         row_buckets=(ROWS,),
-        token_buckets=policy.config.sampler.tokens,
+        block=policy.config.sampler.block,
         length_buckets=policy.config.sampler.lengths,
     )
     keys = jax.random.split(jax.random.key(0), ROWS)

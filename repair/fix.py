@@ -18,7 +18,7 @@ from repair import cli
 from repair.env.environment import LineEditor
 from repair.errors import UserError
 from repair.learn.policy import Policy, load_policy
-from repair.learn.rollout import Rollout
+from repair.learn.trajectory import Rollout
 from repair.tasks import Bug, Task
 
 

@@ -10,7 +10,7 @@ from repair.env.demos import read_demos
 from repair.env.environment import Environment
 from repair.env.sandbox import Sandbox
 from repair.errors import UserError
-from repair.learn.rollout import Rollout
+from repair.learn.trajectory import Rollout
 from repair.text.episodes import Episode
 
 FAULTY = 'def keep(xs):\n    """Keep the items above 4."""\n    return [xs]'

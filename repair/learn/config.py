@@ -103,7 +103,8 @@ class SamplerConfig:
       prefill: Prompts processed at once.
       stragglers: Share of a cohort that may be left in the midst of a command, rather
         than that all wait for the longest; below 1.
-      tokens: Allowed numbers of tokens appended at once; each compiles once.
+      block: Known tokens that the model processes at once, of several episodes: more
+        on an accelerator.
       lengths: Allowed lengths of the cache; max_length is always one of them.
       cache_dtype: Type of the cache's keys and values; "" for the activations'.
       top_k: Where tokens are sampled: only the k likeliest; 0 for all.
@@ -114,8 +115,8 @@ class SamplerConfig:
     slots: int = 64
     cohorts: int = 2
     prefill: int = 8
-    stragglers: float = 0.25
-    tokens: tuple[int, ...] = (32, 128)
+    stragglers: float = 0.0
+    block: int = 128
     lengths: tuple[int, ...] = (256, 512, 1024)
     cache_dtype: str = ""
     top_k: int = 0
@@ -123,7 +124,7 @@ class SamplerConfig:
     grammar: bool = False
 
     def __post_init__(self):
-        for name in ("slots", "cohorts", "prefill"):
+        for name in ("slots", "cohorts", "prefill", "block"):
             if (value := getattr(self, name)) < 1:
                 raise ValueError(f"{name} is {value}, expected 1 or more")
         if not 0 <= self.stragglers < 1:
@@ -301,11 +302,6 @@ def _check(config: Config) -> None:
             c.rlvr.samples >= 2 or "rlvr" not in c.stages,
             f"rlvr.samples={c.rlvr.samples}: a group needs at least 2 samples to be"
             " compared with one another",
-        ),
-        (
-            min(c.sampler.tokens, default=0) > 0,
-            f"sampler.tokens is {c.sampler.tokens}; give at least one size, all above"
-            " 0",
         ),
     ]
     for name, value in dataclasses.asdict(c.eval).items():

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from repair.env.sandbox import Sandbox
-from repair.learn.rollout import Rollout
 from repair.learn.statistics import mean_interval, pass_at_k
+from repair.learn.trajectory import Rollout
 
 
 @dataclasses.dataclass(frozen=True)

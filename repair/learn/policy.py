@@ -5,6 +5,7 @@ import json
 import pathlib
 import time
 
+import jax
 import numpy as np
 
 from repair.env.answers import tool_of
@@ -16,7 +17,8 @@ from repair.learn.checkpoint import load_params
 from repair.learn.config import Config, from_dict
 from repair.learn.evaluation import EvalConfig, evaluate
 from repair.learn.metrics import progress
-from repair.learn.rollout import Player, Rollout, play
+from repair.learn.rollout import Player, play
+from repair.learn.trajectory import Rollout
 from repair.learn.workdir import write_whole
 from repair.model.api import Model
 from repair.model.llama import LlamaConfig
@@ -72,7 +74,7 @@ def make_policy(config: Config, codec: Codec, model: Model, sandbox: Sandbox) ->
         max_new=config.text.max_command,
         max_length=config.text.max_length,
         row_buckets=config.sampler.rows,
-        token_buckets=config.sampler.tokens,
+        block=config.sampler.block,
         length_buckets=config.sampler.lengths,
         cache_dtype=config.sampler.cache_dtype or None,
     )
@@ -87,6 +89,7 @@ def make_policy(config: Config, codec: Codec, model: Model, sandbox: Sandbox) ->
         ),
         slots=config.sampler.slots,
         cohorts=config.sampler.cohorts,
+        devices=tuple(jax.local_devices()[: config.sampler.cohorts]),
         prefill=config.sampler.prefill,
         stragglers=config.sampler.stragglers,
         grammar=(

@@ -28,8 +28,8 @@ import optax
 from repair.learn import losses
 from repair.learn.advantages import AdvantageConfig, turn_advantages
 from repair.learn.losses import PolicyLossConfig
-from repair.learn.rollout import Rollout
 from repair.learn.state import OptimiserConfig, TrainState, apply_gradients
+from repair.learn.trajectory import Rollout
 from repair.model.api import Model
 from repair.model.lora import join
 from repair.tasks import Bug

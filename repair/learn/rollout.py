@@ -20,6 +20,7 @@ from repair.env.editor import split_program
 from repair.env.environment import Environment, Turn, reset_all, step_all
 from repair.env.sandbox import SandboxError
 from repair.learn.clock import Clock
+from repair.learn.trajectory import Rollout
 from repair.model.decode import Sampled
 from repair.model.draw import Sampling
 from repair.model.grammar import Constraint
@@ -35,43 +36,6 @@ _MOST_FAULTS = 8
 
 
 @dataclasses.dataclass(frozen=True)
-class Rollout:
-    """One finished episode.
-
-    Attributes:
-      bug: What was to be repaired; samples of one bug form a group.
-      sample: Which sample of its group this is.
-      episode: Its tokens.
-      turns: What the environment answered: turns[0] to the reset, turns[e + 1] to
-        command e.
-      commands: The commands as text.
-      code: The program at the end.
-    """
-
-    bug: Bug
-    sample: int
-    episode: Episode
-    turns: list[Turn]
-    commands: list[str]
-    code: str
-
-    @property
-    def rewards(self) -> np.ndarray:
-        """Reward of each command, E."""
-        return np.array([turn.reward for turn in self.turns[1:]], np.float64)
-
-    @property
-    def status(self) -> str:
-        """How the episode ended."""
-        return self.turns[-1].status
-
-    @property
-    def passed(self) -> bool:
-        """Whether the program passes the shown tests at the end."""
-        return self.turns[-1].passed
-
-
-@dataclasses.dataclass(frozen=True)
 class Player:
     """What it takes to play, whatever the parameters and the bugs.
 
@@ -80,7 +44,8 @@ class Player:
       codec: The tokenizer and prompt.
       make_environment: A fresh environment; all share one sandbox.
       slots: Episodes at once, over all cohorts.
-      cohorts: Parts that take turns on the device; 1 for no overlap.
+      cohorts: Parts that take turns on a device; 1 for no overlap.
+      devices: Where cohorts are placed in turn; () for where the parameters are.
       prefill: Prompts processed at once.
       stragglers: Share of a cohort that may be left in the midst of a command, to go on
         when the others have had their answers, so that not all wait for the longest.
@@ -93,8 +58,9 @@ class Player:
     make_environment: Callable[[], Environment]
     slots: int = 64
     cohorts: int = 2
+    devices: tuple = ()
     prefill: int = 8
-    stragglers: float = 0.25
+    stragglers: float = 0.0
     grammar: Grammar | None = None
 
 
@@ -133,6 +99,7 @@ class _Cohort:
 
     rows: list[_Row | None]
     state: SamplerState
+    place: int
 
     def live(self) -> list[int]:
         """The slots in use."""
@@ -177,6 +144,11 @@ def play(
         return game.play()
 
 
+def _on(tree, device):
+    """The tree on a device; None leaves it where it is."""
+    return tree if device is None else jax.device_put(tree, device)
+
+
 class _Game:
     """One call of `play`: what waits, what is in the slots, what has ended."""
 
@@ -184,12 +156,14 @@ class _Game:
         self, player, params, bugs, samples, seed_step, sampling, clock, progress
     ):
         self.player, self.sampler, self.codec = player, player.sampler, player.codec
-        self.params, self.sampling = params, sampling
+        # A copy of what is on the device for each device; None is where params are.
+        self.devices = player.devices or (None,)
+        self.params = [_on(params, device) for device in self.devices]
+        self.sampling = sampling
         self.bugs, self.samples = bugs, samples
         self.seed, self.step = seed_step
-        self.tables = None
-        if player.grammar:
-            self.tables = jax.device_put(player.grammar.tables)
+        tables = player.grammar.tables if player.grammar else None
+        self.tables = [tables and _on(tables, device) for device in self.devices]
         self.clock = clock or Clock()
         self.progress = progress
         self.total = len(bugs) * samples
@@ -198,16 +172,17 @@ class _Game:
         self.faults: list[str] = []
         # Episodes that wait for a slot, with the row of `prefilled` they start from.
         self.waiting: collections.deque[tuple[_Row, int]] = collections.deque()
-        self.prefilled: SamplerState | None = None
+        self.prefilled: dict[int, SamplerState] = {}  # by place
 
     def play(self) -> list[Rollout]:
         """Cohorts in turn: collect, judge, refill, launch; until nothing is left."""
         count = max(min(self.player.cohorts, self.total), 1)
         size = -(-min(self.player.slots, self.total) // count)
         under_way: collections.deque[_Cohort] = collections.deque()
-        for _ in range(count):
+        for index in range(count):
             state = self.sampler.start(size)
-            cohort = _Cohort([None] * state.rows, state)
+            place = index % len(self.devices)
+            cohort = _Cohort([None] * state.rows, state, place)
             # A bucket may hold more rows than there are slots.
             self._refill(cohort, size)
             if self._launch(cohort):
@@ -226,13 +201,14 @@ class _Game:
         cohort.state = self.sampler.clear(
             cohort.state, [s for s, row in enumerate(cohort.rows) if row is None]
         )
-        while free and self._someone_waits():
+        while free and self._someone_waits(cohort.place):
             pairs = []
             while free and self.waiting:
                 row, source = self.waiting.popleft()
                 cohort.rows[free[0]] = row
                 pairs.append((source, free.pop(0)))
-            cohort.state = self.sampler.insert(cohort.state, self.prefilled, pairs)
+            source = self._prefilled_on(cohort.place)
+            cohort.state = self.sampler.insert(cohort.state, source, pairs)
         live = cohort.live()
         if live and free and len(live) <= self._smaller_bucket(cohort.state.rows):
             cohort.state = self.sampler.select(cohort.state, live)
@@ -242,16 +218,27 @@ class _Game:
     def _smaller_bucket(self, rows: int) -> int:
         return max((b for b in self.sampler.row_buckets if b < rows), default=0)
 
-    def _someone_waits(self) -> bool:
+    def _prefilled_on(self, place: int) -> SamplerState:
+        """The processed prompts; copied to a device when it first needs them."""
+        if place not in self.prefilled:
+            (state,) = self.prefilled.values()
+            arrays = _on((state.cache, state.logits_BV), self.devices[place])
+            cache, logits_BV = arrays
+            self.prefilled[place] = dataclasses.replace(
+                state, cache=cache, logits_BV=logits_BV
+            )
+        return self.prefilled[place]
+
+    def _someone_waits(self, place: int) -> bool:
         """Whether an episode waits; begins those of the next bugs if none does."""
         while not self.waiting and self.begun < len(self.bugs):
             start = self.begun
             self.begun = min(start + self.player.prefill, len(self.bugs))
-            self._begin(range(start, self.begun))
+            self._begin(range(start, self.begun), place)
         return bool(self.waiting)
 
-    def _begin(self, problems: range) -> None:
-        """Resets all samples of some bugs and processes each prompt once."""
+    def _begin(self, problems: range, place: int) -> None:
+        """Resets all samples of some bugs; processes each prompt once, on a place."""
         places = [(p, s) for p in problems for s in range(self.samples)]
         environments = [self.player.make_environment() for _ in places]
         with self.clock.sandboxed():
@@ -278,13 +265,14 @@ class _Game:
             row.processed = len(episode)
             self.waiting.append((row, problem - problems.start))
         contexts: list[list[int]] = [[] for _ in problems]
-        for row, place in self.waiting:
-            contexts[place] = row.rollout.episode.ids
+        for row, source in self.waiting:
+            contexts[source] = row.rollout.episode.ids
         self.clock.processed(sum(map(len, contexts)))
         if self.waiting:
             self.clock.launching()
             state = self.sampler.start(self.player.prefill)
-            self.prefilled = self.sampler.extend(self.params, state, contexts)
+            state = self.sampler.extend(self.params[place], state, contexts)
+            self.prefilled = {place: state}
 
     def _launch(self, cohort: _Cohort) -> bool:
         """Sends what is new to the device and starts the next commands there."""
@@ -299,7 +287,8 @@ class _Game:
             if row:
                 row.processed += len(ids)
         self.clock.processed(sum(map(len, new)))
-        state = self.sampler.extend(self.params, cohort.state, new)
+        params = self.params[cohort.place]
+        state = self.sampler.extend(params, cohort.state, new)
         some = next(row for row in cohort.rows if row)
         filled = [row or some for row in cohort.rows]
         keys_B = _row_keys(
@@ -310,7 +299,7 @@ class _Game:
             np.array([len(row.rollout.commands) for row in filled], np.int32),
         )
         cohort.state = self.sampler.decode(
-            self.params,
+            params,
             state,
             keys_B,
             sampling=self.sampling,
@@ -322,12 +311,13 @@ class _Game:
         return True
 
     def _constraint(self, cohort: _Cohort) -> Constraint | None:
-        if self.tables is None:
+        tables = self.tables[cohort.place]
+        if tables is None:
             return None
         programs = [
             split_program(row.environment.code) if row else [] for row in cohort.rows
         ]
-        return Constraint(self.tables, self.player.grammar.rows(programs))
+        return Constraint(tables, self.player.grammar.rows(programs))
 
     def _collect(self, cohort: _Cohort) -> Sampled:
         with self.clock.waiting():

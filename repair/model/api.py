@@ -37,7 +37,8 @@ class Model:
             With a cache, position p is written to slot p; positions at or past S
             mark padding and are not written.
           segments_BT: Without a cache: tokens see only their own segment. By
-            default a row is one segment.
+            default a row is one segment. With a cache: a `cache.Items` if the tokens
+            of all rows come as one row.
 
         Returns:
           (logits_BTV float32, cache).

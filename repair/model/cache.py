@@ -5,6 +5,8 @@ matmuls of a decoded token then read it in the order in which it lies in memory.
 slot's index is its token's position, so each row fills at its own pace.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
@@ -63,13 +65,40 @@ def copy_row(cache, source, from_row, to_row):
     return jax.tree.map(copy, cache, source)
 
 
-def write(cache, k_BTKH, v_BTKH, positions_BT) -> dict:
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Items:
+    """Where the tokens of a call belong that come as one row: pieces of equal length.
+
+    Rows get different numbers of new tokens; laid out so, next to none are computed
+    for nothing. Tokens that fill up a piece have positions at or past S.
+
+    Attributes:
+      rows_I: int32, the row of the cache of each piece; B for a piece of padding.
+    """
+
+    rows_I: jax.Array
+
+    def attend(self, q_1NNH, k_1NKH, v_1NKH, cache, positions_1N):
+        """Writes keys and values, then as `attend`: (1N(N*H), cache)."""
+        pieces = self.rows_I.shape[0]
+        size = positions_1N.shape[1] // pieces
+        rows_1N = jnp.repeat(self.rows_I, size, total_repeat_length=pieces * size)[None]
+        cache = write(cache, k_1NKH, v_1NKH, positions_1N, rows_1N)
+        q_IQNH = q_1NNH.reshape(pieces, size, *q_1NNH.shape[2:])
+        mine = take_rows(cache, jnp.minimum(self.rows_I, cache["v"].shape[0] - 1))
+        out = attend(q_IQNH, mine, positions_1N.reshape(pieces, size))
+        return out.reshape(1, pieces * size, -1), cache
+
+
+def write(cache, k_BTKH, v_BTKH, positions_BT, rows_BT=None) -> dict:
     """Writes one layer's keys and values at each row's own positions.
 
-    Positions at or past S are dropped, which is how callers mark padding: such
-    tokens leave no trace in the cache.
+    Rows are those of the call unless rows_BT says where each token belongs. Positions
+    at or past S are dropped, which is how callers mark padding: such tokens leave no
+    trace in the cache.
     """
-    rows = jnp.arange(k_BTKH.shape[0])[:, None]
+    rows = jnp.arange(k_BTKH.shape[0])[:, None] if rows_BT is None else rows_BT
     k, v = (new.astype(cache["k"].dtype) for new in (k_BTKH, v_BTKH))
     return {
         "k": cache["k"].at[rows, :, :, positions_BT].set(k, mode="drop"),

@@ -205,6 +205,8 @@ class Attention(nn.Module):
         v_BTKH = v.reshape(B, T, c.kv_heads, c.head_size)
         if cache is None:
             out = attend_packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, c.query_block)
+        elif isinstance(segments_BT, kv.Items):
+            out, cache = segments_BT.attend(q_BTNH, k_BTKH, v_BTKH, cache, positions_BT)
         else:
             cache = kv.write(cache, k_BTKH, v_BTKH, positions_BT)
             out = kv.attend(q_BTNH, cache, positions_BT)

@@ -7,9 +7,10 @@ and a turn is one host round trip. A row whose command is longer than most may b
 unfinished, and goes on with the next decode. A row whose episode has ended is given to
 another by `insert`, which copies a prompt's prefill from another state.
 
-All shapes come from three short lists of buckets (rows, tokens of a call, cache
-slots), so that after warm-up nothing compiles. Slots at or past a row's length hold
-rubbish that no query can see: a row is reset by setting its length to 0.
+All shapes come from two short lists of buckets (rows and cache slots), so that after
+warm-up nothing compiles: known tokens go in blocks, as many as it takes. Slots at or
+past a row's length hold rubbish that no query can see: a row is reset by setting its
+length to 0.
 """
 
 import dataclasses
@@ -22,6 +23,7 @@ import numpy as np
 
 from repair.model import cache as kv
 from repair.model.api import Model
+from repair.model.blocks import ITEMS, Blocks, lay_out
 from repair.model.decode import Sampled, decode
 from repair.model.draw import Sampling
 
@@ -71,7 +73,7 @@ class Sampler:
       max_new: Most tokens that one `decode` samples for a row.
       max_length: Most tokens of a row, its last sampled one included.
       row_buckets: Allowed B.
-      token_buckets: Allowed T of one call; longer lists are fed in pieces.
+      block: Tokens that `extend` processes at once, of several rows.
       length_buckets: Allowed S; `max_length` is always one of them.
       cache_dtype: Type of keys and values, by default that of the activations.
     """
@@ -84,7 +86,7 @@ class Sampler:
         max_new: int,
         max_length: int,
         row_buckets=(1, 4, 16, 64),
-        token_buckets=(16, 32, 64, 128),
+        block: int = 128,
         length_buckets=(128, 256, 512, 1024, 2048),
         cache_dtype: str | None = None,
     ):
@@ -97,7 +99,7 @@ class Sampler:
         self.max_new = max_new
         self.max_length = max_length
         self.row_buckets = tuple(sorted(row_buckets))
-        self.token_buckets = tuple(sorted(token_buckets))
+        self.block = max(block - block % ITEMS, ITEMS)
         self.length_buckets = tuple(
             sorted({s for s in length_buckets if s < max_length} | {max_length})
         )
@@ -155,20 +157,10 @@ class Sampler:
                 f"max_length={self.max_length}"
             )
         state = self._fit(state, total_B)
-        cache, logits_BV = state.cache, state.logits_BV
-        while most := max(len(ids) for ids in pieces):
-            T = self.token_buckets[-1]
-            if most < T:
-                T = _bucket(self.token_buckets, most, "tokens")
-            count_B = np.array([min(len(ids), T) for ids in pieces], np.int32)
-            tokens_BT = np.zeros((B, T), np.int32)
-            for row, ids in enumerate(pieces):
-                tokens_BT[row, : count_B[row]] = ids[:T]
-            pieces = [ids[T:] for ids in pieces]
-            cache, logits_BV = self._extend(
-                params, cache, length_B, logits_BV, tokens_BT, count_B
-            )
-            length_B = length_B + count_B
+        logits_BV, cache = state.logits_BV, state.cache
+        for blocks in lay_out(pieces, length_B, self.block):
+            cache, logits_BV = self._extend(params, cache, logits_BV, blocks)
+        length_B = total_B
         return dataclasses.replace(
             state, cache=cache, logits_BV=logits_BV, length_B=length_B
         )
@@ -358,14 +350,22 @@ def _insert(arrays, source, from_B, to_B, count):
     return jax.lax.fori_loop(0, count, copy, arrays)
 
 
-def _extend(model, params, cache, length_B, logits_BV, tokens_BT, count_B):
-    """Processes count_B tokens of each row; the head runs at the last one only."""
-    S = kv.slots(cache)
-    steps_BT = jnp.arange(tokens_BT.shape[1])[None]
-    positions_BT = length_B[:, None] + steps_BT
-    positions_BT = jnp.where(steps_BT < count_B[:, None], positions_BT, S)
-    hidden_BTD, cache = model.hidden(params, tokens_BT, cache, positions_BT)
-    last_B = jnp.maximum(count_B - 1, 0)
-    last_BD = jnp.take_along_axis(hidden_BTD, last_B[:, None, None], axis=1)[:, 0]
+def _extend(model, params, cache, logits_BV, blocks: Blocks):
+    """Processes known tokens block by block; the head runs at rows' ends only."""
+    B, S = logits_BV.shape[0], kv.slots(cache)
+
+    def block(m, carry):
+        cache, last_BD, fresh_B = carry
+        tokens_N, positions_N, rows_I, ends_N = (x[m] for x in blocks[:-1])
+        positions_N = jnp.where(positions_N < 0, S, positions_N)  # not written
+        hidden_1ND, cache = model.hidden(
+            params, tokens_N[None], cache, positions_N[None], kv.Items(rows_I)
+        )
+        last_BD = last_BD.at[ends_N].set(hidden_1ND[0], mode="drop")
+        return cache, last_BD, fresh_B.at[ends_N].set(True, mode="drop")
+
+    dtype = jnp.dtype(model.config.dtype)
+    carry = cache, jnp.zeros((B, model.config.width), dtype), jnp.zeros(B, bool)
+    cache, last_BD, fresh_B = jax.lax.fori_loop(0, blocks.count, block, carry)
     fresh_BV = model.logits(params, last_BD)
-    return cache, jnp.where(count_B[:, None] > 0, fresh_BV, logits_BV)
+    return cache, jnp.where(fresh_B[:, None], fresh_BV, logits_BV)

@@ -13,7 +13,7 @@ from repair.learn.checkpoint import load_params
 from repair.learn.config import Config, defaults, read
 from repair.learn.metrics import MetricsWriter, read_metrics
 from repair.learn.policy import load_policy
-from repair.learn.rollout import Rollout
+from repair.learn.trajectory import Rollout
 
 
 def small() -> Config:
@@ -35,7 +35,7 @@ def small() -> Config:
     c.model.kv_heads = 1
     c.model.head_size = 8
     c.sampler.slots = 8
-    c.sampler.tokens = (64,)
+    c.sampler.block = 64
     c.sampler.lengths = (512,)
     c.sft.steps = 4
     c.sft.rows = 2

@@ -12,8 +12,8 @@ from repair.env.environment import Turn
 from repair.learn import rlvr
 from repair.learn.losses import PolicyLossConfig, token_log_probs
 from repair.learn.rlvr import RlvrConfig
-from repair.learn.rollout import Rollout
 from repair.learn.state import init_state
+from repair.learn.trajectory import Rollout
 from repair.text.episodes import Episode
 
 CONFIG = RlvrConfig(problems=2, samples=2, rows=2, row_length=40)

@@ -112,7 +112,7 @@ def scripted(codec, sandbox, bug, commands, max_turns=10, **settings):
 
 
 def make_sampler(model, codec, rows=(4,), max_length=160, **settings):
-    settings = dict(token_buckets=(64,), length_buckets=()) | settings
+    settings = dict(block=64, length_buckets=()) | settings
     return Sampler(
         model,
         codec.stop_V,
@@ -303,7 +303,7 @@ def test_the_trainer_sees_the_log_probs_of_sampling(
         max_new=24,
         max_length=300,
         row_buckets=(4,),
-        token_buckets=(64,),
+        block=64,
         length_buckets=(160,),
     )
     grammar = None

@@ -22,7 +22,7 @@ def make_sampler(model, **fields):
         max_new=6,
         max_length=48,
         row_buckets=(3, 8),
-        token_buckets=(4, 8),
+        block=8,
         length_buckets=(24,),
     )
     return Sampler(model, stop_mask(), **settings | fields)
@@ -109,7 +109,7 @@ def test_turns_equal_a_fresh_forward(default, make, fields):
     if fields:
         model, params = make(**fields)
         # One bucket each: the default sampler shows that rows change theirs.
-        sampler = make_sampler(model, row_buckets=(8,), token_buckets=(8,))
+        sampler = make_sampler(model, row_buckets=(8,), block=8)
     rng = np.random.default_rng(1)
     prompts = [rng.integers(0, 51, n).tolist() for n in (1, 13, 6)]
     host = Host(sampler, params, prompts)
@@ -205,7 +205,7 @@ def test_decoding_stops_at_max_length(make):
         max_new=6,
         max_length=20,
         row_buckets=(3,),
-        token_buckets=(20,),
+        block=20,
     )
     host = Host(sampler, params, [[1] * 17, [2] * 20, [3] * 4])
     assert [len(c[1]) for c in host.turn()] == [3, 0, 6]
