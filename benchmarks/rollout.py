@@ -5,8 +5,8 @@ python -m benchmarks.rollout [--problems=48] [--samples=4] [--out=FILE.json]
 Plays episodes of the same bugs with the same weights (configs/tiny.py after 200 steps
 of SFT, in runs/rollout, trained if it is not there), in one process, ways taking turns:
 
-  slots         as RLVR samples: 64 slots in two cohorts, the cache kept across turns
-  one cohort    the same without overlap of device and sandbox
+  slots         as RLVR samples: 64 slots in eight cohorts, the cache kept across turns
+  one cohort    the same without overlap of device and sandbox, on one device
   re-prefill    the same, but each turn processes its whole context anew
   grammar       as slots, constrained to commands that apply
   transformers  `generate` of transformers with torch, 64 episodes at once, left-padded
@@ -31,6 +31,7 @@ import time
 import jax
 import numpy as np
 
+from repair.cli import prepare
 from repair.env.environment import Environment, reset_all, step_all
 from repair.env.sandbox import Sandbox
 from repair.learn import rollout
@@ -192,6 +193,7 @@ def main() -> int:
     parser.add_argument("--samples", type=int, default=4)
     parser.add_argument("--out", default="", help="JSON file")
     args = parser.parse_args()
+    prepare()
     policy, params = load_policy(_checkpoint())
     config, codec = policy.config, policy.codec
     with policy.sandbox, Sandbox(limits=config.sandbox, cache=False) as sandbox:

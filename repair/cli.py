@@ -29,8 +29,7 @@ def run(main: Callable[..., int | None], *arguments: str) -> None:
       main: Gets the arguments that are no flags; returns the exit code.
       *arguments: Names of these, all of which must be given.
     """
-    _use_cores()
-    _tune_malloc()
+    prepare()
 
     def parse(argv):
         try:
@@ -55,6 +54,12 @@ def run(main: Callable[..., int | None], *arguments: str) -> None:
             _refuse(str(error))
 
     app.run(guarded, flags_parser=parse)
+
+
+def prepare() -> None:
+    """Sets what must be set before jax starts; may start this command anew."""
+    _use_cores()
+    _tune_malloc()
 
 
 def _tune_malloc() -> None:
