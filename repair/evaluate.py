@@ -26,7 +26,12 @@ from repair.tasks import load_tasks
 def main():
     """Plays the tasks and prints pass@1, pass@k, outcomes by status and by turn."""
     args, console = flags.FLAGS, Console()
-    policy, params = load_policy(args.checkpoint)
+    chosen = {
+        name: getattr(args, name)
+        for name in ("grammar", "top_k", "top_p")
+        if getattr(args, name) is not None
+    }
+    policy, params = load_policy(args.checkpoint, **chosen)
     with policy.sandbox:
         console.print(policy.sandbox.level.line(), highlight=False)
         spec = args.tasks or "held-out tasks of the run"
@@ -65,6 +70,9 @@ if __name__ == "__main__":
     flags.DEFINE_integer("count", 0, "At most so many tasks; 0 for all.", 0)
     flags.DEFINE_integer("samples", 4, "Samples of a bug, the k of pass@k.", 0)
     flags.DEFINE_float("temperature", 0.8, "Of the samples; pass@1 is greedy.", 0.0)
+    flags.DEFINE_bool("grammar", None, "Only commands that apply; as trained if unset.")
+    flags.DEFINE_integer("top_k", None, "Of the samples; as trained if unset.")
+    flags.DEFINE_float("top_p", None, "Of the samples; as trained if unset.")
     flags.DEFINE_string("out", "", "Folder for results; by default in the workdir.")
     flags.mark_flags_as_required(["checkpoint"])
     cli.run(main)
