@@ -5,8 +5,9 @@ python -m benchmarks.rollout [--problems=48] [--samples=4] [--out=FILE.json]
 Plays episodes of the same bugs with the same weights (configs/tiny.py after 200 steps
 of SFT, in runs/rollout, trained if it is not there), in one process, ways taking turns:
 
-  slots         as RLVR samples: 64 slots in eight cohorts, the cache kept across turns
-  one cohort    the same without overlap of device and sandbox, on one device
+  slots         64 slots in eight cohorts, the cache kept across turns, on all devices
+  one device    the same on one, as training has it on CPU unless XLA_FLAGS says more
+  one cohort    and without overlap of device and sandbox
   re-prefill    the same, but each turn processes its whole context anew
   grammar       as slots, constrained to commands that apply
   transformers  `generate` of transformers with torch, 64 episodes at once, left-padded
@@ -22,6 +23,7 @@ second, and nothing compiles after warm-up. Needs the extra `parity`.
 import argparse
 import dataclasses
 import json
+import os
 import pathlib
 import statistics
 import subprocess
@@ -31,7 +33,7 @@ import time
 import jax
 import numpy as np
 
-from repair.cli import prepare
+from repair.cli import tune_malloc
 from repair.env.environment import Environment, reset_all, step_all
 from repair.env.sandbox import Sandbox
 from repair.learn import rollout
@@ -193,7 +195,10 @@ def main() -> int:
     parser.add_argument("--samples", type=int, default=4)
     parser.add_argument("--out", default="", help="JSON file")
     args = parser.parse_args()
-    prepare()
+    # Read when jax first asks for devices; the training of a model would lose by it.
+    flag = f"--xla_force_host_platform_device_count={os.cpu_count()}"
+    os.environ.setdefault("XLA_FLAGS", flag)
+    tune_malloc()
     policy, params = load_policy(_checkpoint())
     config, codec = policy.config, policy.codec
     with policy.sandbox, Sandbox(limits=config.sandbox, cache=False) as sandbox:
@@ -203,9 +208,11 @@ def main() -> int:
             _player(policy, sandbox, **changes)
             for changes in ({}, {"cohorts": 1}, {"grammar": True})
         )
+        lone = dataclasses.replace(player, devices=player.devices[:1])
         torch_model = _torch_model(policy.model, params)
         ways = {
             "slots": lambda seed: ours(player, params, bugs, args.samples, seed),
+            "one device": lambda seed: ours(lone, params, bugs, args.samples, seed),
             "one cohort": lambda seed: ours(one, params, bugs, args.samples, seed),
             "re-prefill": lambda seed: ours(
                 player, params, bugs, args.samples, seed, _Forgetful

@@ -17,8 +17,6 @@ MALLOC = (
     ":glibc.malloc.trim_threshold=8000000000"
 )
 
-_DEVICES, _MOST_DEVICES = "--xla_force_host_platform_device_count", 8
-
 
 def run(main: Callable[..., int | None], *arguments: str) -> None:
     """Parses the flags, runs main and exits; a user's mistake exits with 2.
@@ -29,7 +27,7 @@ def run(main: Callable[..., int | None], *arguments: str) -> None:
       main: Gets the arguments that are no flags; returns the exit code.
       *arguments: Names of these, all of which must be given.
     """
-    prepare()
+    tune_malloc()
 
     def parse(argv):
         try:
@@ -56,13 +54,7 @@ def run(main: Callable[..., int | None], *arguments: str) -> None:
     app.run(guarded, flags_parser=parse)
 
 
-def prepare() -> None:
-    """Sets what must be set before jax starts; may start this command anew."""
-    _use_cores()
-    _tune_malloc()
-
-
-def _tune_malloc() -> None:
+def tune_malloc() -> None:
     """Starts this very command anew with the allocator's settings, once.
 
     They are read when a process starts, so there is no setting them later. Whoever
@@ -71,18 +63,6 @@ def _tune_malloc() -> None:
     if platform.libc_ver()[0] == "glibc" and "GLIBC_TUNABLES" not in os.environ:
         environment = os.environ | {"GLIBC_TUNABLES": MALLOC}
         os.execve(sys.executable, sys.orig_argv, environment)
-
-
-def _use_cores() -> None:
-    """Makes each core a device, should there be no accelerator.
-
-    Rollouts place their cohorts on several devices. On CPU small programs gain next to
-    nothing from a second core, while two of them, side by side, use both.
-    """
-    flags_of_xla = os.environ.get("XLA_FLAGS", "")
-    if _DEVICES not in flags_of_xla:
-        count = min(os.cpu_count() or 1, _MOST_DEVICES)
-        os.environ["XLA_FLAGS"] = f"{flags_of_xla} {_DEVICES}={count}".strip()
 
 
 def _refuse(message: str) -> None:
