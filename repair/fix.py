@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.syntax import Syntax
 
 from repair import cli
-from repair.env.environment import LineEditor
+from repair.env.answers import tool_of
 from repair.errors import UserError
 from repair.learn.policy import Policy, load_policy
 from repair.learn.trajectory import Rollout
@@ -61,7 +61,7 @@ def _attempt(policy: Policy, params, bug: Bug, console: Console) -> Rollout:
     for number, rollout in enumerate(rollouts, 1):
         if rollout is chosen:
             console.rule(f"attempt {number} of {len(rollouts)}: {rollout.status}")
-            _show(rollout, console)
+            _show(rollout, console, tool_of(policy.config.mode))
     if not chosen.commands:
         raise UserError(
             f"{bug.bug_id} and its tests do not fit the model's context of"
@@ -70,9 +70,9 @@ def _attempt(policy: Policy, params, bug: Bug, console: Console) -> Rollout:
     return chosen
 
 
-def _show(rollout: Rollout, console: Console) -> None:
+def _show(rollout: Rollout, console: Console, make_tool) -> None:
     """Every command of an attempt with what it changed and what the tests said."""
-    editor = LineEditor(rollout.bug.faulty_code)
+    editor = make_tool(rollout.bug.faulty_code)
     for command, turn in zip(rollout.commands, rollout.turns[1:], strict=True):
         old = editor.code.split("\n")
         console.print(command, style="bold", markup=False, highlight=False)

@@ -221,12 +221,11 @@ class _Game:
     def _prefilled_on(self, place: int) -> SamplerState:
         """The processed prompts; copied to a device when it first needs them."""
         if place not in self.prefilled:
-            (state,) = self.prefilled.values()
-            arrays = _on((state.cache, state.logits_BV), self.devices[place])
-            cache, logits_BV = arrays
-            self.prefilled[place] = dataclasses.replace(
-                state, cache=cache, logits_BV=logits_BV
-            )
+            state = next(iter(self.prefilled.values()))
+            arrays = state.cache, state.logits_BV
+            cache, logits_BV = _on(arrays, self.devices[place])
+            copy = dataclasses.replace(state, cache=cache, logits_BV=logits_BV)
+            self.prefilled[place] = copy
         return self.prefilled[place]
 
     def _someone_waits(self, place: int) -> bool:
