@@ -222,9 +222,6 @@ def main() -> int:
                 torch_model, codec, sandbox, bugs, args.samples, seed, config
             ),
         }
-        for each in (player, one):
-            for device in each.devices:
-                each.sampler.warm_up(jax.device_put(params, device), Sampling())
         found: dict[str, list[dict]] = {name: [] for name in ways}
         for repeat in range(REPEATS + 1):
             for name, way in ways.items():

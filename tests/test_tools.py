@@ -10,6 +10,7 @@ from repair.env.demos import read_demos
 from repair.env.environment import Environment
 from repair.env.sandbox import Sandbox
 from repair.errors import UserError
+from repair.learn.config import Config
 from repair.learn.trajectory import Rollout
 from repair.text.episodes import Episode
 
@@ -23,6 +24,7 @@ class ScriptedPolicy:
 
     def __init__(self, *commands):
         self.commands, self.sandbox = commands, Sandbox(workers=1)
+        self.config = Config()
 
     def play(self, params, bugs, samples, temperature):
         return [self._play(bugs[0], i) for i in range(samples)]

@@ -15,7 +15,6 @@ length to 0.
 
 import dataclasses
 import functools
-import itertools
 from typing import Any
 
 import jax
@@ -307,35 +306,6 @@ class Sampler:
         length_B, going_B = state.length_B[index_B], state.going_B[index_B]
         length_B[len(rows) :], going_B[len(rows) :] = 0, False
         return SamplerState(cache, logits_BV, length_B, sampled, going_B)
-
-    def warm_up(self, params, sampling: Sampling) -> None:
-        """Compiles what playing with these settings can ask for, on params' device.
-
-        Without a constraint, whose tables have shapes of their own.
-        """
-        sizes = list(
-            itertools.product(sorted(set(self.row_buckets)), self.length_buckets)
-        )
-        for B, S in sizes:
-            for source in sizes:
-                if source[1] <= S:
-                    other = self.extend(params, self._filled(*source), [[0]])
-                    state = self.extend(params, self._filled(B, S), [[0]])
-                    state = self.insert(state, other, [(0, 0)])
-            keys_B = jax.random.split(jax.random.key(0), B)
-            state = self.decode(params, state, keys_B, sampling=sampling, leave=B)
-            state, _ = self.collect(state)
-            for rows in sorted(set(self.row_buckets)):
-                if rows <= B:
-                    self.select(state, range(rows))
-            for length in self.length_buckets:
-                self._resize(state.cache, length)
-
-    def _filled(self, B: int, S: int) -> SamplerState:
-        """Empty rows of S slots that claim to be as full as S allows."""
-        cache = self.model.init_cache(B, S, self._cache_dtype)
-        length_B = np.full(B, max(S - self.max_new - 1, 0), np.int32)
-        return dataclasses.replace(self.start(B), cache=cache, length_B=length_B)
 
     def compiled(self) -> int:
         """Number of programs compiled so far; constant after warm-up."""

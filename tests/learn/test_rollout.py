@@ -409,20 +409,6 @@ def test_a_second_play_compiles_nothing(model, params, codec, sandbox, bugs):
     assert sampler.compiled() == warm
 
 
-def test_after_warm_up_nothing_compiles(model, params, codec, sandbox, bugs):
-    """Episodes of all lengths, in slots that shrink and are refilled, and grow."""
-    sampler = make_sampler(model, codec, rows=(4, 2), length_buckets=(96, 128))
-    (device,) = params["params"]["embed"]["embedding"].devices()
-    params = jax.device_put(params, device)
-    sampler.warm_up(params, Sampling())
-    warm = sampler.compiled()
-    for step in range(3):
-        some = bugs[step : 6 - step]
-        played = play(sampler, codec, sandbox, some, 3, params, step=step, slots=8)
-        assert len({len(r.commands) for r in played}) > 1
-    assert sampler.compiled() == warm
-
-
 def test_clock_and_progress_are_told(sampler, params, codec, sandbox, bugs):
     clock, told = Clock(), []
     play(
