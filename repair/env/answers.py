@@ -12,7 +12,6 @@ from repair.env import editor
 from repair.env.demos import Demo
 from repair.env.environment import LineEditor
 
-MODES = ("coe", "direct", "cot")
 FENCE = "```"
 _BLOCK = re.compile(rf"^{FENCE}[a-z]*\n(.*?)^{FENCE}", re.MULTILINE | re.DOTALL)
 
@@ -51,9 +50,13 @@ class ThoughtThenProgram(WholeProgram):
         return blocks[-1].strip("\n")
 
 
+_TOOLS = {"coe": LineEditor, "direct": WholeProgram, "cot": ThoughtThenProgram}
+MODES = tuple(_TOOLS)
+
+
 def tool_of(mode: str):
     """From a program to the tool of a mode."""
-    return {"coe": LineEditor, "direct": WholeProgram, "cot": ThoughtThenProgram}[mode]
+    return _TOOLS[mode]
 
 
 def as_answers(demos: Sequence[Demo], mode: str) -> list[Demo]:

@@ -45,10 +45,10 @@ class Player:
       make_environment: A fresh environment; all share one sandbox.
       slots: Episodes at once, over all cohorts.
       cohorts: Parts that take turns on a device; 1 for no overlap.
-      devices: Where cohorts are placed in turn; () for where the parameters are.
       prefill: Prompts processed at once.
       stragglers: Share of a cohort that may be left in the midst of a command, to go on
         when the others have had their answers, so that not all wait for the longest.
+      devices: Where cohorts are placed in turn; () for where the parameters are.
       grammar: Allows no command but those that the editor can carry out; None allows
         any text.
     """
@@ -56,11 +56,11 @@ class Player:
     sampler: Sampler
     codec: Codec
     make_environment: Callable[[], Environment]
-    slots: int = 64
-    cohorts: int = 2
-    devices: tuple = ()
-    prefill: int = 8
+    slots: int
+    cohorts: int
+    prefill: int
     stragglers: float = 0.0
+    devices: tuple = ()
     grammar: Grammar | None = None
 
 

@@ -78,8 +78,7 @@ def decode(
       (cache, (Sampled, place in the grammar)).
     """
     S = kv.slots(cache)
-    B, V = logits_BV.shape
-    rows_B, stops = jnp.arange(B), jnp.asarray(stop_V)
+    rows_B, stops = jnp.arange(logits_BV.shape[0]), jnp.asarray(stop_V)
     restricted = top_k > 0 or top_p is not None or constraint is not None
 
     def sample(logits_BV, turn_B, rules, out):

@@ -86,7 +86,7 @@ class Sampler:
         max_new: int,
         max_length: int,
         row_buckets=(1, 4, 16, 64),
-        block: int = 128,
+        block: int,
         length_buckets=(128, 256, 512, 1024, 2048),
         cache_dtype: str | None = None,
     ):
@@ -148,8 +148,7 @@ class Sampler:
         pieces += [np.zeros(0, np.int32)] * (B - len(pieces))
         if any(len(ids) and state.going_B[row] for row, ids in enumerate(pieces)):
             raise ValueError("a row in the midst of its command cannot be extended")
-        length_B = state.length_B
-        total_B = length_B + np.array([len(ids) for ids in pieces], np.int32)
+        total_B = state.length_B + np.array([len(ids) for ids in pieces], np.int32)
         if total_B.max() > self.max_length:
             row = int(total_B.argmax())
             raise ValueError(
@@ -158,11 +157,10 @@ class Sampler:
             )
         state = self._fit(state, total_B)
         logits_BV, cache = state.logits_BV, state.cache
-        for blocks in lay_out(pieces, length_B, self.block):
+        for blocks in lay_out(pieces, state.length_B, self.block):
             cache, logits_BV = self._extend(params, cache, logits_BV, blocks)
-        length_B = total_B
         return dataclasses.replace(
-            state, cache=cache, logits_BV=logits_BV, length_B=length_B
+            state, cache=cache, logits_BV=logits_BV, length_B=total_B
         )
 
     def insert(self, state: SamplerState, source: SamplerState, pairs) -> SamplerState:

@@ -97,12 +97,12 @@ class Grammar:
                 f"text.max_command is {max_new}; with sampler.grammar it must be"
                 f" {_LONGEST} or more, or a command may be cut before it is one"
             )
-        self._texts = token_texts(codec)
         self._pieces: dict[str, int] = {"": 0, ALIVE: 1}
         self._ids: dict[tuple, int] = {}  # of states
         self._checks: dict[tuple, int] = {(): 0}
         self._widths = [2, 1]  # L and E so far; they only grow
-        self.tables = self._tabulate(vocab_size)
+        self.tables = self._tabulate(token_texts(codec), vocab_size)
+        self._all_checks = tuple(self._checks)
         self._starts = _by_first_character(self._pieces)
         self._places = functools.lru_cache(65536)(self._find_places)
 
@@ -128,12 +128,9 @@ class Grammar:
             for line, at in enumerate(places, 1):
                 pieces[row, line, : len(at)] = at[:, 0]
                 starts[row, line, : len(at)] = at[:, 1]
-            checks[row] = self._check(len(programs[row]), [len(p) > 0 for p in places])
+            filled = tuple(len(at) > 0 for at in places)
+            checks[row] = _checks(self._all_checks, len(programs[row]), filled)
         return Rows(checks, pieces, starts)
-
-    def _check(self, lines: int, filled: list[bool]) -> np.ndarray:
-        """Which checks hold for a program of so many lines, some of them empty."""
-        return _checks(tuple(self._checks), lines, tuple(filled))
 
     def _find_places(self, line: str) -> np.ndarray:
         """All (piece, start) on a line."""
@@ -145,10 +142,10 @@ class Grammar:
         ]
         return np.array(places, np.int32).reshape(-1, 2)
 
-    def _tabulate(self, V: int) -> Tables:
+    def _tabulate(self, texts: dict[int, str], V: int) -> Tables:
         classes: dict[int, int] = {}
         edges = []  # (state, token, next state, check, entry)
-        candidates = _candidates(self._texts)
+        candidates = _candidates(texts)
         queue = [("literal", "")]
         self._state(queue[0])
         while queue:
@@ -176,13 +173,13 @@ class Grammar:
         class_V[list(classes)] = list(classes.values())
         line_S = np.zeros(S, np.int32)
         for state, number in self._ids.items():
-            if state[0] in ("number", "separator"):
-                line_S[number] = state[2] if state[0] == "number" else 0
+            if state[0] == "number":
+                line_S[number] = state[2]
         piece_V = np.zeros(V, np.int32)
         text_next_V = np.full(V, -1, np.int32)
         old_next_KV = np.full((_OLD_STATES, V), -1, np.int32)
         old_need_KV = np.zeros((_OLD_STATES, V), np.int32)
-        for token, text in self._texts.items():
+        for token, text in texts.items():
             if (after := _walk_text(text)) is not None:
                 text_next_V[token] = self._number_of(after, S)
             for k in range(_OLD_STATES):
@@ -193,17 +190,8 @@ class Grammar:
         steps_K = _steps_out(old_next_KV, old_need_KV, S)
         length_U = np.array([len(text) for text in self._pieces], np.int32)
         return Tables(
-            class_V,
-            next_SC,
-            check_SC,
-            entry_SC,
-            line_S,
-            old_next_KV,
-            old_need_KV,
-            piece_V,
-            text_next_V,
-            steps_K,
-            length_U,
+            *(class_V, next_SC, check_SC, entry_SC, line_S),
+            *(old_next_KV, old_need_KV, piece_V, text_next_V, steps_K, length_U),
         )
 
     def _state(self, state: tuple) -> int:
@@ -385,7 +373,7 @@ def _by_first_character(pieces: dict[str, int]) -> dict[str, list[tuple[str, int
 
 @functools.lru_cache(4096)
 def _checks(checks: tuple, lines: int, filled: tuple[bool, ...]) -> np.ndarray:
-    """Whether each check holds; see `_walk` for what they are."""
+    """Whether each check of `_walk` holds for a program, some lines of it empty."""
     last = {"ADDL": lines + 1, "REPL": lines, "DELL": lines, "REPW": lines}
 
     def be(verb, number):

@@ -198,6 +198,11 @@ def test_answers_in_one_piece_take_the_same_way(tmp_path, mode):
     policy.sandbox.close()
     assert policy.codec.mode == mode
     assert policy.codec.decode(policy.codec.end_ids) == "<end>"
+    policy, _ = load_policy(tmp_path / "checkpoints" / "rlvr", top_k=3)
+    policy.sandbox.close()
+    assert policy.config.sampler.sampling(0.5).top_k == 3
+    with pytest.raises(UserError, match="sampler top_p is 0.0"):
+        load_policy(tmp_path / "checkpoints" / "rlvr", top_p=0.0)
 
 
 @pytest.mark.slow

@@ -98,7 +98,7 @@ def play(sampler, codec, sandbox, bugs, samples=1, params=None, **settings):
         sampler,
         codec,
         lambda: Environment(sandbox, max_turns=max_turns),
-        **{"slots": 8, "prefill": 4} | sizes,
+        **{"slots": 8, "cohorts": 2, "prefill": 4} | sizes,
     )
     settings["sampling"] = Sampling(settings.pop("temperature"))
     return rollout.play(player, params, bugs, samples, **settings)
@@ -314,6 +314,7 @@ def test_the_trainer_sees_the_log_probs_of_sampling(
         codec,
         lambda: Environment(sandbox, max_turns=4),
         slots=8,
+        cohorts=2,
         prefill=4,
         grammar=grammar,
     )
@@ -377,6 +378,7 @@ def test_what_breaks_costs_its_own_episodes_only(codec, sandbox, bugs, kind):
         codec,
         lambda: Environment(box, make_tool=tool),
         slots=4,
+        cohorts=2,
         prefill=4,
     )
     played = rollout.play(

@@ -364,6 +364,16 @@ def test_only_the_likeliest_are_drawn_and_renormalised(default, top_k, top_p):
     assert seen > 5
 
 
+def test_a_cache_of_another_type_is_kept_and_close(default):
+    model, params, sampler = default
+    half = make_sampler(model, cache_dtype="bfloat16")
+    prompts = [[5, 9, 2], [40] * 9, [1]]
+    exact, rounded = Host(sampler, params, prompts), Host(half, params, prompts)
+    assert all(x.dtype == "bfloat16" for x in jax.tree.leaves(rounded.state.cache))
+    gap = np.abs(np.asarray(exact.state.logits_BV - rounded.state.logits_BV))
+    assert 0 < gap.max() < 0.2
+
+
 def test_nothing_is_restricted_by_default(default):
     _, params, sampler = default
     host = Host(sampler, params, [[5, 9, 2]])
@@ -396,4 +406,4 @@ def test_impossible_distributions_are_refused(fields):
 def test_a_wrong_stop_mask_is_named(make):
     model, _ = make()
     with pytest.raises(ValueError, match=r"\(50,\), not \(51,\)"):
-        Sampler(model, np.zeros(50, bool), max_new=1, max_length=8)
+        Sampler(model, np.zeros(50, bool), max_new=1, max_length=8, block=8)
