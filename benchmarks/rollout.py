@@ -61,9 +61,14 @@ class _Forgetful(rollout._Game):
         return super()._launch(cohort)
 
 
+def compiled(player) -> int:
+    """Programs that its samplers have compiled."""
+    return sum(sampler.compiled() for sampler in player.samplers)
+
+
 def ours(player, params, bugs, samples, seed, game=rollout._Game) -> dict:
     """Plays once: rates and shares."""
-    clock, before = Clock(), player.sampler.compiled()
+    clock, before = Clock(), compiled(player)
     playing = game(player, params, bugs, samples, (seed, 1), Sampling(), clock, None)
     with clock:
         playing.play()
@@ -72,7 +77,7 @@ def ours(player, params, bugs, samples, seed, game=rollout._Game) -> dict:
         "tokens": clock.sampled_tokens / clock.total,
         "idle": clock.idle_share,
         "processed": clock.processed_tokens / clock.turns,
-        "compiled": player.sampler.compiled() - before,
+        "compiled": compiled(player) - before,
     }
 
 
@@ -208,7 +213,7 @@ def main() -> int:
             _player(policy, sandbox, **changes)
             for changes in ({}, {"cohorts": 1}, {"grammar": True})
         )
-        lone = dataclasses.replace(player, devices=player.devices[:1])
+        lone = dataclasses.replace(player, samplers=player.samplers[:1])
         torch_model = _torch_model(policy.model, params)
         ways = {
             "slots": lambda seed: ours(player, params, bugs, args.samples, seed),

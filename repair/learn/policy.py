@@ -68,18 +68,22 @@ def make_policy(config: Config, codec: Codec, model: Model, sandbox: Sandbox) ->
         )
     stop_V = np.zeros(room, bool)
     stop_V[: codec.vocab_size] = codec.stop_V
-    sampler = Sampler(
-        model,
-        stop_V,
-        max_new=config.text.max_command,
-        max_length=config.text.max_length,
-        row_buckets=config.sampler.rows,
-        block=config.sampler.block,
-        length_buckets=config.sampler.lengths,
-        cache_dtype=config.sampler.cache_dtype or None,
+    samplers = tuple(
+        Sampler(
+            model,
+            stop_V,
+            max_new=config.text.max_command,
+            max_length=config.text.max_length,
+            row_buckets=config.sampler.rows,
+            block=config.sampler.block,
+            length_buckets=config.sampler.lengths,
+            cache_dtype=config.sampler.cache_dtype or None,
+            devices=[device],
+        )
+        for device in jax.local_devices()[: config.sampler.cohorts]
     )
     player = Player(
-        sampler,
+        samplers,
         codec,
         lambda: Environment(
             sandbox,
@@ -89,7 +93,6 @@ def make_policy(config: Config, codec: Codec, model: Model, sandbox: Sandbox) ->
         ),
         slots=config.sampler.slots,
         cohorts=config.sampler.cohorts,
-        devices=tuple(jax.local_devices()[: config.sampler.cohorts]),
         prefill=config.sampler.prefill,
         stragglers=config.sampler.stragglers,
         grammar=(

@@ -40,7 +40,7 @@ class Player:
     """What it takes to play, whatever the parameters and the bugs.
 
     Attributes:
-      sampler: Jitted sampling functions.
+      samplers: One for each place that cohorts play in, in turn; all of one model.
       codec: The tokenizer and prompt.
       make_environment: A fresh environment; all share one sandbox.
       slots: Episodes at once, over all cohorts.
@@ -48,20 +48,42 @@ class Player:
       prefill: Prompts processed at once.
       stragglers: Share of a cohort that may be left in the midst of a command, to go on
         when the others have had their answers, so that not all wait for the longest.
-      devices: Where cohorts are placed in turn; () for where the parameters are.
       grammar: Allows no command but those that the editor can carry out; None allows
         any text.
     """
 
-    sampler: Sampler
+    samplers: tuple[Sampler, ...]
     codec: Codec
     make_environment: Callable[[], Environment]
     slots: int
     cohorts: int
     prefill: int
     stragglers: float = 0.0
-    devices: tuple = ()
     grammar: Grammar | None = None
+
+    def cohort_size(self, episodes: int) -> tuple[int, int]:
+        """How many cohorts, and slots of each, when so many episodes are to be played."""
+        count = max(min(self.cohorts, episodes), 1)
+        return count, -(-min(self.slots, episodes) // count)
+
+    def warm_up(self, params, sampling: Sampling, bugs: Sequence[Bug]) -> None:
+        """Compiles all that episodes of these bugs can ask for, whatever is sampled.
+
+        Under a grammar, all but programs that have grown to twice their size.
+        """
+        _, size = self.cohort_size(self.slots)
+        if self.grammar:
+            self.grammar.reserve([split_program(bug.faulty_code) for bug in bugs])
+        for sampler in self.samplers:
+            constrain = None
+            if self.grammar:
+                tables = sampler.replicate(self.grammar.tables)
+
+                def constrain(B, tables=tables):
+                    return Constraint(tables, self.grammar.rows([[]] * B))
+
+            here = sampler.place(params)
+            sampler.warm_up(here, size, self.prefill, sampling, constrain)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -144,26 +166,22 @@ def play(
         return game.play()
 
 
-def _on(tree, device):
-    """The tree on a device; None leaves it where it is."""
-    return tree if device is None else jax.device_put(tree, device)
-
-
 class _Game:
     """One call of `play`: what waits, what is in the slots, what has ended."""
 
     def __init__(
         self, player, params, bugs, samples, seed_step, sampling, clock, progress
     ):
-        self.player, self.sampler, self.codec = player, player.sampler, player.codec
-        # A copy of what is on the device for each device; None is where params are.
-        self.devices = player.devices or (None,)
-        self.params = [_on(params, device) for device in self.devices]
+        self.player, self.samplers, self.codec = player, player.samplers, player.codec
+        self.sampler = self.samplers[0]  # for what they have in common
+        self.params = [sampler.place(params) for sampler in self.samplers]
         self.sampling = sampling
         self.bugs, self.samples = bugs, samples
         self.seed, self.step = seed_step
         tables = player.grammar.tables if player.grammar else None
-        self.tables = [tables and _on(tables, device) for device in self.devices]
+        self.tables = [
+            tables and sampler.replicate(tables) for sampler in self.samplers
+        ]
         self.clock = clock or Clock()
         self.progress = progress
         self.total = len(bugs) * samples
@@ -176,12 +194,11 @@ class _Game:
 
     def play(self) -> list[Rollout]:
         """Cohorts in turn: collect, judge, refill, launch; until nothing is left."""
-        count = max(min(self.player.cohorts, self.total), 1)
-        size = -(-min(self.player.slots, self.total) // count)
+        count, size = self.player.cohort_size(self.total)
         under_way: collections.deque[_Cohort] = collections.deque()
         for index in range(count):
-            state = self.sampler.start(size)
-            place = index % len(self.devices)
+            place = index % len(self.samplers)
+            state = self.samplers[place].start(size)
             cohort = _Cohort([None] * state.rows, state, place)
             # A bucket may hold more rows than there are slots.
             self._refill(cohort, size)
@@ -198,7 +215,8 @@ class _Game:
     def _refill(self, cohort: _Cohort, size: int) -> None:
         """Gives empty slots to waiting episodes, or gives the empty slots up."""
         free = [slot for slot, row in enumerate(cohort.rows[:size]) if row is None]
-        cohort.state = self.sampler.clear(
+        sampler = self.samplers[cohort.place]
+        cohort.state = sampler.clear(
             cohort.state, [s for s, row in enumerate(cohort.rows) if row is None]
         )
         while free and self._someone_waits(cohort.place):
@@ -208,10 +226,10 @@ class _Game:
                 cohort.rows[free[0]] = row
                 pairs.append((source, free.pop(0)))
             source = self._prefilled_on(cohort.place)
-            cohort.state = self.sampler.insert(cohort.state, source, pairs)
+            cohort.state = sampler.insert(cohort.state, source, pairs)
         live = cohort.live()
         if live and free and len(live) <= self._smaller_bucket(cohort.state.rows):
-            cohort.state = self.sampler.select(cohort.state, live)
+            cohort.state = sampler.select(cohort.state, live)
             rows = [cohort.rows[slot] for slot in live]
             cohort.rows = rows + [None] * (cohort.state.rows - len(rows))
 
@@ -219,13 +237,10 @@ class _Game:
         return max((b for b in self.sampler.row_buckets if b < rows), default=0)
 
     def _prefilled_on(self, place: int) -> SamplerState:
-        """The processed prompts; copied to a device when it first needs them."""
+        """The processed prompts; copied to a place when it first needs them."""
         if place not in self.prefilled:
             state = next(iter(self.prefilled.values()))
-            arrays = state.cache, state.logits_BV
-            cache, logits_BV = _on(arrays, self.devices[place])
-            copy = dataclasses.replace(state, cache=cache, logits_BV=logits_BV)
-            self.prefilled[place] = copy
+            self.prefilled[place] = self.samplers[place].adopt(state)
         return self.prefilled[place]
 
     def _someone_waits(self, place: int) -> bool:
@@ -269,8 +284,9 @@ class _Game:
         self.clock.processed(sum(map(len, contexts)))
         if self.waiting:
             self.clock.launching()
-            state = self.sampler.start(self.player.prefill)
-            state = self.sampler.extend(self.params[place], state, contexts)
+            sampler = self.samplers[place]
+            state = sampler.start(self.player.prefill)
+            state = sampler.extend(self.params[place], state, contexts)
             self.prefilled = {place: state}
 
     def _launch(self, cohort: _Cohort) -> bool:
@@ -286,8 +302,8 @@ class _Game:
             if row:
                 row.processed += len(ids)
         self.clock.processed(sum(map(len, new)))
-        params = self.params[cohort.place]
-        state = self.sampler.extend(params, cohort.state, new)
+        params, sampler = self.params[cohort.place], self.samplers[cohort.place]
+        state = sampler.extend(params, cohort.state, new)
         some = next(row for row in cohort.rows if row)
         filled = [row or some for row in cohort.rows]
         keys_B = _row_keys(
@@ -297,7 +313,7 @@ class _Game:
             np.array([row.rollout.sample for row in filled], np.int32),
             np.array([len(row.rollout.commands) for row in filled], np.int32),
         )
-        cohort.state = self.sampler.decode(
+        cohort.state = sampler.decode(
             params,
             state,
             keys_B,
@@ -320,7 +336,8 @@ class _Game:
 
     def _collect(self, cohort: _Cohort) -> Sampled:
         with self.clock.waiting():
-            cohort.state, sampled = self.sampler.collect(cohort.state)
+            sampler = self.samplers[cohort.place]
+            cohort.state, sampled = sampler.collect(cohort.state)
         return sampled
 
     def _judge(self, cohort: _Cohort, sampled: Sampled) -> None:

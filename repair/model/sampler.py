@@ -8,9 +8,12 @@ unfinished, and goes on with the next decode. A row whose episode has ended is g
 another by `insert`, which copies a prompt's prefill from another state.
 
 All shapes come from two short lists of buckets (rows and cache slots), so that after
-warm-up nothing compiles: known tokens go in blocks, as many as it takes. Slots at or
+`warm_up` nothing compiles: known tokens go in blocks, as many as it takes. Slots at or
 past a row's length hold rubbish that no query can see: a row is reset by setting its
 length to 0.
+
+A sampler lives on its own devices: one, or a few that share the heads. Everything of a
+state is placed there when it is made, and stays.
 """
 
 import dataclasses
@@ -26,6 +29,12 @@ from repair.model.api import Model
 from repair.model.blocks import ITEMS, Blocks, lay_out
 from repair.model.decode import Sampled, decode
 from repair.model.draw import Sampling
+from repair.model.sharding import (
+    cache_sharding,
+    make_mesh,
+    param_shardings,
+    replicated,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +85,8 @@ class Sampler:
       block: Tokens that `extend` processes at once, of several rows.
       length_buckets: Allowed S; `max_length` is always one of them.
       cache_dtype: Type of keys and values, by default that of the activations.
+      devices: Where it lives, by default the first local device; several share the
+        heads of each layer, and want parameters placed on `mesh`.
     """
 
     def __init__(
@@ -89,6 +100,7 @@ class Sampler:
         block: int,
         length_buckets=(128, 256, 512, 1024, 2048),
         cache_dtype: str | None = None,
+        devices=None,
     ):
         stop_V = np.asarray(stop_V, bool)
         if stop_V.shape != (model.config.vocab_size,):
@@ -101,26 +113,60 @@ class Sampler:
         self.row_buckets = tuple(sorted(row_buckets))
         self.block = max(block - block % ITEMS, ITEMS)
         self.length_buckets = tuple(
-            sorted({s for s in length_buckets if s < max_length} | {max_length})
+            sorted(
+                {s for s in length_buckets if max_new < s < max_length} | {max_length}
+            )
         )
-        self._cache_dtype = cache_dtype
-        self._extend = jax.jit(functools.partial(_extend, model), donate_argnums=1)
-        self._decode = jax.jit(
+        devices = list(devices or jax.local_devices()[:1])
+        self.mesh = make_mesh(tensor=len(devices), devices=devices)
+        here = replicated(self.mesh)
+        cache = cache_sharding(self.mesh, model.config)
+        self._here, self._cache_here = here, cache
+
+        def jit(function, out, **kwargs):
+            return jax.jit(function, out_shardings=out, **kwargs)
+
+        self._start = jit(
+            functools.partial(_start, model, cache_dtype),
+            (cache, here),
+            static_argnums=(0, 1),
+        )
+        self._extend = jit(
+            functools.partial(_extend, model), (cache, here), donate_argnums=1
+        )
+        self._decode = jit(
             functools.partial(decode, model, stop_V, max_new, max_length),
+            (cache, here),
             static_argnums=(0, 1),
             donate_argnums=3,
         )
-        self._resize = jax.jit(kv.resize, static_argnums=1)
-        self._select = jax.jit(_select)
-        self._insert = jax.jit(_insert, donate_argnums=0)
+        self._resize = jit(kv.resize, cache, static_argnums=1)
+        self._select = jit(_select, (cache, here))
+        self._insert = jit(_insert, (cache, here), donate_argnums=0)
+
+    def place(self, params):
+        """The parameters where this sampler lives."""
+        return jax.device_put(params, param_shardings(self.mesh, params))
+
+    def replicate(self, tree):
+        """Arrays, whole, on each of its devices."""
+        return jax.device_put(tree, self._here)
+
+    def adopt(self, state: SamplerState) -> SamplerState:
+        """A copy of another sampler's state; that one stays usable."""
+        return dataclasses.replace(
+            state,
+            cache=jax.device_put(state.cache, self._cache_here),
+            logits_BV=self.replicate(state.logits_BV),
+        )
 
     def start(self, rows: int) -> SamplerState:
         """A state of empty rows; B is the row bucket that holds `rows`."""
         B = _bucket(self.row_buckets, rows, "rows")
-        S = self.length_buckets[0]
+        cache, logits_BV = self._start(B, self.length_buckets[0])
         return SamplerState(
-            cache=self.model.init_cache(B, S, self._cache_dtype),
-            logits_BV=jnp.zeros((B, self.model.config.vocab_size), jnp.float32),
+            cache=cache,
+            logits_BV=logits_BV,
             length_B=np.zeros(B, np.int32),
             going_B=np.zeros(B, bool),
         )
@@ -286,7 +332,8 @@ class Sampler:
             allowed=jnp.zeros((B, C, -(-V // 8)), jnp.uint8) if restricted else None,
         )
         place = None if constraint is None else constraint.start()
-        return dataclasses.replace(state, sampled=(sampled, place))
+        both = self.replicate((sampled, place))
+        return dataclasses.replace(state, sampled=both)
 
     def select(self, state: SamplerState, rows) -> SamplerState:
         """The state of the given rows, in that order; rows may repeat.
@@ -297,17 +344,62 @@ class Sampler:
         rows = list(rows)
         B = _bucket(self.row_buckets, len(rows), "rows")
         index_B = np.array(rows + rows[:1] * (B - len(rows)), np.int32)
-        state = _settled(state)
-        cache, logits_BV, sampled = self._select(
-            state.cache, (state.logits_BV, state.sampled), index_B
+        # What was sampled is of use only to rows that are in the midst of it.
+        sampled = state.sampled if _settled(state).going_B.any() else None
+        cache, (logits_BV, sampled) = self._select(
+            state.cache, (state.logits_BV, sampled), index_B
         )
         length_B, going_B = state.length_B[index_B], state.going_B[index_B]
         length_B[len(rows) :], going_B[len(rows) :] = 0, False
         return SamplerState(cache, logits_BV, length_B, sampled, going_B)
 
+    def warm_up(
+        self, params, rows: int, sources: int, sampling: Sampling, constrain=None
+    ) -> None:
+        """Compiles all that episodes of any lengths can ask for.
+
+        Args:
+          params: As from `Model.init_params`, placed as they will be.
+          rows: As given to `start` for the slots that episodes are played in.
+          sources: The same for the states that `insert` copies from.
+          sampling: As it will be given.
+          constrain: From B to a constraint for B rows; None for no constraint.
+        """
+        B = _bucket(self.row_buckets, rows, "rows")
+        sizes = [size for size in self.row_buckets if size <= B]
+        full = [[0] * (S - self.max_new) for S in self.length_buckets]
+        filled = [self.extend(params, self.start(sources), [ids]) for ids in full]
+        for size in sizes:
+            for ids in full:
+                state = self.extend(params, self.start(size), [ids])
+                state = self.decode(
+                    params,
+                    state,
+                    jax.random.split(jax.random.key(0), size),
+                    sampling=sampling,
+                    done=np.ones(size, bool),
+                    constraint=constrain and constrain(size),
+                )
+                for S in self.length_buckets:
+                    if S != state.slots:
+                        self._resize(state.cache, S)
+                for fewer in (few for few in sizes if few < size):
+                    for sampled in (None, state.sampled):
+                        arrays = state.logits_BV, sampled
+                        self._select(state.cache, arrays, np.zeros(fewer, np.int32))
+                arrays = state.cache, state.logits_BV
+                for source in filled:
+                    if source.slots <= state.slots:
+                        other = source.cache, source.logits_BV
+                        none = np.zeros(size, np.int32)
+                        arrays = self._insert(arrays, other, none, none, np.int32(0))
+
     def compiled(self) -> int:
         """Number of programs compiled so far; constant after warm-up."""
-        jitted = (self._extend, self._decode, self._resize, self._select, self._insert)
+        jitted = (
+            *(self._start, self._extend, self._decode),
+            *(self._resize, self._select, self._insert),
+        )
         return sum(function._cache_size() for function in jitted)
 
     def _fit(self, state: SamplerState, length_B, least: int = 0) -> SamplerState:
@@ -332,9 +424,14 @@ def _settled(state: SamplerState) -> SamplerState:
     return state
 
 
+def _start(model, cache_dtype, B, S):
+    cache = model.init_cache(B, S, cache_dtype)
+    return cache, jnp.zeros((B, model.config.vocab_size), jnp.float32)
+
+
 def _select(cache, arrays, index_B):
     arrays = jax.tree.map(lambda x_B: x_B[index_B], arrays)
-    return kv.take_rows(cache, index_B), *arrays
+    return kv.take_rows(cache, index_B), arrays
 
 
 def _insert(arrays, source, from_B, to_B, count):

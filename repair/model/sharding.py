@@ -94,6 +94,14 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P(("data", "fsdp")))
 
 
+def cache_sharding(mesh: Mesh, config) -> NamedSharding:
+    """Of every leaf of a sampler's cache (..BKHS, ..BKSH): heads over tensor."""
+    if config.kv_heads % mesh.shape["tensor"]:
+        return replicated(mesh)
+    lead = (None,) * (2 if config.scan_layers else 1)
+    return NamedSharding(mesh, P(*lead, "tensor"))
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """The whole array on every device."""
     return NamedSharding(mesh, P())

@@ -132,6 +132,14 @@ class Grammar:
             checks[row] = _checks(self._all_checks, len(programs[row]), filled)
         return Rows(checks, pieces, starts)
 
+    def reserve(self, programs: list[list[str]]) -> None:
+        """Makes `rows` wide enough for programs twice as long, and as wide, as these.
+
+        Wider ones, when they come, change the shape of the rows, and what runs with
+        them on a device compiles anew.
+        """
+        self.rows([[line * 2 for line in lines] * 2 for lines in programs])
+
     def _find_places(self, line: str) -> np.ndarray:
         """All (piece, start) on a line."""
         places = [

@@ -1,6 +1,7 @@
 """Rollouts: what is kept is what was sampled, seen and rewarded."""
 
 import dataclasses
+import itertools
 
 import jax
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from repair.env.demos import Demo
 from repair.env.environment import Environment, LineEditor, reset_all, step_all
-from repair.env.sandbox import SandboxError
+from repair.env.sandbox import Limits, Sandbox, SandboxError
 from repair.learn import rlvr, rollout
 from repair.learn.clock import Clock
 from repair.learn.losses import token_log_probs
@@ -49,6 +50,9 @@ class ScriptedSampler:
         self.says, self.max_length = says, max_length
         self.max_new = max(len(ids) for ids in says)
         self.states = []
+
+    def place(self, params):
+        return params
 
     def start(self, rows):
         return ScriptState([[] for _ in range(rows)], [0] * rows)
@@ -95,7 +99,7 @@ def play(sampler, codec, sandbox, bugs, samples=1, params=None, **settings):
     names = ("slots", "cohorts", "stragglers")
     sizes = {n: settings.pop(n) for n in names if n in settings}
     player = rollout.Player(
-        sampler,
+        (sampler,),
         codec,
         lambda: Environment(sandbox, max_turns=max_turns),
         **{"slots": 8, "cohorts": 2, "prefill": 4} | sizes,
@@ -112,11 +116,10 @@ def scripted(codec, sandbox, bug, commands, max_turns=10, **settings):
 
 
 def make_sampler(model, codec, rows=(4,), max_length=160, **settings):
-    settings = dict(block=64, length_buckets=()) | settings
+    settings = dict(max_new=6, block=64, length_buckets=()) | settings
     return Sampler(
         model,
         codec.stop_V,
-        max_new=6,
         max_length=max_length,
         row_buckets=rows,
         **settings,
@@ -310,7 +313,7 @@ def test_the_trainer_sees_the_log_probs_of_sampling(
     if restriction == "grammar":
         grammar = Grammar(codec, codec.vocab_size, 24)
     player = rollout.Player(
-        sampler,
+        (sampler,),
         codec,
         lambda: Environment(sandbox, max_turns=4),
         slots=8,
@@ -374,7 +377,7 @@ def test_what_breaks_costs_its_own_episodes_only(codec, sandbox, bugs, kind):
     box = sandbox if kind == "tool" else Delicate(sandbox, "x - 4")
     tool = BadTool if kind == "tool" else LineEditor
     player = rollout.Player(
-        sampler,
+        (sampler,),
         codec,
         lambda: Environment(box, make_tool=tool),
         slots=4,
@@ -394,20 +397,84 @@ def test_what_breaks_costs_its_own_episodes_only(codec, sandbox, bugs, kind):
     assert played[broken[0]].rewards.sum() == 0.0
 
 
+def test_a_killed_worker_and_a_hanging_candidate_stop_nobody_else(codec, bugs):
+    """In a real sandbox, whose workers all die while the episodes are played."""
+    hangs = dataclasses.replace(
+        bugs[0], bug_id="1/hangs", faulty_code="def f(x):\n    return x\nwhile 1: pass"
+    )
+    commands = ["### DELL 9\n", FIX + "\n", "### EXIT\n"]
+    sampler = ScriptedSampler([codec.encode(c) for c in commands])
+    everyone, killed = [*bugs[:3], hangs, *bugs[3:]], []
+
+    def kill(ended, of):
+        if not killed:
+            for worker in box._workers:
+                worker._process.kill()
+                killed.append(worker._process)
+
+    with Sandbox(workers=2, limits=Limits(cpu_seconds=0.3), cache=False) as box:
+        player = rollout.Player(
+            (sampler,), codec, lambda: Environment(box), slots=4, cohorts=2, prefill=4
+        )
+        played = rollout.play(
+            player,
+            None,
+            everyone,
+            2,
+            seed=0,
+            step=0,
+            sampling=Sampling(),
+            progress=kill,
+        )
+    assert len(killed) == 2 and all(process.poll() is not None for process in killed)
+    for r in played:
+        hung = r.bug is hangs
+        assert r.status == ("exited_unsolved" if hung else "solved"), r.turns
+        assert [turn.reward for turn in r.turns[1:]] == [
+            -0.5,
+            0.0 if hung else 1.0,
+            0.0,
+        ]
+        if hung:
+            assert all("time" in r.turns[i].state_text for i in (0, 2))
+
+
 def test_a_run_in_which_all_breaks_ends_with_the_reason(codec, sandbox, bugs):
     sampler = ScriptedSampler([codec.encode("### EXIT\n")])
     with pytest.raises(SandboxError, match="4 of 4 episodes broke.*broken worker"):
         play(sampler, codec, Delicate(sandbox, "x"), bugs[:4])
 
 
-def test_a_second_play_compiles_nothing(model, params, codec, sandbox, bugs):
-    sampler = make_sampler(model, codec, rows=(4,))
-    play(sampler, codec, sandbox, bugs[:2], 2, params)
-    warm = sampler.compiled()
-    assert warm > 0
-    # Other bugs, fewer of them, another step and temperature: nothing is static.
-    for step, some in enumerate((bugs[2:4], bugs[4:6], bugs[3:4])):
-        play(sampler, codec, sandbox, some, 2, params, step=step, temperature=0.7)
+@pytest.mark.parametrize("restriction", ["none", "grammar"])
+def test_after_warm_up_nothing_compiles(
+    model, params, codec, sandbox, bugs, restriction
+):
+    """Whatever the lengths, the number of episodes and who is left in the middle."""
+    grammar, size = None, dict(max_length=200, length_buckets=(96, 128))
+    if restriction == "grammar":
+        grammar = Grammar(codec, codec.vocab_size, 24)
+        size = dict(max_new=24, max_length=400, length_buckets=(120, 200))
+    sampler = make_sampler(model, codec, rows=(2, 4), **size)
+    turns = itertools.cycle((1, 9, 3))
+    player = rollout.Player(
+        (sampler,),
+        codec,
+        lambda: Environment(sandbox, max_turns=next(turns)),
+        slots=8,
+        cohorts=2,
+        prefill=4,
+        stragglers=0.5,
+        grammar=grammar,
+    )
+    player.warm_up(params, Sampling(1.0), bugs)
+    warm, seen = sampler.compiled(), set()
+    for step, (some, samples) in enumerate(((bugs, 4), (bugs[:1], 3), (bugs[2:5], 1))):
+        sampling = Sampling(0.5 + step)
+        played = rollout.play(
+            player, params, some, samples, seed=0, step=step, sampling=sampling
+        )
+        seen |= {len(r.episode) for r in played}
+    assert min(seen) < 100 and max(seen) > 150, "episodes should fill every bucket"
     assert sampler.compiled() == warm
 
 
