@@ -36,7 +36,7 @@ def measure() -> dict:
     config = read(tiny.get_config())
     model, c = Model(config.model), config.sft
     optimiser = make_optimiser(c.optimiser, c.steps)
-    state = init_state(model.init_params(jax.random.key(0)), optimiser)
+    state = init_state(jax.jit(model.init_params)(jax.random.key(0)), optimiser)
     batch = _random_batch(c.rows, c.row_length, config.model.vocab_size)
     seconds = []
     for _ in range(_STEPS):

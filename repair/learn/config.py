@@ -24,6 +24,7 @@ from repair.learn.sft import SftConfig
 from repair.model.draw import Sampling
 from repair.model.llama import LlamaConfig
 from repair.model.lora import MODES as TRAINABLE
+from repair.model.sharding import row_parts
 from repair.tasks.corrupt import KINDS
 from repair.text.tokens import PROMPTS
 
@@ -93,6 +94,21 @@ class TextConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """Devices in three axes, whose sizes multiply to their number; see docs/scaling.md.
+
+    Attributes:
+      data: Devices with other rows and the same weights; -1 for what is left.
+      fsdp: Devices with other rows and other parts of the weights.
+      tensor: Devices with other heads and other parts of the mlp, within a process.
+    """
+
+    data: int = -1
+    fsdp: int = 1
+    tensor: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
 class SamplerConfig:
     """How the policy plays, in training and evaluation.
 
@@ -110,6 +126,8 @@ class SamplerConfig:
       top_k: Where tokens are sampled: only the k likeliest; 0 for all.
       top_p: Only the likeliest that together reach this probability; 1 for all.
       grammar: Whether only commands can be written that the editor can carry out.
+      warm_up: Whether to compile for all lengths before the first episode of a stage,
+        rather than when a length is first met.
     """
 
     slots: int = 64
@@ -122,6 +140,7 @@ class SamplerConfig:
     top_k: int = 0
     top_p: float = 1.0
     grammar: bool = False
+    warm_up: bool = False
 
     def __post_init__(self):
         for name in ("slots", "cohorts", "prefill", "block"):
@@ -157,9 +176,11 @@ class Config:
         thought and then the program.
       stages: What the run does, in order; of "sft", "rlvr" and "eval".
       checkpoint_every: Steps between checkpoints.
-      init_from: A folder in Hugging Face's format to start from, or "" for random
-        weights of the shape in `model`.
+      init_from: A folder in Hugging Face's format to start from, or the name of a model
+        on its Hub; "" for random weights of the shape in `model`.
       train: "full", or "lora" for the adapters alone.
+      loss_chunk: Tokens of each row whose logits exist at once in training, a divisor
+        of the stages' row_length; 0 for all. Large vocabularies need it.
       sandbox_level: How well programs must be locked in for RLVR: "full", "standard"
         or "weak"; see `repair.env.sandbox.Level`.
     """
@@ -170,6 +191,7 @@ class Config:
     checkpoint_every: int = 100
     init_from: str = ""
     train: str = "full"
+    loss_chunk: int = 0
     sandbox_level: str = "standard"
     tasks: TasksConfig = TasksConfig()
     demos: DemosConfig = DemosConfig()
@@ -177,6 +199,7 @@ class Config:
     sandbox: Limits = Limits()
     text: TextConfig = TextConfig()
     model: LlamaConfig = LlamaConfig()
+    mesh: MeshConfig = MeshConfig()
     sampler: SamplerConfig = SamplerConfig()
     sft: SftConfig = SftConfig()
     rlvr: RlvrConfig = RlvrConfig()
@@ -199,13 +222,31 @@ def read(config: ml_collections.ConfigDict) -> Config:
     return result
 
 
-def from_dict(values: dict) -> Config:
-    """The config that a checkpoint or a workdir holds as JSON.
+def from_dict(values: dict, kind=Config):
+    """The config, or one of its sections, that a checkpoint or a workdir has as JSON.
 
     Raises:
       UserError: It was written by a version with other fields.
     """
-    return _read(Config, values, "")
+    return _read(kind, values, "")
+
+
+def check_mesh(config: Config, mesh) -> None:
+    """Refuses batches whose rows the mesh cannot share out.
+
+    Raises:
+      UserError: With the field and its neighbours that fit.
+    """
+    parts = row_parts(mesh)
+    for name, rows in (
+        ("sft.rows / sft.accumulate", config.sft.rows // config.sft.accumulate),
+        ("rlvr.rows", config.rlvr.rows),
+    ):
+        if name.split(".")[0] in config.stages and rows % parts:
+            raise UserError(
+                f"config: {name} is {rows}, which the {parts} parts of the mesh"
+                f" (data times fsdp) do not divide; use {-(-rows // parts) * parts}"
+            )
 
 
 def _read(kind, values: dict, prefix: str):
@@ -304,6 +345,14 @@ def _check(config: Config) -> None:
             " compared with one another",
         ),
     ]
+    for stage in ("sft", "rlvr"):
+        length = getattr(c, stage).row_length
+        rules.append(
+            (
+                c.loss_chunk == 0 or (c.loss_chunk > 0 and length % c.loss_chunk == 0),
+                f"loss_chunk={c.loss_chunk} must divide {stage}.row_length={length}",
+            )
+        )
     for name, value in dataclasses.asdict(c.eval).items():
         rules.append((value >= 0, f"eval.{name} is {value}, expected 0 or more"))
     positive = (

@@ -5,13 +5,16 @@ lists, with an evaluation before, between and after. Everything that a stage nee
 follows from the config and the files of the stages before it, so a run that was
 killed goes on where its last checkpoint stands, to the same bits.
 
+In several processes each runs all of this: the first one makes what is on the host
+and writes the files, in a workdir that all can read (`repair.learn.processes`).
+
 The workdir holds config.json, metrics.jsonl, demos.jsonl, tokenizer/,
 checkpoints/{sft,rlvr}/<step>, trajectories/*.jsonl and results.json.
 
 Starting weights, first match wins:
   1. the stage's own latest checkpoint;
   2. the last checkpoint of the stage before it;
-  3. `init_from`, a folder in Hugging Face's format;
+  3. `init_from`, a folder in Hugging Face's format or a name on its Hub;
   4. random weights from the seed.
 """
 
@@ -21,29 +24,40 @@ import time
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 
 from repair.env.answers import as_answers
 from repair.env.bugs import make_bugs
 from repair.env.demos import make_demos, read_demos, write_demos
 from repair.env.sandbox import Sandbox, sandbox_shares
-from repair.learn import rlvr, sft
+from repair.learn import processes, rlvr, sft
 from repair.learn.checkpoint import Checkpointer
 from repair.learn.clock import Clock
-from repair.learn.config import Config
-from repair.learn.metrics import MetricsWriter, progress
+from repair.learn.config import Config, check_mesh
+from repair.learn.metrics import MetricsWriter, NoMetrics, progress
 from repair.learn.policy import eval_bugs, load_run_tasks, make_policy, measure
 from repair.learn.state import TrainState, init_state, make_optimiser
 from repair.learn.workdir import open_workdir, write_whole
 from repair.model.api import Model, count_params
-from repair.model.hf import load_hf
+from repair.model.hf import load_hf, local_folder
 from repair.model.lora import init_adapters, join, split
+from repair.model.sharding import build, make_mesh, place_batch
 from repair.tasks import Task
 from repair.text.episodes import encode_demos
-from repair.text.tokens import Codec, load_codec, render_prompt, train_tokenizer
+from repair.text.tokens import (
+    Codec,
+    copy_tokenizer,
+    load_codec,
+    render_prompt,
+    train_tokenizer,
+)
 
 # Demonstrations that a tokenizer is trained on; more change next to nothing.
 _TOKENIZER_DEMOS = 2000
+# What a folder of weights leaves to us.
+_OURS = (
+    *("lora_rank", "lora_alpha", "dtype", "param_dtype"),
+    *("scan_layers", "remat", "query_block"),
+)
 # What ends an answer of many lines, in a tokenizer of our own.
 _END = "<end>"
 
@@ -62,14 +76,20 @@ def run(config: Config, workdir, report: Callable[[str], None] = print) -> dict:
     Raises:
       UserError: The workdir belongs to another config, or some input is bad.
     """
-    workdir = open_workdir(workdir, config)
-    metrics = MetricsWriter(workdir)
+    mesh = make_mesh(**dataclasses.asdict(config.mesh))
+    check_mesh(config, mesh)
+    first = processes.first()
+    workdir = processes.once(lambda: open_workdir(workdir, config))
+    metrics = MetricsWriter(workdir) if first else NoMetrics()
     try:
         with Sandbox(limits=config.sandbox) as sandbox:
-            report(sandbox.level.line())
             if "rlvr" in config.stages:
                 sandbox.level.require(config.sandbox_level)
-            return _Run(config, workdir, metrics, sandbox, report).go()
+            say = report if first else lambda line: None
+            say(sandbox.level.line())
+            if mesh.size > 1:
+                say(f"mesh: {dict(mesh.shape)}, {jax.process_count()} processes")
+            return _Run(config, mesh, workdir, metrics, sandbox, say).go()
     finally:
         metrics.close()
 
@@ -77,23 +97,31 @@ def run(config: Config, workdir, report: Callable[[str], None] = print) -> dict:
 class _Run:
     """The stages of one run, in order."""
 
-    def __init__(self, config, workdir, metrics, sandbox, report):
-        self.config, self.workdir, self.metrics = config, workdir, metrics
+    def __init__(self, config, mesh, workdir, metrics, sandbox, report):
+        self.config, self.mesh = config, mesh
+        self.workdir, self.metrics = workdir, metrics
         self.sandbox, self.report = sandbox, report
         self.results_path = workdir / "results.json"
-        self.results = {"stages": {}, "seconds": {}}
-        if self.results_path.exists():
-            self.results = json.loads(self.results_path.read_text())
+        self.results = processes.once(self._saved_results)
         self.results["sandbox"] = dataclasses.asdict(sandbox.level)
+
+    def _saved_results(self) -> dict:
+        if self.results_path.exists():
+            return json.loads(self.results_path.read_text())
+        return {"stages": {}, "seconds": {}}
 
     def go(self) -> dict:
         c = self.config
         train_tasks, eval_tasks = self._tasks()
-        demos = as_answers(self._demos(train_tasks), c.mode)
-        codec = self._codec(demos)
+        demos = processes.once(lambda: self._demos(train_tasks))
+        demos = as_answers(demos, c.mode)
+        processes.once(lambda: self._save_tokenizer(demos))
+        codec = load_codec(self.workdir / "tokenizer", c.text.prompt, c.mode)
         model, params = self._model(codec)
         self.policy = make_policy(c, codec, model, self.sandbox)
-        self.bugs = eval_bugs(c, eval_tasks, self.sandbox) if "eval" in c.stages else []
+        self.bugs = []
+        if "eval" in c.stages:
+            self.bugs = processes.once(lambda: eval_bugs(c, eval_tasks, self.sandbox))
         self._evaluate("init", params)
         if "sft" in c.stages:
             params = self._sft(params, encode_demos(codec, demos))
@@ -138,46 +166,43 @@ class _Run:
         )
         return demos
 
-    def _codec(self, demos) -> Codec:
+    def _save_tokenizer(self, demos) -> None:
+        """Puts the run's tokenizer into the workdir, if it is not there."""
         c, folder = self.config.text, self.workdir / "tokenizer"
         mode = self.config.mode
-        if not (folder / "tokenizer.json").exists():
-            if c.tokenizer:
-                load_codec(c.tokenizer, c.prompt, mode).save(folder)
-            else:
-                texts = [
-                    render_prompt(demo.bug.task, c.prompt, mode)
-                    + "".join(
-                        f"{state}{command}\n"
-                        for state, command in zip(
-                            demo.states, demo.commands, strict=True
-                        )
-                    )
-                    for demo in demos[:: max(len(demos) // _TOKENIZER_DEMOS, 1)]
-                ]
-                size = self.config.model.vocab_size
-                if mode == "coe":
-                    Codec(train_tokenizer(texts, size), c.prompt).save(folder)
-                else:
-                    tokenizer = train_tokenizer(texts, size, ("<pad>", _END))
-                    Codec(tokenizer, c.prompt, mode=mode, end_token=_END).save(folder)
-        return load_codec(folder, c.prompt, mode)
+        if (folder / "tokenizer.json").exists():
+            return
+        if source := c.tokenizer or self.config.init_from:
+            copy_tokenizer(local_folder(source), folder)
+            return
+        texts = [
+            render_prompt(demo.bug.task, c.prompt, mode)
+            + "".join(
+                f"{state}{command}\n"
+                for state, command in zip(demo.states, demo.commands, strict=True)
+            )
+            for demo in demos[:: max(len(demos) // _TOKENIZER_DEMOS, 1)]
+        ]
+        size = self.config.model.vocab_size
+        if mode == "coe":
+            Codec(train_tokenizer(texts, size), c.prompt).save(folder)
+        else:
+            tokenizer = train_tokenizer(texts, size, ("<pad>", _END))
+            Codec(tokenizer, c.prompt, mode=mode, end_token=_END).save(folder)
 
     def _model(self, codec) -> tuple[Model, dict]:
         c = self.config
         key = jax.random.key(c.seed)
         if c.init_from:
-            adapters = {
-                "lora_rank": c.model.lora_rank,
-                "lora_alpha": c.model.lora_alpha,
-            }
-            shape, params = load_hf(c.init_from, **adapters)
-            model = Model(shape)
+            ours = {name: getattr(c.model, name) for name in _OURS}
+            shape, params = load_hf(c.init_from, self.mesh, **ours)
+            model = Model(shape, self.mesh)
             if shape.lora_rank:
-                params = init_adapters(shape, params, key)
+                adapters = build(self.mesh, lambda k: init_adapters(shape, k), key)
+                params |= adapters
         else:
-            model = Model(c.model)
-            params = model.init_params(key)
+            model = Model(c.model, self.mesh)
+            params = build(self.mesh, model.init_params, key)
         self.report(
             f"model: {count_params(params):,} parameters, tokenizer of"
             f" {codec.vocab_size} ids"
@@ -207,14 +232,17 @@ class _Run:
         self._save_results()
 
     def _save_results(self) -> None:
-        write_whole(self.results_path, json.dumps(self.results, indent=2) + "\n")
+        if processes.first():
+            text = json.dumps(self.results, indent=2) + "\n"
+            write_whole(self.results_path, text)
 
     def _open_stage(self, stage: str, params, settings, updates: int):
         """(checkpointer, optimiser, state, frozen) at the stage's latest step."""
         trainable, frozen = split(params, self.config.train)
         optimiser = make_optimiser(settings.optimiser, settings.steps * updates)
-        # Updates donate their state; what they start from may be the reference.
-        state = init_state(jax.tree.map(jnp.copy, trainable), optimiser)
+        # A copy: updates donate their state, and what they start from may be the
+        # reference.
+        state = build(self.mesh, lambda t: init_state(t, optimiser), trainable)
         checkpointer = Checkpointer(self.workdir / "checkpoints" / stage)
         latest = checkpointer.latest_step()
         if latest is not None:
@@ -268,7 +296,13 @@ class _Run:
         def one_step(step, state, frozen, optimiser):
             batch = sft.batch_at(plan, settings, self.config.seed, step)
             state, values = sft.update(
-                self.policy.model, state, frozen, batch, optimiser
+                self.policy.model,
+                state,
+                frozen,
+                place_batch(self.mesh, batch),
+                optimiser,
+                settings.accumulate,
+                self.config.loss_chunk,
             )
             return state, values | {"real_share": batch.real_share}
 
@@ -276,16 +310,21 @@ class _Run:
 
     def _rlvr(self, params, tasks) -> dict:
         c = self.config
-        bugs = make_bugs(
-            tasks,
-            self.sandbox,
-            per_task=1,
-            corruptions=(c.demos.min_corruptions, c.demos.max_corruptions),
-            kinds=c.demos.kinds,
-            # Other faulty programs than the demonstrations of the same tasks.
-            seed=c.seed + 1,
+        bugs = processes.once(
+            lambda: make_bugs(
+                tasks,
+                self.sandbox,
+                per_task=1,
+                corruptions=(c.demos.min_corruptions, c.demos.max_corruptions),
+                kinds=c.demos.kinds,
+                # Other faulty programs than the demonstrations of the same tasks.
+                seed=c.seed + 1,
+            )
         )
         reference = params
+        if c.sampler.warm_up:
+            sampling = c.sampler.sampling(c.rlvr.temperature)
+            self.policy.player.warm_up(params, sampling, bugs)
 
         def one_step(step, state, frozen, optimiser):
             clock, before = Clock(), self.sandbox.counts.copy()
@@ -307,6 +346,7 @@ class _Run:
                 rollouts,
                 c.rlvr,
                 optimiser,
+                c.loss_chunk,
             )
             seconds = {
                 "seconds_sampling": clock.sampling,

@@ -5,6 +5,7 @@ the caller fixes, so that micro-batches of one batch add up to it exactly.
 """
 
 import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,49 +48,70 @@ def masked_mean(x, mask):
     return masked_sum(x, mask) / jnp.maximum(jnp.sum(mask), 1e-9)
 
 
-def restrict(logits_BTV, allowed_BTW):
-    """Logits without the tokens that the policy could not choose.
+class TokenStats(NamedTuple):
+    """Of every token, given those before it; each BT float32 and 0 at t = 0.
 
-    Args:
-      logits_BTV: Before softmax.
-      allowed_BTW: uint8, the bits of `Batch.allowed`; None leaves all as they are.
+    Attributes:
+      log_probs: Of the token.
+      entropy: In nats, of the distribution that it was drawn from.
+      hits: 1 where it was the likeliest.
     """
-    if allowed_BTW is None:
-        return logits_BTV
-    # As in token_log_probs: the output at t - 1 is about the token at t.
-    bits = jnp.unpackbits(allowed_BTW[:, 1:], axis=-1, count=logits_BTV.shape[-1])
-    allowed = jnp.pad(bits, ((0, 0), (0, 1), (0, 0)), constant_values=1)
-    return jnp.where(allowed > 0, logits_BTV, MASKED)
+
+    log_probs: jax.Array
+    entropy: jax.Array
+    hits: jax.Array
 
 
-def token_log_probs(logits_BTV, tokens_BT):
-    """Log-prob of every token given those before it, BT float32; 0 at t = 0.
+def token_stats(
+    head, hidden_BTD, tokens_BT, allowed_BTW=None, temperature=1.0, chunk: int = 0
+) -> TokenStats:
+    """Puts activations through the head and compares with the tokens.
 
     The one place where outputs and tokens are shifted against one another: the
     output at t - 1 predicts the token at t.
+
+    Args:
+      head: From activations with any leading axes to logits.
+      hidden_BTD: After the last layer.
+      tokens_BT: The tokens.
+      allowed_BTW: uint8, the bits of `Batch.allowed`: what each token was chosen from;
+        None for everything.
+      temperature: Logits are divided by it.
+      chunk: Tokens of each row whose logits exist at once, forward and backward, a
+        divisor of T; 0 for all.
     """
-    log_probs = jax.nn.log_softmax(logits_BTV[:, :-1].astype(jnp.float32))
-    picked = jnp.take_along_axis(log_probs, tokens_BT[:, 1:, None], axis=-1)[..., 0]
-    return jnp.pad(picked, ((0, 0), (1, 0)))
 
+    def next_one(x_BT):
+        widths = [(0, 0), (0, 1), *[(0, 0)] * (x_BT.ndim - 2)]
+        return jnp.pad(x_BT[:, 1:], widths, constant_values=1)
 
-def token_entropy(logits_BTV):
-    """Entropy in nats of the distribution that each token was drawn from, BT."""
-    log_probs = jax.nn.log_softmax(logits_BTV[:, :-1].astype(jnp.float32))
-    entropy = -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1)
-    return jnp.pad(entropy, ((0, 0), (1, 0)))
+    def compare(hidden_BTD, next_BT, allowed_BTW):
+        logits_BTV = head(hidden_BTD).astype(jnp.float32) / temperature
+        if allowed_BTW is not None:
+            bits = jnp.unpackbits(allowed_BTW, axis=-1, count=logits_BTV.shape[-1])
+            logits_BTV = jnp.where(bits > 0, logits_BTV, MASKED)
+        log_probs = jax.nn.log_softmax(logits_BTV)
+        picked = jnp.take_along_axis(log_probs, next_BT[..., None], axis=-1)[..., 0]
+        entropy = -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1)
+        hits = jnp.argmax(logits_BTV, axis=-1) == next_BT
+        return picked, entropy, hits.astype(jnp.float32)
 
-
-def cross_entropy(logits_BTV, tokens_BT, weights_BT, denominator):
-    """Weighted sum of next-token losses in nats, over the denominator."""
-    loss = -masked_sum(token_log_probs(logits_BTV, tokens_BT), weights_BT)
-    return loss / denominator
-
-
-def token_hits(logits_BTV, tokens_BT):
-    """Whether the most likely token was the right one, BT float32; 0 at t = 0."""
-    hits = jnp.argmax(logits_BTV[:, :-1], axis=-1) == tokens_BT[:, 1:]
-    return jnp.pad(hits.astype(jnp.float32), ((0, 0), (1, 0)))
+    T = tokens_BT.shape[1]
+    args = hidden_BTD, next_one(tokens_BT)
+    args += (None if allowed_BTW is None else next_one(allowed_BTW),)
+    if 0 < chunk < T:
+        # Chunks in front for the loop; what is within is computed anew backwards.
+        parts = jax.tree.map(
+            lambda x: x.reshape(x.shape[0], T // chunk, chunk, *x.shape[2:]).swapaxes(
+                0, 1
+            ),
+            args,
+        )
+        found = jax.lax.map(lambda part: jax.checkpoint(compare)(*part), parts)
+        found = [x.swapaxes(0, 1).reshape(tokens_BT.shape) for x in found]
+    else:
+        found = compare(*args)
+    return TokenStats(*(jnp.pad(x[:, :-1], ((0, 0), (1, 0))) for x in found))
 
 
 def kl_to_reference(log_probs, ref_log_probs, estimator: str):

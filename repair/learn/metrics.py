@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from repair.errors import UserError
+from repair.learn import processes
 
 _SECONDS_A_LINE = 60  # Between lines of progress where there is no terminal.
 
@@ -77,6 +78,19 @@ class MetricsWriter:
         partial = self.path.with_suffix(".jsonl.partial")
         partial.write_bytes(data)
         os.replace(partial, self.path)
+
+
+class NoMetrics:
+    """In the place of a `MetricsWriter` where another process writes."""
+
+    def write(self, stage: str, step: int, **values) -> None:
+        """Does nothing."""
+
+    def truncate_after(self, stage: str, step: int) -> None:
+        """Does nothing."""
+
+    def close(self) -> None:
+        """Does nothing."""
 
 
 def read_metrics(path) -> list[dict]:
@@ -185,10 +199,11 @@ def progress(
       description: The stage's name.
       initial: How much was done before, by the run that this one resumes; it does
         not count towards the rate.
-      console: Where to show it, by default the terminal's stderr.
+      console: Where to show it, by default the terminal's stderr, where one of several
+        processes shows it for all.
       clock: Seconds, for tests.
     """
-    console = console or Console(stderr=True)
+    console = console or Console(stderr=True, quiet=not processes.first())
     if console.is_terminal:
         with _bar(total, description, initial, console, clock) as shown:
             yield shown

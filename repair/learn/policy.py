@@ -13,16 +13,19 @@ from repair.env.bugs import make_bugs
 from repair.env.environment import Environment
 from repair.env.sandbox import Sandbox
 from repair.errors import UserError
+from repair.learn import processes
 from repair.learn.checkpoint import load_params
 from repair.learn.config import Config, from_dict
 from repair.learn.evaluation import EvalConfig, evaluate
 from repair.learn.metrics import progress
-from repair.learn.rollout import Player, play
+from repair.learn.player import Player
+from repair.learn.rollout import play
 from repair.learn.trajectory import Rollout
 from repair.learn.workdir import write_whole
 from repair.model.api import Model
 from repair.model.llama import LlamaConfig
 from repair.model.sampler import Sampler
+from repair.model.sharding import places
 from repair.tasks import Bug, Task, load_pair
 from repair.text.grammar import Grammar
 from repair.text.tokens import Codec, load_codec
@@ -41,17 +44,25 @@ class Policy:
     def play(
         self, params, bugs, samples: int, temperature: float, step: int = 0, **kwargs
     ) -> list[Rollout]:
-        """Episodes under the config's rules; see `repair.learn.rollout.play`."""
-        return play(
+        """Episodes under the config's rules; see `repair.learn.rollout.play`.
+
+        Each process plays its share of the bugs; all get all rollouts.
+        """
+        numbers = processes.share(range(len(bugs)))
+        mine = play(
             self.player,
             params,
-            bugs,
+            [bugs[number] for number in numbers],
             samples,
             seed=self.config.seed,
             step=step,
             sampling=self.config.sampler.sampling(temperature),
+            numbers=numbers,
             **kwargs,
         )
+        groups = [mine[i : i + samples] for i in range(0, len(mine), samples)]
+        together = processes.put_together(processes.gather(groups))
+        return [rollout for group in together for rollout in group]
 
 
 def make_policy(config: Config, codec: Codec, model: Model, sandbox: Sandbox) -> Policy:
@@ -66,6 +77,10 @@ def make_policy(config: Config, codec: Codec, model: Model, sandbox: Sandbox) ->
             f"the tokenizer has {codec.vocab_size} ids but the model embeds {room};"
             " use the model's own tokenizer or set model.vocab_size"
         )
+    if model.mesh is None:
+        where = [[device] for device in jax.local_devices()]
+    else:
+        where = places(model.mesh)
     stop_V = np.zeros(room, bool)
     stop_V[: codec.vocab_size] = codec.stop_V
     samplers = tuple(
@@ -78,9 +93,9 @@ def make_policy(config: Config, codec: Codec, model: Model, sandbox: Sandbox) ->
             block=config.sampler.block,
             length_buckets=config.sampler.lengths,
             cache_dtype=config.sampler.cache_dtype or None,
-            devices=[device],
+            devices=devices,
         )
-        for device in jax.local_devices()[: config.sampler.cohorts]
+        for devices in where[: config.sampler.cohorts]
     )
     player = Player(
         samplers,
@@ -138,7 +153,7 @@ def measure(
     path,
 ) -> dict:
     """Evaluates and writes every trajectory to a JSONL file; returns the results."""
-    total = len(bugs) * (1 + config.samples)
+    total = len(processes.share(bugs)) * (1 + config.samples)
     started, done = time.perf_counter(), 0
     with progress(total, description) as bar:
 
@@ -154,7 +169,8 @@ def measure(
             return policy.play(params, bugs, samples, temperature, progress=shown)
 
         results, records = evaluate(play_all, policy.sandbox, config)
-    write_whole(path, "".join(json.dumps(record) + "\n" for record in records))
+    if processes.first():
+        write_whole(path, "".join(json.dumps(record) + "\n" for record in records))
     return results | {"seconds": round(time.perf_counter() - started, 1)}
 
 
@@ -181,7 +197,7 @@ def load_policy(checkpoint, **sampler) -> tuple[Policy, dict]:
     config = dataclasses.replace(config, sampler=settings)
     folder = workdir_of(checkpoint) / "tokenizer"
     codec = load_codec(folder, config.text.prompt, config.mode)
-    model = Model(LlamaConfig(**extra["model"]))
+    model = Model(from_dict(extra["model"], LlamaConfig))
     sandbox = Sandbox(limits=config.sandbox)
     return make_policy(config, codec, model, sandbox), params
 

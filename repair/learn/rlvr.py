@@ -32,6 +32,7 @@ from repair.learn.state import OptimiserConfig, TrainState, apply_gradients
 from repair.learn.trajectory import Rollout
 from repair.model.api import Model
 from repair.model.lora import join
+from repair.model.sharding import constrain, place_batch
 from repair.tasks import Bug
 from repair.text.episodes import Batch, pack, plan_rows
 
@@ -112,22 +113,28 @@ def make_batches(
     return batches, denominator, metrics
 
 
-def _logits(model: Model, params, batch: Batch, temperature):
-    """Logits of the policy that samples: those of the model over the temperature."""
-    logits_BTV, _ = model.forward(
+def _stats(model: Model, params, batch: Batch, temperature, chunk: int):
+    """Of the policy that samples: its logits are the model's over the temperature."""
+    hidden_BTD, _ = model.hidden(
         params, batch.tokens, None, batch.positions, batch.segments
     )
-    return losses.restrict(logits_BTV / temperature, batch.allowed)
+    return losses.token_stats(
+        functools.partial(model.logits, params),
+        hidden_BTD,
+        batch.tokens,
+        batch.allowed,
+        temperature,
+        chunk,
+    )
 
 
-@functools.partial(jax.jit, static_argnames="model")
-def log_probs(model: Model, params, batch: Batch, temperature):
+@functools.partial(jax.jit, static_argnames=("model", "chunk"))
+def log_probs(model: Model, params, batch: Batch, temperature, chunk: int = 0):
     """Log-probs of a batch's tokens, BT, as the reference policy sees them."""
-    logits_BTV = _logits(model, params, batch, temperature)
-    return losses.token_log_probs(logits_BTV, batch.tokens)
+    return _stats(model, params, batch, temperature, chunk).log_probs
 
 
-@functools.partial(jax.jit, static_argnames=("model", "config"))
+@functools.partial(jax.jit, static_argnames=("model", "config", "chunk"))
 def gradients(
     model: Model,
     trainable,
@@ -137,16 +144,18 @@ def gradients(
     denominator,
     temperature,
     config: PolicyLossConfig,
+    chunk: int = 0,
 ):
     """One micro-batch's share of the gradients and metrics."""
 
     def of(trainable):
-        logits_BTV = _logits(model, join(trainable, frozen), batch, temperature)
+        params = join(trainable, frozen)
+        stats = _stats(model, params, batch, temperature, chunk)
         return losses.policy_loss(
-            losses.token_log_probs(logits_BTV, batch.tokens),
+            stats.log_probs,
             batch.log_probs,
             reference_BT,
-            losses.token_entropy(logits_BTV),
+            stats.entropy,
             batch.advantages,
             batch.mask,
             denominator,
@@ -154,13 +163,21 @@ def gradients(
         )
 
     (value, metrics), grads = jax.value_and_grad(of, has_aux=True)(trainable)
-    return grads, {"policy_loss": value, **metrics}
+    return constrain(model.mesh, grads), {"policy_loss": value, **metrics}
 
 
-@functools.partial(jax.jit, static_argnames="optimiser", donate_argnums=0)
-def apply(state: TrainState, grads, optimiser):
-    """The update: (state, gradient norm)."""
-    return apply_gradients(state, grads, optimiser), optax.tree.norm(grads)
+@functools.partial(jax.jit, static_argnames=("optimiser", "mesh"), donate_argnums=0)
+def apply(state: TrainState, grads, optimiser, step, mesh=None):
+    """The update, with the step set to what it is then: (state, gradient norm)."""
+    norm = optax.tree.norm(grads)
+    state = dataclasses.replace(apply_gradients(state, grads, optimiser), step=step)
+    return constrain(mesh, state), norm
+
+
+@functools.partial(jax.jit, static_argnames="mesh", donate_argnums=0)
+def skip(state: TrainState, mesh=None):
+    """Counts a step in which nothing was learnt."""
+    return constrain(mesh, dataclasses.replace(state, step=state.step + 1))
 
 
 _add = jax.jit(functools.partial(jax.tree.map, jnp.add), donate_argnums=0)
@@ -174,6 +191,7 @@ def update(
     rollouts: list[Rollout],
     config: RlvrConfig,
     optimiser,
+    chunk: int = 0,
 ) -> tuple[TrainState, dict]:
     """Trains on one batch of experience: (state, metrics).
 
@@ -184,14 +202,18 @@ def update(
     batches, denominator, metrics = make_batches(rollouts, config)
     metrics |= describe(rollouts)
     if not batches:
-        state = dataclasses.replace(state, step=state.step + 1)
+        state = skip(state, model.mesh)
         return state, metrics | {"seconds_update": time.perf_counter() - started}
+    real_share = float(np.mean([b.real_share for b in batches]))
+    if model.mesh is not None:
+        batches = [place_batch(model.mesh, batch) for batch in batches]
     references = [None] * len(batches)
     if config.loss.kl_coef:
         references = [
-            log_probs(model, reference, batch, config.temperature) for batch in batches
+            log_probs(model, reference, batch, config.temperature, chunk)
+            for batch in batches
         ]
-    step = int(state.step)  # read before the update donates it
+    step = np.int32(state.step) + 1  # read before the update donates it
     for _ in range(config.epochs):
         total = None
         for batch, reference_BT in zip(batches, references, strict=True):
@@ -204,14 +226,14 @@ def update(
                 denominator,
                 config.temperature,
                 config.loss,
+                chunk,
             )
             total = part if total is None else _add(total, part)
         grads, measured = total
-        state, norm = apply(state, grads, optimiser)
-    state = dataclasses.replace(state, step=jnp.int32(step + 1))
+        state, norm = apply(state, grads, optimiser, step, model.mesh)
     measured = {name: float(value) for name, value in measured.items()}
     metrics |= measured | {"gradient_norm": float(norm)}
-    metrics["real_share"] = float(np.mean([b.real_share for b in batches]))
+    metrics["real_share"] = real_share
     return state, metrics | {"seconds_update": time.perf_counter() - started}
 
 

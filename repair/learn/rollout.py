@@ -20,70 +20,19 @@ from repair.env.editor import split_program
 from repair.env.environment import Environment, Turn, reset_all, step_all
 from repair.env.sandbox import SandboxError
 from repair.learn.clock import Clock
+from repair.learn.player import Player
 from repair.learn.trajectory import Rollout
 from repair.model.decode import Sampled
 from repair.model.draw import Sampling
 from repair.model.grammar import Constraint
-from repair.model.sampler import Sampler, SamplerState
+from repair.model.sampler import SamplerState
+from repair.model.sharding import gather
 from repair.tasks import Bug
 from repair.text.episodes import PROMPT, Episode
-from repair.text.grammar import Grammar
-from repair.text.tokens import Codec
 
 # Episodes lost to faults from which on a run is not worth going on with, if they are
 # half of all.
 _MOST_FAULTS = 8
-
-
-@dataclasses.dataclass(frozen=True)
-class Player:
-    """What it takes to play, whatever the parameters and the bugs.
-
-    Attributes:
-      samplers: One for each place that cohorts play in, in turn; all of one model.
-      codec: The tokenizer and prompt.
-      make_environment: A fresh environment; all share one sandbox.
-      slots: Episodes at once, over all cohorts.
-      cohorts: Parts that take turns on a device; 1 for no overlap.
-      prefill: Prompts processed at once.
-      stragglers: Share of a cohort that may be left in the midst of a command, to go on
-        when the others have had their answers, so that not all wait for the longest.
-      grammar: Allows no command but those that the editor can carry out; None allows
-        any text.
-    """
-
-    samplers: tuple[Sampler, ...]
-    codec: Codec
-    make_environment: Callable[[], Environment]
-    slots: int
-    cohorts: int
-    prefill: int
-    stragglers: float = 0.0
-    grammar: Grammar | None = None
-
-    def cohort_size(self, episodes: int) -> tuple[int, int]:
-        """How many cohorts, and slots of each, when so many episodes are to be played."""
-        count = max(min(self.cohorts, episodes), 1)
-        return count, -(-min(self.slots, episodes) // count)
-
-    def warm_up(self, params, sampling: Sampling, bugs: Sequence[Bug]) -> None:
-        """Compiles all that episodes of these bugs can ask for, whatever is sampled.
-
-        Under a grammar, all but programs that have grown to twice their size.
-        """
-        _, size = self.cohort_size(self.slots)
-        if self.grammar:
-            self.grammar.reserve([split_program(bug.faulty_code) for bug in bugs])
-        for sampler in self.samplers:
-            constrain = None
-            if self.grammar:
-                tables = sampler.replicate(self.grammar.tables)
-
-                def constrain(B, tables=tables):
-                    return Constraint(tables, self.grammar.rows([[]] * B))
-
-            here = sampler.place(params)
-            sampler.warm_up(here, size, self.prefill, sampling, constrain)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -137,6 +86,7 @@ def play(
     seed: int,
     step: int,
     sampling: Sampling,
+    numbers: Sequence[int] | None = None,
     clock: Clock | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Rollout]:
@@ -147,9 +97,10 @@ def play(
       params: The policy.
       bugs: What to repair.
       samples: Episodes of each bug.
-      seed: With step, bug index, sample and turn: the key of each command.
+      seed: With step, bug number, sample and turn: the key of each command.
       step: As above.
       sampling: The distribution that tokens are drawn from.
+      numbers: Of the bugs, where they are some of more; by default 0, 1, ...
       clock: Gets the seconds and tokens spent on either side.
       progress: Called with (episodes ended, episodes in all).
 
@@ -161,7 +112,18 @@ def play(
     Raises:
       SandboxError: Half of the episodes broke.
     """
-    game = _Game(player, params, bugs, samples, (seed, step), sampling, clock, progress)
+    numbers = range(len(bugs)) if numbers is None else numbers
+    game = _Game(
+        player,
+        params,
+        bugs,
+        numbers,
+        samples,
+        (seed, step),
+        sampling,
+        clock,
+        progress,
+    )
     with game.clock:
         return game.play()
 
@@ -170,13 +132,23 @@ class _Game:
     """One call of `play`: what waits, what is in the slots, what has ended."""
 
     def __init__(
-        self, player, params, bugs, samples, seed_step, sampling, clock, progress
+        self,
+        player,
+        params,
+        bugs,
+        numbers,
+        samples,
+        seed_step,
+        sampling,
+        clock,
+        progress,
     ):
         self.player, self.samplers, self.codec = player, player.samplers, player.codec
         self.sampler = self.samplers[0]  # for what they have in common
-        self.params = [sampler.place(params) for sampler in self.samplers]
+        whole = gather(params)
+        self.params = [sampler.place(whole) for sampler in self.samplers]
         self.sampling = sampling
-        self.bugs, self.samples = bugs, samples
+        self.bugs, self.numbers, self.samples = bugs, numbers, samples
         self.seed, self.step = seed_step
         tables = player.grammar.tables if player.grammar else None
         self.tables = [
@@ -309,7 +281,7 @@ class _Game:
         keys_B = _row_keys(
             self.seed,
             self.step,
-            np.array([row.problem for row in filled], np.int32),
+            np.array([self.numbers[row.problem] for row in filled], np.int32),
             np.array([row.rollout.sample for row in filled], np.int32),
             np.array([len(row.rollout.commands) for row in filled], np.int32),
         )

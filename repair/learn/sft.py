@@ -20,6 +20,7 @@ from repair.learn import losses
 from repair.learn.state import OptimiserConfig, TrainState, apply_gradients
 from repair.model.api import Model
 from repair.model.lora import join
+from repair.model.sharding import constrain
 from repair.text.episodes import ENVIRONMENT, Batch, Episode, pack, plan_rows
 
 
@@ -31,6 +32,8 @@ class SftConfig:
       steps: Updates.
       rows: Rows of a batch.
       row_length: Tokens of a row; longer demonstrations are left out and counted.
+      accumulate: Parts of a batch whose gradients are computed one after the other and
+        summed: less memory, the same update.
       state_weight: Loss weight of the states' tokens, from 0 (as in the paper) to
         below 1, which marks a command's.
       optimiser: Optimiser and schedule.
@@ -39,6 +42,7 @@ class SftConfig:
     steps: int = 1000
     rows: int = 16
     row_length: int = 2048
+    accumulate: int = 1
     state_weight: float = 0.0
     optimiser: OptimiserConfig = OptimiserConfig()
 
@@ -46,6 +50,11 @@ class SftConfig:
         if not 0 <= self.state_weight < 1:
             raise ValueError(
                 f"state_weight={self.state_weight} must be from 0 to below 1"
+            )
+        if self.accumulate < 1 or self.rows % self.accumulate:
+            raise ValueError(
+                f"accumulate={self.accumulate} must be 1 or more and divide"
+                f" rows={self.rows}"
             )
 
 
@@ -96,31 +105,73 @@ def _weights(episode: Episode, state_weight: float) -> np.ndarray:
     return np.where(turns >= 0, np.float32(1), state)
 
 
-def loss(model: Model, params, batch: Batch):
-    """Loss per command token, and metrics over the command tokens."""
-    logits_BTV, _ = model.forward(
+def loss(model: Model, params, batch: Batch, count, chunk: int = 0):
+    """Loss per command token, and metrics over the command tokens.
+
+    Args:
+      model: The decoder.
+      params: As from `Model.init_params`.
+      batch: Rows, all of a batch or some.
+      count: Command tokens of the whole batch: what sums are divided by.
+      chunk: As in `losses.token_stats`.
+    """
+    hidden_BTD, _ = model.hidden(
         params, batch.tokens, None, batch.positions, batch.segments
     )
+    head = functools.partial(model.logits, params)
+    stats = losses.token_stats(head, hidden_BTD, batch.tokens, chunk=chunk)
     commands = (batch.mask == 1.0).astype(jnp.float32)
-    count = jnp.maximum(commands.sum(), 1.0)
-    value = losses.cross_entropy(logits_BTV, batch.tokens, batch.mask, count)
+    value = -losses.masked_sum(stats.log_probs, batch.mask) / count
     metrics = {
         "loss": value,
-        "command_loss": losses.cross_entropy(logits_BTV, batch.tokens, commands, count),
-        "command_accuracy": losses.masked_mean(
-            losses.token_hits(logits_BTV, batch.tokens), commands
-        ),
+        "command_loss": -losses.masked_sum(stats.log_probs, commands) / count,
+        "command_accuracy": losses.masked_sum(stats.hits, commands) / count,
     }
     return value, metrics
 
 
-@functools.partial(jax.jit, static_argnames=("model", "optimiser"), donate_argnums=1)
-def update(model: Model, state: TrainState, frozen, batch: Batch, optimiser):
+@functools.partial(
+    jax.jit,
+    static_argnames=("model", "optimiser", "accumulate", "chunk"),
+    donate_argnums=1,
+)
+def update(
+    model: Model,
+    state: TrainState,
+    frozen,
+    batch: Batch,
+    optimiser,
+    accumulate: int = 1,
+    chunk: int = 0,
+):
     """One step: (state, metrics)."""
+    count = jnp.maximum(jnp.sum(batch.mask == 1.0), 1).astype(jnp.float32)
 
-    def of(trainable):
-        return loss(model, join(trainable, frozen), batch)
+    def gradients(rows):
+        def of(trainable):
+            return loss(model, join(trainable, frozen), rows, count, chunk)
 
-    gradients, metrics = jax.grad(of, has_aux=True)(state.trainable)
-    metrics["gradient_norm"] = optax.tree.norm(gradients)
-    return apply_gradients(state, gradients, optimiser), metrics
+        grads, metrics = jax.grad(of, has_aux=True)(state.trainable)
+        return constrain(model.mesh, grads), metrics
+
+    if accumulate == 1:
+        grads, metrics = gradients(batch)
+    else:
+
+        def split(x):  # every n-th row: each device goes on with rows of its own
+            parts = x.reshape(x.shape[0] // accumulate, accumulate, *x.shape[1:])
+            return parts.swapaxes(0, 1)
+
+        parts = jax.tree.map(split, batch)
+        zeros = jax.tree.map(
+            lambda x: jnp.zeros(x.shape, x.dtype),
+            jax.eval_shape(gradients, jax.tree.map(lambda x: x[0], parts)),
+        )
+        (grads, metrics), _ = jax.lax.scan(
+            lambda total, rows: (jax.tree.map(jnp.add, total, gradients(rows)), None),
+            zeros,
+            parts,
+        )
+    metrics["gradient_norm"] = optax.tree.norm(grads)
+    state = apply_gradients(state, grads, optimiser)
+    return constrain(model.mesh, state), metrics

@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from repair.model import cache as kv
 from repair.model.llama import Llama, LlamaConfig
@@ -11,18 +12,24 @@ from repair.model.llama import Llama, LlamaConfig
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A decoder's functions. Holds its config only: hashable, free of arrays.
+    """A decoder's functions. Free of arrays, hence hashable.
 
     Parameters are the plain dict {"params": ..., "lora": ...}; "lora" is there
     when the config has adapters.
+
+    Attributes:
+      config: Shape and numerics.
+      mesh: Where it runs, if its activations are to be spread over several devices.
     """
 
     config: LlamaConfig
+    mesh: Mesh | None = None
 
     def init_params(self, key) -> dict:
         """Fresh parameters, the same for the same key."""
         tokens_BT = jnp.zeros((1, 1), jnp.int32)
-        return dict(Llama(self.config).init(key, tokens_BT, tokens_BT, tokens_BT, None))
+        init = self._llama().init
+        return dict(init(key, tokens_BT, tokens_BT, tokens_BT, None))
 
     def forward(
         self, params, tokens_BT, cache=None, positions_BT=None, segments_BT=None
@@ -57,7 +64,7 @@ class Model:
 
     def logits(self, params, hidden_D):
         """The output head alone: float32 logits over V for any leading axes."""
-        return Llama(self.config).apply(params, hidden_D, method=Llama.logits)
+        return self._llama().apply(params, hidden_D, method=Llama.logits)
 
     def init_cache(self, batch: int, length: int, dtype=None):
         """An empty cache of B=batch rows and S=length slots.
@@ -73,6 +80,9 @@ class Model:
             return kv.empty((c.layers,), *shape)
         return tuple(kv.empty((), *shape) for _ in range(c.layers))
 
+    def _llama(self) -> Llama:
+        return Llama(self.config, self.mesh)
+
     def _apply(self, method, params, tokens_BT, cache, positions_BT, segments_BT):
         if positions_BT is None:
             positions_BT = jnp.broadcast_to(
@@ -80,7 +90,7 @@ class Model:
             )
         if segments_BT is None:
             segments_BT = jnp.zeros_like(tokens_BT)
-        return Llama(self.config).apply(
+        return self._llama().apply(
             params, tokens_BT, positions_BT, segments_BT, cache, method=method
         )
 

@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 from repair.errors import UserError
 from repair.model.llama import LlamaConfig
 from repair.model.lora import merge_adapters
+from repair.model.rope import Rope
 
 # Path under a layer's subtree -> the reference's name under model.layers.{i}.
 LAYER_NAMES = {
@@ -39,11 +40,17 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
 
-def load_hf(folder, **overrides):
+def local_folder(name) -> pathlib.Path:
+    """The folder of a model."""
+    return pathlib.Path(name)
+
+
+def load_hf(folder, mesh=None, **overrides):
     """Reads a LlamaForCausalLM.
 
     Args:
       folder: A local folder in Hugging Face's format.
+      mesh: Where the parameters are placed.
       **overrides: Fields of LlamaConfig that the folder does not decide: dtype,
         param_dtype, scan_layers, remat, lora_rank and so on. By default both types
         are that of the stored embedding (bfloat16, or else float32).
@@ -247,7 +254,7 @@ def _parse_config(path) -> dict:
             "heads": heads,
             "kv_heads": raw.get("num_key_value_heads") or heads,
             "head_size": raw.get("head_dim") or raw["hidden_size"] // heads,
-            "rope_theta": rope.get("rope_theta") or raw.get("rope_theta", 10_000.0),
+            "rope": Rope(rope.get("rope_theta") or raw.get("rope_theta", 10_000.0)),
             "rms_eps": raw.get("rms_norm_eps", 1e-6),
             "tie_embeddings": raw.get("tie_word_embeddings", False),
         }
@@ -272,8 +279,8 @@ def _format_config(config: LlamaConfig) -> dict:
         "attention_bias": False,
         "mlp_bias": False,
         "rms_norm_eps": c.rms_eps,
-        "rope_theta": c.rope_theta,
-        "rope_parameters": {"rope_type": "default", "rope_theta": c.rope_theta},
+        "rope_theta": c.rope.theta,
+        "rope_parameters": {"rope_type": "default", "rope_theta": c.rope.theta},
         "tie_word_embeddings": c.tie_embeddings,
         "torch_dtype": c.param_dtype,
         # Without these the reference assumes ids 1 and 2.

@@ -1,4 +1,6 @@
-"""Llama in flax.linen: RMSNorm, RoPE, grouped-query attention, SwiGLU.
+"""Llama and its kin in flax.linen: RMSNorm, RoPE, grouped-query attention, SwiGLU.
+
+One decoder for Llama 3, SmolLM2, Qwen2.5 (biases on q, k, v) and Qwen3 (norms on q, k).
 
 The network is a pure function of (variables, tokens, positions, segments, cache).
 The cache is an explicit pytree that goes in and comes out, never a mutable
@@ -14,8 +16,8 @@ Axis letters used in names and einsums everywhere in `repair`:
 
 Sources: Touvron et al. 2023 (arXiv 2302.13971), the Llama 3 report
 (arXiv 2407.21783), Ainslie et al. 2023 (arXiv 2305.13245) for grouped queries,
-Hu et al. 2021 (arXiv 2106.09685) for the adapters. Rotary halves are laid out as
-in the Hugging Face checkpoints (first half with second half).
+Hu et al. 2021 (arXiv 2106.09685) for the adapters, the Qwen2.5 and Qwen3 reports
+(arXiv 2412.15115, 2505.09388).
 """
 
 import dataclasses
@@ -26,6 +28,15 @@ import jax
 import jax.numpy as jnp
 
 from repair.model import cache as kv
+from repair.model.rope import Rope, rope_tables, rotate
+from repair.model.sharding import over_rows
+
+# What a layer keeps of its forward pass for the backward one.
+REMAT = {
+    "none": None,
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "full": jax.checkpoint_policies.nothing_saveable,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +51,10 @@ class LlamaConfig:
       heads: N, a multiple of kv_heads.
       kv_heads: K.
       head_size: H, even.
-      rope_theta: Base of the rotary frequencies.
+      rope: Rotary frequencies.
       rms_eps: Added to the mean square before its root.
+      qkv_bias: Whether q, k and v have a bias (Qwen2).
+      qk_norm: Whether each head of q and k is normed before its rotation (Qwen3).
       tie_embeddings: Whether the output head is the transposed embedding.
       lora_rank: R; 0 means no adapters.
       lora_alpha: The adapters' output is scaled by lora_alpha / lora_rank.
@@ -49,7 +62,8 @@ class LlamaConfig:
       param_dtype: Type in which the parameters are kept.
       scan_layers: One traced layer under `nn.scan` (fast to compile, and what
         deep models want) or an unrolled loop (faster to run on CPU).
-      remat: Recompute each layer's activations in the backward pass.
+      remat: What each layer computes again in the backward pass: "none" of it, all but
+        the products with its weights ("dots"), or "full", which needs least memory.
       query_block: Queries attended at once in the cache-free pass; a block only
         meets the keys up to its own end, which skips most of the masked half.
     """
@@ -61,15 +75,17 @@ class LlamaConfig:
     heads: int = 4
     kv_heads: int = 2
     head_size: int = 32
-    rope_theta: float = 10_000.0
+    rope: Rope = Rope()
     rms_eps: float = 1e-5
+    qkv_bias: bool = False
+    qk_norm: bool = False
     tie_embeddings: bool = True
     lora_rank: int = 0
     lora_alpha: float = 32.0
     dtype: str = "float32"
     param_dtype: str = "float32"
     scan_layers: bool = False
-    remat: bool = False
+    remat: str = "none"
     query_block: int = 128
 
     def __post_init__(self):
@@ -79,24 +95,8 @@ class LlamaConfig:
             )
         if self.head_size % 2:
             raise ValueError(f"head_size={self.head_size} must be even for RoPE")
-
-
-def rope_tables(positions_BT, head_size: int, theta: float):
-    """Cosine and sine of the rotary angles, each BT(H/2), float32."""
-    exponents = jnp.arange(0, head_size, 2, dtype=jnp.float32) / head_size
-    frequencies = (theta**-exponents)[None, None]
-    angles = positions_BT[..., None].astype(jnp.float32) * frequencies
-    return jnp.cos(angles), jnp.sin(angles)
-
-
-def rotate(x_BTNH, cos, sin):
-    """Rotates pairs (i, i + H/2) of every head by the angles of its position."""
-    first, second = jnp.split(x_BTNH.astype(jnp.float32), 2, axis=-1)
-    cos, sin = cos[:, :, None, :], sin[:, :, None, :]
-    out = jnp.concatenate(
-        [first * cos - second * sin, second * cos + first * sin], axis=-1
-    )
-    return out.astype(x_BTNH.dtype)
+        if self.remat not in REMAT:
+            raise ValueError(f"remat is {self.remat!r}; use one of {', '.join(REMAT)}")
 
 
 def attend_packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, query_block: int):
@@ -146,7 +146,7 @@ class RMSNorm(nn.Module):
         x32 = x_BTD.astype(jnp.float32)
         mean_square = jnp.mean(x32 * x32, axis=-1, keepdims=True)
         x32 = x32 * jax.lax.rsqrt(mean_square + self.config.rms_eps)
-        return (x32 * scale_D[None, None]).astype(x_BTD.dtype)
+        return (x32 * scale_D[(None,) * (x32.ndim - 1)]).astype(x_BTD.dtype)
 
 
 class Linear(nn.Module):
@@ -158,6 +158,7 @@ class Linear(nn.Module):
     config: LlamaConfig
     features: int
     init_scale: float = 1.0
+    bias: bool = False
 
     @nn.compact
     def __call__(self, x):
@@ -180,6 +181,10 @@ class Linear(nn.Module):
             )
             delta = (x @ a.value.astype(x.dtype)) @ b.value.astype(x.dtype)
             out = out + (c.lora_alpha / c.lora_rank) * delta
+        if self.bias:
+            zeros = nn.initializers.zeros
+            bias = self.param("bias", zeros, (self.features,), param_dtype)
+            out = out + bias.astype(x.dtype)
         return out
 
     def _init_a(self, shape):
@@ -197,12 +202,17 @@ class Attention(nn.Module):
     def __call__(self, x_BTD, cos, sin, positions_BT, segments_BT, cache):
         c = self.config
         B, T, _ = x_BTD.shape
-        q = Linear(c, c.heads * c.head_size, name="q")(x_BTD)
-        k = Linear(c, c.kv_heads * c.head_size, name="k")(x_BTD)
-        v = Linear(c, c.kv_heads * c.head_size, name="v")(x_BTD)
-        q_BTNH = rotate(q.reshape(B, T, c.heads, c.head_size), cos, sin)
-        k_BTKH = rotate(k.reshape(B, T, c.kv_heads, c.head_size), cos, sin)
-        v_BTKH = v.reshape(B, T, c.kv_heads, c.head_size)
+
+        def heads(name, count):
+            linear = Linear(c, count * c.head_size, bias=c.qkv_bias, name=name)
+            return linear(x_BTD).reshape(B, T, count, c.head_size)
+
+        q_BTNH, k_BTKH = heads("q", c.heads), heads("k", c.kv_heads)
+        if c.qk_norm:
+            q_BTNH = RMSNorm(c, name="q_norm")(q_BTNH)
+            k_BTKH = RMSNorm(c, name="k_norm")(k_BTKH)
+        q_BTNH, k_BTKH = rotate(q_BTNH, cos, sin), rotate(k_BTKH, cos, sin)
+        v_BTKH = heads("v", c.kv_heads)
         if cache is None:
             out = attend_packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, c.query_block)
         elif isinstance(segments_BT, kv.Items):
@@ -232,6 +242,7 @@ class Block(nn.Module):
     """One pre-norm layer. Shaped for `nn.scan`: carry in, cache slice through."""
 
     config: LlamaConfig
+    mesh: Any = None
 
     @nn.compact
     def __call__(self, x_BTD, cache, cos, sin, positions_BT, segments_BT):
@@ -246,13 +257,14 @@ class Block(nn.Module):
         )
         x_BTD = x_BTD + attended
         x_BTD = x_BTD + Mlp(c, name="mlp")(RMSNorm(c, name="mlp_norm")(x_BTD))
-        return x_BTD, cache
+        return over_rows(self.mesh, x_BTD), cache
 
 
 class Llama(nn.Module):
     """The decoder; `hidden` and `logits` apart, so that losses can skip the head."""
 
     config: LlamaConfig
+    mesh: Any = None
 
     def setup(self):
         c = self.config
@@ -263,7 +275,11 @@ class Llama(nn.Module):
             param_dtype=jnp.dtype(c.param_dtype),
             dtype=jnp.dtype(c.dtype),
         )
-        block = nn.remat(Block) if c.remat else Block
+        block = Block
+        if c.remat != "none":
+            # A scan keeps layers apart by itself; a loop needs a barrier for it.
+            apart = not c.scan_layers
+            block = nn.remat(Block, policy=REMAT[c.remat], prevent_cse=apart)
         if c.scan_layers:
             self.layers = nn.scan(
                 block,
@@ -272,9 +288,9 @@ class Llama(nn.Module):
                 in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast, nn.broadcast),
                 out_axes=0,
                 length=c.layers,
-            )(c)
+            )(c, self.mesh)
         else:
-            self.layers = [block(c) for _ in range(c.layers)]
+            self.layers = [block(c, self.mesh) for _ in range(c.layers)]
         self.final_norm = RMSNorm(c)
         if not c.tie_embeddings:
             self.head = nn.Dense(
@@ -288,8 +304,8 @@ class Llama(nn.Module):
     def hidden(self, tokens_BT, positions_BT, segments_BT, cache) -> Any:
         """Final normed activations BTD and the updated cache (None without one)."""
         c = self.config
-        x_BTD = self.embed(tokens_BT)
-        cos, sin = rope_tables(positions_BT, c.head_size, c.rope_theta)
+        x_BTD = over_rows(self.mesh, self.embed(tokens_BT))
+        cos, sin = rope_tables(positions_BT, c.head_size, c.rope)
         shared = (cos, sin, positions_BT, segments_BT)
         if c.scan_layers:
             x_BTD, cache = self.layers(x_BTD, cache, *shared)

@@ -7,7 +7,6 @@ policy and its reference can share the frozen one.
 Source: Hu et al. 2021 (arXiv 2106.09685): kernel + alpha / rank * a @ b.
 """
 
-import jax
 import jax.numpy as jnp
 
 from repair.model.llama import Llama, LlamaConfig
@@ -40,15 +39,11 @@ def join(trainable: dict, frozen: dict) -> dict:
     return {**frozen, **trainable}
 
 
-def init_adapters(config: LlamaConfig, params: dict, key) -> dict:
-    """The same base weights under fresh adapters, which change no output."""
-
-    @jax.jit
-    def fresh(key):
-        token_BT = jnp.zeros((1, 1), jnp.int32)
-        return Llama(config).init(key, token_BT, token_BT, token_BT, None)["lora"]
-
-    return {"params": params["params"], "lora": fresh(key)}
+def init_adapters(config: LlamaConfig, key) -> dict:
+    """{"lora"}: fresh adapters, which change no output. For use under `jax.jit`."""
+    token_BT = jnp.zeros((1, 1), jnp.int32)
+    fresh = Llama(config).init(key, token_BT, token_BT, token_BT, None)
+    return {"lora": fresh["lora"]}
 
 
 def merge_adapters(config: LlamaConfig, params: dict) -> dict:

@@ -32,7 +32,7 @@ from repair.model.draw import Sampling
 from repair.model.sharding import (
     cache_sharding,
     make_mesh,
-    param_shardings,
+    place,
     replicated,
 )
 
@@ -119,6 +119,7 @@ class Sampler:
         )
         devices = list(devices or jax.local_devices()[:1])
         self.mesh = make_mesh(tensor=len(devices), devices=devices)
+        model = dataclasses.replace(model, mesh=self.mesh)
         here = replicated(self.mesh)
         cache = cache_sharding(self.mesh, model.config)
         self._here, self._cache_here = here, cache
@@ -145,8 +146,8 @@ class Sampler:
         self._insert = jit(_insert, (cache, here), donate_argnums=0)
 
     def place(self, params):
-        """The parameters where this sampler lives."""
-        return jax.device_put(params, param_shardings(self.mesh, params))
+        """The parameters where this sampler lives; see `repair.model.sharding`."""
+        return place(self.mesh, params)
 
     def replicate(self, tree):
         """Arrays, whole, on each of its devices."""

@@ -4,6 +4,9 @@ Axes: "data" holds different rows and the same weights, "fsdp" holds different r
 and parts of the weights (gathered layer by layer), "tensor" parts of each layer's
 heads and mlp. Everything is `jax.jit` with shardings over Auto axes: the compiler
 places the collectives.
+
+Training uses the whole mesh. Rollouts use its places: devices that differ in nothing
+but "tensor" hold a whole model between them and need no others.
 """
 
 import math
@@ -16,6 +19,7 @@ from jax.sharding import PartitionSpec as P
 from repair.errors import UserError
 
 AXES = ("data", "fsdp", "tensor")
+ROWS = ("data", "fsdp")
 
 # First match of the path wins. Specs are those of one layer; a stacked leaf has one
 # more axis in front, which is not split. Adapters follow the kernel they belong to,
@@ -25,6 +29,7 @@ RULES = (
     (r"head/kernel", P("fsdp", "tensor")),
     (r"(q|k|v|gate|up)/kernel", P("fsdp", "tensor")),
     (r"(o|down)/kernel", P("tensor", "fsdp")),
+    (r"(q|k|v)/bias", P("tensor")),
     (r"(q|k|v|gate|up)/a", P("fsdp", None)),
     (r"(q|k|v|gate|up)/b", P(None, "tensor")),
     (r"(o|down)/a", P("tensor", None)),
@@ -61,37 +66,137 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices=None) -> M
     )
 
 
-def param_shardings(mesh: Mesh, abstract_params):
-    """The sharding of every leaf, in a tree like `abstract_params`.
+def places(mesh: Mesh) -> list[list]:
+    """The devices of this process that hold a whole model between them, by place.
+
+    Raises:
+      UserError: The axis tensor reaches beyond a process.
+    """
+    mine = jax.process_index()
+    found = []
+    for group in mesh.devices.reshape(-1, mesh.shape["tensor"]).tolist():
+        owners = {device.process_index for device in group}
+        if mine in owners and len(owners) > 1:
+            raise UserError(
+                f"mesh.tensor={mesh.shape['tensor']} puts a layer's heads on devices of"
+                f" processes {sorted(owners)}; use a tensor that divides the"
+                f" {jax.local_device_count()} devices of one"
+            )
+        if owners == {mine}:
+            found.append(group)
+    return found
+
+
+def param_shardings(mesh: Mesh, abstract):
+    """The sharding of every leaf, in a tree like `abstract`.
 
     An axis that its mesh axes do not divide stays whole, so that a small model fits
-    any mesh.
+    any mesh. What is no parameter, nor follows one as an optimiser's moments do, is
+    whole on every device.
 
     Args:
       mesh: From `make_mesh`.
-      abstract_params: Arrays or ShapeDtypeStructs, for instance
-        `jax.eval_shape(model.init_params, key)`.
+      abstract: Arrays or ShapeDtypeStructs: parameters, for instance
+        `jax.eval_shape(model.init_params, key)`, or a whole training state.
 
     Raises:
-      ValueError: No rule matches a leaf's path.
+      ValueError: No rule matches a parameter's path.
     """
 
     def sharding(path, leaf):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         spec = _spec(name)
-        axes = (None,) * (len(leaf.shape) - len(spec)) + tuple(spec)
+        lead = len(leaf.shape) - len(spec)
+        if lead < 0:  # not one of the parameter's shape, such as a count
+            return NamedSharding(mesh, P())
+        axes = (None,) * lead + tuple(spec)
         axes = [
             axis if axis and size % mesh.shape[axis] == 0 else None
             for axis, size in zip(axes, leaf.shape, strict=True)
         ]
         return NamedSharding(mesh, P(*axes))
 
-    return jax.tree_util.tree_map_with_path(sharding, abstract_params)
+    return jax.tree_util.tree_map_with_path(sharding, abstract)
+
+
+def constrain(mesh: Mesh | None, tree):
+    """Within a jitted function: asks for parameters, or a state, as by the rules."""
+    if mesh is None:
+        return tree
+    return jax.lax.with_sharding_constraint(tree, param_shardings(mesh, tree))
+
+
+def build(mesh: Mesh, function, *args):
+    """function(*args), a tree of parameters or a state, made where it belongs."""
+    shardings = param_shardings(mesh, jax.eval_shape(function, *args))
+    return jax.jit(function, out_shardings=shardings)(*args)
+
+
+def over_rows(mesh: Mesh | None, x_B):
+    """Asks for activations to have their rows over data and fsdp, the rest whole.
+
+    As they are without a mesh, and where the rows do not divide.
+    """
+    if mesh is None or mesh.size == 1 or x_B.shape[0] % row_parts(mesh):
+        return x_B
+    return jax.lax.with_sharding_constraint(x_B, batch_sharding(mesh))
+
+
+def row_parts(mesh: Mesh) -> int:
+    """Into how many parts the rows of a batch are split."""
+    return math.prod(mesh.shape[axis] for axis in ROWS)
+
+
+def place_batch(mesh: Mesh, batch):
+    """Arrays that all processes hold whole, as global ones: each feeds its own rows."""
+    here = batch_sharding(mesh)
+    return jax.tree.map(
+        lambda x: jax.make_array_from_callback(x.shape, here, lambda index: x[index]),
+        batch,
+    )
+
+
+def gather(params):
+    """Parameters with all parts but those of "tensor" on each device of their mesh.
+
+    Arrays on no mesh, or on one of a single device, stay as they are.
+    """
+    mesh = next(
+        (
+            leaf.sharding.mesh
+            for leaf in jax.tree.leaves(params)
+            if isinstance(getattr(leaf, "sharding", None), NamedSharding)
+        ),
+        None,
+    )
+    if mesh is None or mesh.shape["fsdp"] == 1:
+        return params
+
+    def whole(sharding):
+        axes = [None if axis == "fsdp" else axis for axis in sharding.spec]
+        return NamedSharding(mesh, P(*axes))
+
+    shardings = jax.tree.map(whole, param_shardings(mesh, params))
+    return jax.jit(_same, out_shardings=shardings)(params)
+
+
+def place(mesh: Mesh, params):
+    """Parameters, as from `gather`, on a place: without a copy if they are there."""
+
+    def on_place(x, sharding):
+        here = set(mesh.devices.flat)
+        held = {s.device: s.data for s in getattr(x, "addressable_shards", ())}
+        if len(held) > len(here) and here <= held.keys():
+            parts = [held[device] for device in mesh.devices.flat]
+            return jax.make_array_from_single_device_arrays(x.shape, sharding, parts)
+        return jax.device_put(x, sharding)
+
+    return jax.tree.map(on_place, params, param_shardings(mesh, params))
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """Rows over data and fsdp together; every other axis whole."""
-    return NamedSharding(mesh, P(("data", "fsdp")))
+    return NamedSharding(mesh, P(ROWS))
 
 
 def cache_sharding(mesh: Mesh, config) -> NamedSharding:
@@ -107,8 +212,14 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P())
 
 
+def _same(tree):
+    return tree
+
+
 def _spec(name: str) -> P:
     for pattern, spec in RULES:
         if re.search(rf"(^|/){pattern}$", name):
             return spec
-    raise ValueError(f"no partition rule for the parameter {name}")
+    if re.search(r"(^|/)(params|lora)/", name):
+        raise ValueError(f"no partition rule for the parameter {name}")
+    return P()

@@ -201,6 +201,26 @@ class Codec:
         path.write_text(json.dumps(settings, indent=2) + "\n")
 
 
+def copy_tokenizer(source, folder) -> None:
+    """Copies a tokenizer with its settings and chat template, as transformers reads it.
+
+    Raises:
+      UserError: The source has none that can be read.
+    """
+    source, folder = pathlib.Path(source), pathlib.Path(folder)
+    tokenizer, settings = _read_tokenizer(source)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("special_tokens_map.json", "chat_template.jinja"):
+        if (source / name).is_file():
+            (folder / name).write_bytes((source / name).read_bytes())
+    # transformers 4 rejects the class name that version 5 writes; both read this.
+    settings |= {"tokenizer_class": "PreTrainedTokenizerFast"}
+    text = json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
+    (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
+    # Last: once it is there, the tokenizer is taken to be whole.
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
 def load_codec(folder, prompt: str, mode: str = "coe") -> Codec:
     """Opens a folder with a `tokenizer.json` in Hugging Face's format.
 
@@ -208,6 +228,24 @@ def load_codec(folder, prompt: str, mode: str = "coe") -> Codec:
       UserError: The folder or its file is missing or unreadable.
     """
     folder = pathlib.Path(folder)
+    tokenizer, settings = _read_tokenizer(folder)
+    named = {}
+    for name in ("bos_token", "eos_token"):
+        token = settings.get(name) or None
+        if isinstance(token, dict):  # transformers 4 writes an AddedToken here
+            token = token["content"]
+        if token is not None and tokenizer.token_to_id(token) is None:
+            raise UserError(
+                f"{folder / 'tokenizer_config.json'} names the {name} {token!r}, which"
+                f" {folder / 'tokenizer.json'} does not have; save the tokenizer anew"
+            )
+        named[name] = token
+    bos, end = named["bos_token"], named["eos_token"]
+    return Codec(tokenizer, prompt, bos, mode=mode, end_token=end)
+
+
+def _read_tokenizer(folder) -> tuple[Tokenizer, dict]:
+    """The tokenizer and the settings of a folder."""
     path = folder / "tokenizer.json"
     if not path.is_file():
         raise UserError(
@@ -220,22 +258,11 @@ def load_codec(folder, prompt: str, mode: str = "coe") -> Codec:
         raise UserError(f"{path} is no readable tokenizer file: {error}") from error
     settings_path = folder / "tokenizer_config.json"
     try:
-        text = settings_path.read_text() if settings_path.is_file() else "{}"
+        there = settings_path.is_file()
+        text = settings_path.read_text(encoding="utf-8") if there else "{}"
         settings = json.loads(text)
     except ValueError as error:
         raise UserError(
             f"{settings_path} is no JSON ({error}); save the tokenizer anew"
         ) from error
-    named = {}
-    for name in ("bos_token", "eos_token"):
-        token = settings.get(name) or None
-        if isinstance(token, dict):  # transformers 4 writes an AddedToken here
-            token = token["content"]
-        if token is not None and tokenizer.token_to_id(token) is None:
-            raise UserError(
-                f"{settings_path} names the {name} {token!r}, which {path} does not"
-                " have; save the tokenizer anew"
-            )
-        named[name] = token
-    bos, end = named["bos_token"], named["eos_token"]
-    return Codec(tokenizer, prompt, bos, mode=mode, end_token=end)
+    return tokenizer, settings

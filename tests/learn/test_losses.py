@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from repair.learn import losses
-from repair.learn.losses import PolicyLossConfig, cross_entropy, policy_loss
+from repair.learn.losses import PolicyLossConfig, policy_loss, token_stats
 
 CONFIG = PolicyLossConfig(
     clip_low=0.2, clip_high=0.3, kl_coef=0.1, kl_estimator="k3", entropy_coef=0.05
@@ -160,19 +160,51 @@ def test_targets_are_the_next_tokens_by_hand():
     logits = jnp.log(jnp.array([probs_TV])) + 3.0
     tokens = jnp.array([[2, 0, 1]])
     want = np.log([1.0, 0.5, 0.8])[None]
-    np.testing.assert_allclose(losses.token_log_probs(logits, tokens), want, rtol=1e-5)
-    assert losses.token_hits(logits, tokens).tolist() == [[0, 1, 1]]
-    weights = jnp.array([[0.0, 1.0, 0.5]])
-    loss = cross_entropy(logits, tokens, weights, 3.0)
-    assert loss == pytest.approx((np.log(2) - 0.5 * np.log(0.8)) / 3, rel=1e-5)
+    found = token_stats(lambda x: x, logits, tokens)
+    np.testing.assert_allclose(found.log_probs, want, rtol=1e-5)
+    assert found.hits.tolist() == [[0, 1, 1]]
+    halved = token_stats(lambda x: x, 2 * logits, tokens, temperature=2.0)
+    np.testing.assert_allclose(halved.log_probs, want, rtol=1e-5)
+
+
+@pytest.mark.parametrize("restricted", [False, True])
+def test_chunks_of_tokens_change_neither_values_nor_gradients(restricted):
+    """And the logits of all tokens at once never exist."""
+    rng = np.random.default_rng(0)
+    B, T, D, V = 2, 12, 5, 16
+    hidden = jnp.asarray(rng.normal(size=(B, T, D)), jnp.float32)
+    weights = jnp.asarray(rng.normal(size=(D, V)), jnp.float32)
+    tokens = jnp.asarray(rng.integers(0, V, (B, T)))
+    allowed = None
+    if restricted:
+        bits = rng.random((B, T, V)) < 0.5
+        np.put_along_axis(bits, np.asarray(tokens)[..., None], True, axis=-1)
+        allowed = jnp.asarray(np.packbits(bits, axis=-1))
+    pull = [jnp.asarray(rng.normal(size=(B, T)), jnp.float32) for _ in range(2)]
+
+    def value(hidden, weights, chunk):
+        stats = token_stats(lambda h: h @ weights, hidden, tokens, allowed, 0.7, chunk)
+        total = (stats.log_probs * pull[0] + stats.entropy * pull[1]).sum()
+        return total, stats
+
+    grad = jax.value_and_grad(value, argnums=(0, 1), has_aux=True)
+    whole = grad(hidden, weights, 0)
+    for chunk in (1, 4, 6):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-5),
+            grad(hidden, weights, chunk),
+            whole,
+        )
+    for chunk, there in ((0, True), (4, False)):
+        text = str(jax.make_jaxpr(lambda *a, c=chunk: grad(*a, c))(hidden, weights))
+        assert (f"{B},{T},{V}]" in text) == there
 
 
 def test_half_precision_logits_are_summed_in_float32():
     logits = jax.random.normal(jax.random.key(0), (2, 5, 11), jnp.bfloat16)
     tokens = jax.random.randint(jax.random.key(1), (2, 5), 0, 11)
-    got = losses.token_log_probs(logits, tokens), losses.token_entropy(logits)
-    exact = logits.astype(jnp.float32)
-    want = losses.token_log_probs(exact, tokens), losses.token_entropy(exact)
+    got = token_stats(lambda x: x, logits, tokens)
+    want = token_stats(lambda x: x.astype(jnp.float32), logits, tokens)
     for a, b in zip(got, want, strict=True):
         assert a.dtype == jnp.float32
         np.testing.assert_array_equal(a, b)
@@ -182,8 +214,7 @@ def test_entropy_and_log_probs_against_softmax():
     logits = np.random.default_rng(0).normal(size=(2, 4, 6)).astype(np.float32)
     tokens = np.random.default_rng(1).integers(0, 6, (2, 4))
     p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    log_probs = losses.token_log_probs(logits, tokens)
-    entropy = losses.token_entropy(logits)
+    log_probs, entropy, _ = token_stats(lambda x: x, logits, tokens)
     for b, t in np.ndindex(2, 3):
         want = np.log(p[b, t, tokens[b, t + 1]])
         assert log_probs[b, t + 1] == pytest.approx(want, rel=1e-4)

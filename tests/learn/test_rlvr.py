@@ -10,7 +10,7 @@ import pytest
 
 from repair.env.environment import Turn
 from repair.learn import rlvr
-from repair.learn.losses import PolicyLossConfig, token_log_probs
+from repair.learn.losses import PolicyLossConfig, token_stats
 from repair.learn.rlvr import RlvrConfig
 from repair.learn.state import init_state
 from repair.learn.trajectory import Rollout
@@ -20,6 +20,10 @@ CONFIG = RlvrConfig(problems=2, samples=2, rows=2, row_length=40)
 LENGTH = 32
 SGD = optax.sgd(0.1)
 no_kl = dataclasses.replace(CONFIG, loss=PolicyLossConfig(kl_coef=0.0))
+
+
+def token_log_probs(logits, tokens):
+    return token_stats(lambda x: x, logits, tokens).log_probs
 
 
 @pytest.fixture(scope="module")

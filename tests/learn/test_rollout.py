@@ -12,7 +12,8 @@ from repair.env.environment import Environment, LineEditor, reset_all, step_all
 from repair.env.sandbox import Limits, Sandbox, SandboxError
 from repair.learn import rlvr, rollout
 from repair.learn.clock import Clock
-from repair.learn.losses import token_log_probs
+from repair.learn.losses import token_stats
+from repair.learn.player import Player
 from repair.model.api import Model
 from repair.model.decode import Sampled
 from repair.model.draw import Sampling
@@ -23,6 +24,10 @@ from repair.text.grammar import Grammar
 
 SHAPE = LlamaConfig(width=16, mlp_width=32, layers=2, heads=2, kv_heads=1, head_size=8)
 FIX = "### REPL 2 >>>    return x + 1"
+
+
+def token_log_probs(logits, tokens):
+    return token_stats(lambda x: x, logits, tokens).log_probs
 
 
 @dataclasses.dataclass
@@ -98,7 +103,7 @@ def play(sampler, codec, sandbox, bugs, samples=1, params=None, **settings):
     max_turns = settings.pop("max_turns")
     names = ("slots", "cohorts", "stragglers")
     sizes = {n: settings.pop(n) for n in names if n in settings}
-    player = rollout.Player(
+    player = Player(
         (sampler,),
         codec,
         lambda: Environment(sandbox, max_turns=max_turns),
@@ -312,7 +317,7 @@ def test_the_trainer_sees_the_log_probs_of_sampling(
     grammar = None
     if restriction == "grammar":
         grammar = Grammar(codec, codec.vocab_size, 24)
-    player = rollout.Player(
+    player = Player(
         (sampler,),
         codec,
         lambda: Environment(sandbox, max_turns=4),
@@ -376,7 +381,7 @@ def test_what_breaks_costs_its_own_episodes_only(codec, sandbox, bugs, kind):
     sampler = ScriptedSampler([codec.encode(c) for c in commands])
     box = sandbox if kind == "tool" else Delicate(sandbox, "x - 4")
     tool = BadTool if kind == "tool" else LineEditor
-    player = rollout.Player(
+    player = Player(
         (sampler,),
         codec,
         lambda: Environment(box, make_tool=tool),
@@ -413,7 +418,7 @@ def test_a_killed_worker_and_a_hanging_candidate_stop_nobody_else(codec, bugs):
                 killed.append(worker._process)
 
     with Sandbox(workers=2, limits=Limits(cpu_seconds=0.3), cache=False) as box:
-        player = rollout.Player(
+        player = Player(
             (sampler,), codec, lambda: Environment(box), slots=4, cohorts=2, prefill=4
         )
         played = rollout.play(
@@ -456,7 +461,7 @@ def test_after_warm_up_nothing_compiles(
         size = dict(max_new=24, max_length=400, length_buckets=(120, 200))
     sampler = make_sampler(model, codec, rows=(2, 4), **size)
     turns = itertools.cycle((1, 9, 3))
-    player = rollout.Player(
+    player = Player(
         (sampler,),
         codec,
         lambda: Environment(sandbox, max_turns=next(turns)),

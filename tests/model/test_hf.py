@@ -83,9 +83,9 @@ def test_shards_in_bfloat16(copy):
 
 def test_rope_theta_of_either_version(copy):
     edit(copy, rope_parameters={"rope_theta": 5e5, "rope_type": "default"})
-    assert load_hf(copy)[0].rope_theta == 5e5
+    assert load_hf(copy)[0].rope.theta == 5e5
     edit(copy, rope_parameters=None, rope_theta=2e4)
-    assert load_hf(copy)[0].rope_theta == 2e4
+    assert load_hf(copy)[0].rope.theta == 2e4
 
 
 @pytest.mark.parametrize(

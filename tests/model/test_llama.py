@@ -86,8 +86,8 @@ def stack(params):
     "fields",
     [
         {"scan_layers": True},
-        {"scan_layers": True, "remat": True},
-        {"query_block": 64, "remat": True},
+        {"scan_layers": True, "remat": "full"},
+        {"query_block": 64, "remat": "dots"},
     ],
 )
 def test_ways_to_run_it_are_one_function(make, fields):

@@ -32,7 +32,7 @@ def test_fresh_adapters_change_nothing_and_merged_ones_change_all(make):
     base, params = make(scan_layers=True)
     adapted, _ = make(scan_layers=True, lora_rank=3, lora_alpha=5.0)
     plain = logits_of(base, params)
-    fresh = lora.init_adapters(adapted.config, params, jax.random.key(2))
+    fresh = params | lora.init_adapters(adapted.config, jax.random.key(2))
     np.testing.assert_array_equal(logits_of(adapted, fresh), plain)
     tree = trained(fresh)
     expected = logits_of(adapted, tree)

@@ -9,6 +9,7 @@ import pytest
 
 from repair.model.api import Model
 from repair.model.hf import LAYER_NAMES, TOP_NAMES, load_hf, save_hf
+from repair.model.rope import Rope
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -94,7 +95,7 @@ def test_logits_and_gradients(case, scan, tmp_path):
 @pytest.mark.parametrize("tied", [False, True])
 def test_transformers_loads_what_we_export(make, tied, tmp_path):
     """Adapters and all: the merged weights give the adapted model's logits."""
-    model, params = make(tie_embeddings=tied, lora_rank=2, rope_theta=3e4)
+    model, params = make(tie_embeddings=tied, lora_rank=2, rope=Rope(3e4))
     moved = jax.tree.map(lambda x: np.asarray(x) + np.float32(0.1), params["lora"])
     params = params | {"lora": moved}
     save_hf(tmp_path, model.config, params, max_position_embeddings=64)

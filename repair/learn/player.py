@@ -1,0 +1,66 @@
+"""What it takes to play episodes, whatever the parameters and the bugs."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from repair.env.editor import split_program
+from repair.env.environment import Environment
+from repair.model.draw import Sampling
+from repair.model.grammar import Constraint
+from repair.model.sampler import Sampler
+from repair.model.sharding import gather
+from repair.tasks import Bug
+from repair.text.grammar import Grammar
+from repair.text.tokens import Codec
+
+
+@dataclasses.dataclass(frozen=True)
+class Player:
+    """A sampler for each place, the tokenizer, environments, and how many play at once.
+
+    Attributes:
+      samplers: One for each place that cohorts play in, in turn; all of one model.
+      codec: The tokenizer and prompt.
+      make_environment: A fresh environment; all share one sandbox.
+      slots: Episodes at once, over all cohorts.
+      cohorts: Parts that take turns on a device; 1 for no overlap.
+      prefill: Prompts processed at once.
+      stragglers: Share of a cohort that may be left in the midst of a command, to go on
+        when the others have had their answers, so that not all wait for the longest.
+      grammar: Allows no command but those that the editor can carry out; None allows
+        any text.
+    """
+
+    samplers: tuple[Sampler, ...]
+    codec: Codec
+    make_environment: Callable[[], Environment]
+    slots: int
+    cohorts: int
+    prefill: int
+    stragglers: float = 0.0
+    grammar: Grammar | None = None
+
+    def cohort_size(self, episodes: int) -> tuple[int, int]:
+        """How many cohorts, and slots of each, for so many episodes."""
+        count = max(min(self.cohorts, episodes), 1)
+        return count, -(-min(self.slots, episodes) // count)
+
+    def warm_up(self, params, sampling: Sampling, bugs: Sequence[Bug]) -> None:
+        """Compiles all that episodes of these bugs can ask for, whatever is sampled.
+
+        Under a grammar, all but programs that have grown to twice their size.
+        """
+        _, size = self.cohort_size(self.slots)
+        params = gather(params)
+        if self.grammar:
+            self.grammar.reserve([split_program(bug.faulty_code) for bug in bugs])
+        for sampler in self.samplers:
+            constrain = None
+            if self.grammar:
+                tables = sampler.replicate(self.grammar.tables)
+
+                def constrain(B, tables=tables):
+                    return Constraint(tables, self.grammar.rows([[]] * B))
+
+            here = sampler.place(params)
+            sampler.warm_up(here, size, self.prefill, sampling, constrain)
