@@ -184,7 +184,7 @@ class Linear(nn.Module):
         if self.bias:
             zeros = nn.initializers.zeros
             bias = self.param("bias", zeros, (self.features,), param_dtype)
-            out = out + bias.astype(x.dtype)
+            out = out + bias[(None,) * (out.ndim - 1)].astype(x.dtype)
         return out
 
     def _init_a(self, shape):
