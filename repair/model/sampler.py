@@ -18,7 +18,6 @@ state is placed there when it is made, and stays.
 
 import dataclasses
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,48 +25,16 @@ import numpy as np
 
 from repair.model import cache as kv
 from repair.model.api import Model
-from repair.model.blocks import ITEMS, Blocks, lay_out
+from repair.model.blocks import ITEMS, lay_out
 from repair.model.decode import Sampled, decode
 from repair.model.draw import Sampling
+from repair.model.rows import SamplerState, extend, insert, select, start
 from repair.model.sharding import (
     cache_sharding,
     make_mesh,
     place,
     replicated,
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class SamplerState:
-    """Rows in the midst of their episodes.
-
-    Attributes:
-      cache: As from `Model.init_cache`, B rows.
-      logits_BV: float32, logits of the token after the last extended one; stale
-        for rows that have decoded since.
-      length_B: int32 on the host, tokens of each row that are in the cache; those of
-        before a command until it has ended and is collected.
-      sampled: What the last decode has sampled, on the device, with where the rows are
-        in their grammar.
-      going_B: bool on the host, rows whose command goes on; None until the last decode
-        is collected.
-    """
-
-    cache: Any
-    logits_BV: jax.Array
-    length_B: np.ndarray
-    sampled: tuple[Sampled, Any] | None = None
-    going_B: np.ndarray | None = None
-
-    @property
-    def rows(self) -> int:
-        """B, a row bucket."""
-        return len(self.length_B)
-
-    @property
-    def slots(self) -> int:
-        """S, a length bucket."""
-        return kv.slots(self.cache)
 
 
 class Sampler:
@@ -128,12 +95,12 @@ class Sampler:
             return jax.jit(function, out_shardings=out, **kwargs)
 
         self._start = jit(
-            functools.partial(_start, model, cache_dtype),
+            functools.partial(start, model, cache_dtype),
             (cache, here),
             static_argnums=(0, 1),
         )
         self._extend = jit(
-            functools.partial(_extend, model), (cache, here), donate_argnums=1
+            functools.partial(extend, model), (cache, here), donate_argnums=1
         )
         self._decode = jit(
             functools.partial(decode, model, stop_V, max_new, max_length),
@@ -142,8 +109,8 @@ class Sampler:
             donate_argnums=3,
         )
         self._resize = jit(kv.resize, cache, static_argnums=1)
-        self._select = jit(_select, (cache, here))
-        self._insert = jit(_insert, (cache, here), donate_argnums=0)
+        self._select = jit(select, (cache, here))
+        self._insert = jit(insert, (cache, here), donate_argnums=0)
 
     def place(self, params):
         """The parameters where this sampler lives; see `repair.model.sharding`."""
@@ -423,45 +390,3 @@ def _settled(state: SamplerState) -> SamplerState:
     if state.going_B is None:
         raise ValueError("a decode of these rows is under way; collect it first")
     return state
-
-
-def _start(model, cache_dtype, B, S):
-    cache = model.init_cache(B, S, cache_dtype)
-    return cache, jnp.zeros((B, model.config.vocab_size), jnp.float32)
-
-
-def _select(cache, arrays, index_B):
-    arrays = jax.tree.map(lambda x_B: x_B[index_B], arrays)
-    return kv.take_rows(cache, index_B), arrays
-
-
-def _insert(arrays, source, from_B, to_B, count):
-    """Row by row, so that what is written is only the rows that change."""
-
-    def copy(i, arrays):
-        cache, logits_BV = arrays
-        cache = kv.copy_row(cache, source[0], from_B[i], to_B[i])
-        return cache, logits_BV.at[to_B[i]].set(source[1][from_B[i]])
-
-    return jax.lax.fori_loop(0, count, copy, arrays)
-
-
-def _extend(model, params, cache, logits_BV, blocks: Blocks):
-    """Processes known tokens block by block; the head runs at rows' ends only."""
-    B, S = logits_BV.shape[0], kv.slots(cache)
-
-    def block(m, carry):
-        cache, last_BD, fresh_B = carry
-        tokens_N, positions_N, rows_I, ends_N = (x[m] for x in blocks[:-1])
-        positions_N = jnp.where(positions_N < 0, S, positions_N)  # not written
-        hidden_1ND, cache = model.hidden(
-            params, tokens_N[None], cache, positions_N[None], kv.Items(rows_I)
-        )
-        last_BD = last_BD.at[ends_N].set(hidden_1ND[0], mode="drop")
-        return cache, last_BD, fresh_B.at[ends_N].set(True, mode="drop")
-
-    dtype = jnp.dtype(model.config.dtype)
-    carry = cache, jnp.zeros((B, model.config.width), dtype), jnp.zeros(B, bool)
-    cache, last_BD, fresh_B = jax.lax.fori_loop(0, blocks.count, block, carry)
-    fresh_BV = model.logits(params, last_BD)
-    return cache, jnp.where(fresh_B[:, None], fresh_BV, logits_BV)
