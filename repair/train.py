@@ -1,10 +1,17 @@
-"""Trains a model: python -m repair.train --config=configs/tiny.py --workdir=DIR."""
+"""Trains a model: python -m repair.train --config=configs/tiny.py --workdir=DIR.
+
+Several processes, one a host or a GPU, each run this with --distributed where the cluster
+tells who they are (SLURM, Open MPI, Kubernetes, Cloud TPU), or else with --coordinator,
+--processes and --process. The workdir must be one that all of them see.
+"""
 
 from absl import flags
 from ml_collections import config_flags
 from rich.console import Console
 
 from repair import cli
+from repair.errors import UserError
+from repair.learn import processes
 from repair.learn.config import read
 from repair.learn.experiment import run
 from repair.learn.metrics import results_table
@@ -12,15 +19,19 @@ from repair.learn.metrics import results_table
 
 def main():
     """Runs the config's stages and prints the table."""
-    console = Console()
+    args = flags.FLAGS
+    config = read(args.config)
+    if not args.workdir:
+        raise UserError("--workdir is missing: the folder of the run")
+    if args.distributed or args.coordinator:
+        processes.start(args.coordinator, args.processes, args.process)
+    console = Console(quiet=not processes.first())
     results = run(
-        read(flags.FLAGS.config),
-        flags.FLAGS.workdir,
-        lambda line: console.print(line, highlight=False),
+        config, args.workdir, lambda line: console.print(line, highlight=False)
     )
     if results["stages"]:
         console.print(results_table(results))
-    console.print(f"everything is in {flags.FLAGS.workdir}", highlight=False)
+    console.print(f"everything is in {args.workdir}", highlight=False)
 
 
 if __name__ == "__main__":
@@ -28,5 +39,9 @@ if __name__ == "__main__":
         "config", None, "Config file, such as configs/tiny.py."
     )
     flags.DEFINE_string("workdir", None, "Folder of the run; a run in it is resumed.")
-    flags.mark_flags_as_required(["config", "workdir"])
+    flags.DEFINE_bool("distributed", False, "One of several processes of a cluster.")
+    flags.DEFINE_string("coordinator", "", "HOST:PORT of the first of the processes.")
+    flags.DEFINE_integer("processes", 0, "How many processes, with --coordinator.")
+    flags.DEFINE_integer("process", -1, "Which one this is, from 0.")
+    flags.mark_flags_as_required(["config"])
     cli.run(main)

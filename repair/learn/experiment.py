@@ -18,6 +18,7 @@ Starting weights, first match wins:
   4. random weights from the seed.
 """
 
+import collections
 import dataclasses
 import json
 import time
@@ -62,13 +63,16 @@ _OURS = (
 _END = "<end>"
 
 
-def run(config: Config, workdir, report: Callable[[str], None] = print) -> dict:
+def run(
+    config: Config, workdir, report: Callable[[str], None] = print, devices=None
+) -> dict:
     """Runs the stages of a config, resuming what the workdir holds.
 
     Args:
       config: As from `repair.learn.config.read`.
       workdir: Folder of the run; made when needed.
       report: Gets a line of text at each milestone.
+      devices: What the mesh is made of, by default all there are.
 
     Returns:
       What results.json holds: {"stages": {"init" | "sft" | "rlvr": figures}, ...}.
@@ -76,7 +80,7 @@ def run(config: Config, workdir, report: Callable[[str], None] = print) -> dict:
     Raises:
       UserError: The workdir belongs to another config, or some input is bad.
     """
-    mesh = make_mesh(**dataclasses.asdict(config.mesh))
+    mesh = make_mesh(**dataclasses.asdict(config.mesh), devices=devices)
     check_mesh(config, mesh)
     first = processes.first()
     workdir = processes.once(lambda: open_workdir(workdir, config))
@@ -353,7 +357,8 @@ class _Run:
                 "seconds_sandbox": clock.sandbox,
                 "idle_share": clock.idle_share,
             }
-            outcomes = sandbox_shares(self.sandbox.counts - before)
+            counts = processes.gather(self.sandbox.counts - before)
+            outcomes = sandbox_shares(sum(counts, collections.Counter()))
             return state, values | seconds | outcomes
 
         return self._loop("rlvr", params, c.rlvr, one_step, c.rlvr.epochs)

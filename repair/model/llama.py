@@ -29,7 +29,7 @@ import jax.numpy as jnp
 
 from repair.model import cache as kv
 from repair.model.rope import Rope, rope_tables, rotate
-from repair.model.sharding import over_rows
+from repair.model.sharding import over_rows, over_vocabulary
 
 # What a layer keeps of its forward pass for the backward one.
 REMAT = {
@@ -304,7 +304,10 @@ class Llama(nn.Module):
     def hidden(self, tokens_BT, positions_BT, segments_BT, cache) -> Any:
         """Final normed activations BTD and the updated cache (None without one)."""
         c = self.config
-        x_BTD = over_rows(self.mesh, self.embed(tokens_BT))
+        # Each device looks up all of its rows' widths in its part of the vocabulary.
+        table_VD = over_vocabulary(self.mesh, self.embed.embedding)
+        x_BTD = jnp.take(table_VD.astype(c.dtype), tokens_BT, axis=0)
+        x_BTD = over_rows(self.mesh, x_BTD)
         cos, sin = rope_tables(positions_BT, c.head_size, c.rope)
         shared = (cos, sin, positions_BT, segments_BT)
         if c.scan_layers:

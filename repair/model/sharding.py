@@ -142,6 +142,14 @@ def over_rows(mesh: Mesh | None, x_B):
     return jax.lax.with_sharding_constraint(x_B, batch_sharding(mesh))
 
 
+def over_vocabulary(mesh: Mesh | None, table_VD):
+    """Asks for an embedding to be split by its ids only, for looking them up."""
+    if mesh is None or mesh.size == 1:
+        return table_VD
+    axis = None if table_VD.shape[0] % mesh.shape["tensor"] else "tensor"
+    return jax.lax.with_sharding_constraint(table_VD, NamedSharding(mesh, P(axis)))
+
+
 def row_parts(mesh: Mesh) -> int:
     """Into how many parts the rows of a batch are split."""
     return math.prod(mesh.shape[axis] for axis in ROWS)
