@@ -10,6 +10,7 @@ CORE = [
     "transformers>=4.56,<6",
     "tokenizers>=0.22,<0.24",
     "safetensors>=0.5,<1",
+    "huggingface_hub>=0.34,<2",
     "absl-py>=2.1,<3",
     "ml_collections>=1.0,<2",
     "numpy>=1.26,<3",
@@ -18,7 +19,7 @@ CORE = [
 EXTRAS = {
     "test": ["pytest>=8,<10", "hypothesis>=6,<7", "matplotlib>=3.8,<4", "ruff>=0.9,<1"],
     "report": ["matplotlib>=3.8,<4"],
-    "parity": ["torch>=2.4,<3"],
+    "parity": ["torch>=2.4,<3", "peft>=0.15,<1"],
     "cuda": ["jax[cuda12]>=0.10,<0.12"],
     "tpu": ["jax[tpu]>=0.10,<0.12"],
 }

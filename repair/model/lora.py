@@ -54,16 +54,22 @@ def merge_adapters(config: LlamaConfig, params: dict) -> dict:
     """
     if "lora" not in params:
         return {"params": params["params"]}
-    scale = config.lora_alpha / config.lora_rank
 
     def add(base: dict, adapters: dict) -> dict:
         if "kernel" in base:
-            delta = scale * jnp.matmul(adapters["a"], adapters["b"])
-            kernel = base["kernel"].astype(jnp.float32) + delta
-            return {**base, "kernel": kernel.astype(base["kernel"].dtype)}
+            kernel = merge_kernel(config, base["kernel"], adapters["a"], adapters["b"])
+            return {**base, "kernel": kernel}
         return {
             name: add(tree, adapters[name]) if name in adapters else tree
             for name, tree in base.items()
         }
 
     return {"params": add(params["params"], params["lora"])}
+
+
+def merge_kernel(config: LlamaConfig, kernel, a, b):
+    """A kernel with alpha / rank * a @ b added, in its type; leading axes are kept."""
+    # Accelerators round the operands of float32 products by default.
+    delta = jnp.matmul(a, b, precision="float32")
+    merged = kernel.astype(jnp.float32) + config.lora_alpha / config.lora_rank * delta
+    return merged.astype(kernel.dtype)

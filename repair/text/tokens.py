@@ -25,6 +25,9 @@ _PIECES = (
     r"|[ ]?[^\sA-Za-z0-9_]+|\s|_"
 )
 
+# What goes with a tokenizer when it is copied, where it is there.
+_BESIDE = ("special_tokens_map.json", "chat_template.jinja", "generation_config.json")
+
 COMMANDS = """\
 ### ADDL n >>>text    insert text as a new line before line n
 ### REPL n >>>text    replace line n by text
@@ -210,7 +213,7 @@ def copy_tokenizer(source, folder) -> None:
     source, folder = pathlib.Path(source), pathlib.Path(folder)
     tokenizer, settings = _read_tokenizer(source)
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("special_tokens_map.json", "chat_template.jinja"):
+    for name in _BESIDE:
         if (source / name).is_file():
             (folder / name).write_bytes((source / name).read_bytes())
     # transformers 4 rejects the class name that version 5 writes; both read this.
@@ -229,7 +232,28 @@ def load_codec(folder, prompt: str, mode: str = "coe") -> Codec:
     """
     folder = pathlib.Path(folder)
     tokenizer, settings = _read_tokenizer(folder)
-    named = {}
+    bos, end = _named_tokens(folder, tokenizer, settings)
+    return Codec(tokenizer, prompt, bos, mode=mode, end_token=end)
+
+
+def special_ids(folder) -> dict:
+    """bos_token_id and eos_token_id of a folder's tokenizer, None where it has none.
+
+    Raises:
+      UserError: The folder or its file is missing or unreadable.
+    """
+    folder = pathlib.Path(folder)
+    tokenizer, settings = _read_tokenizer(folder)
+    bos, end = (
+        None if token is None else tokenizer.token_to_id(token)
+        for token in _named_tokens(folder, tokenizer, settings)
+    )
+    return {"bos_token_id": bos, "eos_token_id": end}
+
+
+def _named_tokens(folder, tokenizer, settings) -> list[str | None]:
+    """The tokens that settings name for the start and the end of a text."""
+    named = []
     for name in ("bos_token", "eos_token"):
         token = settings.get(name) or None
         if isinstance(token, dict):  # transformers 4 writes an AddedToken here
@@ -239,9 +263,8 @@ def load_codec(folder, prompt: str, mode: str = "coe") -> Codec:
                 f"{folder / 'tokenizer_config.json'} names the {name} {token!r}, which"
                 f" {folder / 'tokenizer.json'} does not have; save the tokenizer anew"
             )
-        named[name] = token
-    bos, end = named["bos_token"], named["eos_token"]
-    return Codec(tokenizer, prompt, bos, mode=mode, end_token=end)
+        named.append(token)
+    return named
 
 
 def _read_tokenizer(folder) -> tuple[Tokenizer, dict]:

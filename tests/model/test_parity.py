@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from repair.model.api import Model
-from repair.model.hf import LAYER_NAMES, TOP_NAMES, load_hf, save_hf
+from repair.model.hf import load_hf, save_hf
+from repair.model.hf_names import LAYER_NAMES, TOP_NAMES
 from repair.model.rope import Rope
 
 torch = pytest.importorskip("torch")

@@ -1,0 +1,63 @@
+"""Which leaf of our parameters is which tensor of a Hugging Face checkpoint.
+
+Linear weights are [out, in] there and [in, out] here; nothing else differs, the rotary
+layout included (first half with second half).
+"""
+
+import jax
+
+from repair.model.api import Model
+from repair.model.llama import LlamaConfig
+
+# Path under a layer's subtree -> the reference's name under model.layers.{i}.
+LAYER_NAMES = {
+    ("attention_norm", "scale"): "input_layernorm.weight",
+    ("attention", "q", "kernel"): "self_attn.q_proj.weight",
+    ("attention", "q", "bias"): "self_attn.q_proj.bias",
+    ("attention", "q_norm", "scale"): "self_attn.q_norm.weight",
+    ("attention", "k", "kernel"): "self_attn.k_proj.weight",
+    ("attention", "k", "bias"): "self_attn.k_proj.bias",
+    ("attention", "k_norm", "scale"): "self_attn.k_norm.weight",
+    ("attention", "v", "kernel"): "self_attn.v_proj.weight",
+    ("attention", "v", "bias"): "self_attn.v_proj.bias",
+    ("attention", "o", "kernel"): "self_attn.o_proj.weight",
+    ("mlp_norm", "scale"): "post_attention_layernorm.weight",
+    ("mlp", "gate", "kernel"): "mlp.gate_proj.weight",
+    ("mlp", "up", "kernel"): "mlp.up_proj.weight",
+    ("mlp", "down", "kernel"): "mlp.down_proj.weight",
+}
+TOP_NAMES = {
+    ("embed", "embedding"): "model.embed_tokens.weight",
+    ("final_norm", "scale"): "model.norm.weight",
+    ("head", "kernel"): "lm_head.weight",
+}
+STACKED = "layers"  # the subtree of a scanned model; else there is one for each layer
+
+
+def leaves_of(tree) -> dict:
+    """Leaves by path, a tuple of keys, in tree order."""
+    return {
+        tuple(entry.key for entry in path): leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def expected_params(config: LlamaConfig) -> dict:
+    """{"params"} with the shape and type of every leaf."""
+    tree = jax.eval_shape(Model(config).init_params, jax.random.key(0))
+    return {"params": tree["params"]}
+
+
+def tensor_names(config: LlamaConfig, path) -> list[str]:
+    """The tensors of a leaf: one, or of a stack one for each layer."""
+    if path in TOP_NAMES:
+        return [TOP_NAMES[path]]
+    name = LAYER_NAMES[path[1:]]
+    if path[0] == STACKED:
+        return [f"model.layers.{i}.{name}" for i in range(config.layers)]
+    return [f"model.layers.{path[0].removeprefix('layers_')}.{name}"]
+
+
+def is_flipped(path) -> bool:
+    """Whether the tensor of this leaf is stored transposed."""
+    return path[-1] == "kernel"
