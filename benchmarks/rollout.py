@@ -219,13 +219,17 @@ def main() -> int:
     with policy.sandbox, Sandbox(limits=config.sandbox, cache=False) as sandbox:
         tasks = load_tasks("generated/test", count=args.problems)
         bugs = eval_bugs(config, tasks, sandbox)
-        player, one, constrained = (
+        each, slots = jax.device_count(), config.sampler.slots
+        spread = {"slots": slots // each, "cohorts": config.sampler.cohorts // each}
+        player, lone, one, constrained = (
             _player(policy, sandbox, **changes)
-            for changes in ({}, {"cohorts": 1}, {"grammar": True})
+            for changes in (spread, {}, {"cohorts": 1}, spread | {"grammar": True})
         )
-        lone = dataclasses.replace(player, samplers=player.samplers[:1])
-        for each in (player, one, constrained):
-            each.warm_up(params, Sampling(), bugs)
+        lone, one = (
+            dataclasses.replace(p, samplers=p.samplers[:1]) for p in (lone, one)
+        )
+        for some in (player, lone, one, constrained):
+            some.warm_up(params, Sampling(), bugs)
         torch_model = _torch_model(policy.model, params)
         ways = {
             "slots": lambda seed: ours(player, params, bugs, args.samples, seed),

@@ -1,8 +1,8 @@
 """Trains a model: python -m repair.train --config=configs/tiny.py --workdir=DIR.
 
-Several processes, one a host or a GPU, each run this with --distributed where the cluster
-tells who they are (SLURM, Open MPI, Kubernetes, Cloud TPU), or else with --coordinator,
---processes and --process. The workdir must be one that all of them see.
+Several processes, one a host or a GPU, each run this with --distributed where the
+cluster tells who they are (SLURM, Open MPI, Kubernetes, Cloud TPU), or else with
+--coordinator, --processes and --process. The workdir must be one that all of them see.
 """
 
 from absl import flags

@@ -113,9 +113,9 @@ class SamplerConfig:
     """How the policy plays, in training and evaluation.
 
     Attributes:
-      slots: Episodes at once.
-      cohorts: Parts of the slots that take turns on the device, so that it has work
-        while the sandbox judges the others; 1 for no overlap.
+      slots: Episodes at once on each device, or few that share a model's heads.
+      cohorts: Parts of the slots that take turns there, so that it has work while the
+        sandbox judges the others; 1 for no overlap.
       prefill: Prompts processed at once.
       stragglers: Share of a cohort that may be left in the midst of a command, rather
         than that all wait for the longest; below 1.

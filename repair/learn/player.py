@@ -22,8 +22,8 @@ class Player:
       samplers: One for each place that cohorts play in, in turn; all of one model.
       codec: The tokenizer and prompt.
       make_environment: A fresh environment; all share one sandbox.
-      slots: Episodes at once, over all cohorts.
-      cohorts: Parts that take turns on a device; 1 for no overlap.
+      slots: Episodes at once on each place.
+      cohorts: Parts of them that take turns there; 1 for no overlap.
       prefill: Prompts processed at once.
       stragglers: Share of a cohort that may be left in the midst of a command, to go on
         when the others have had their answers, so that not all wait for the longest.
@@ -42,15 +42,16 @@ class Player:
 
     def cohort_size(self, episodes: int) -> tuple[int, int]:
         """How many cohorts, and slots of each, for so many episodes."""
-        count = max(min(self.cohorts, episodes), 1)
-        return count, -(-min(self.slots, episodes) // count)
+        places = len(self.samplers)
+        count = max(min(self.cohorts * places, episodes), 1)
+        return count, -(-min(self.slots * places, episodes) // count)
 
     def warm_up(self, params, sampling: Sampling, bugs: Sequence[Bug]) -> None:
         """Compiles all that episodes of these bugs can ask for, whatever is sampled.
 
         Under a grammar, all but programs that have grown to twice their size.
         """
-        _, size = self.cohort_size(self.slots)
+        _, size = self.cohort_size(self.slots * len(self.samplers))
         params = gather(params)
         if self.grammar:
             self.grammar.reserve([split_program(bug.faulty_code) for bug in bugs])

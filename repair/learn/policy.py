@@ -95,7 +95,7 @@ def make_policy(config: Config, codec: Codec, model: Model, sandbox: Sandbox) ->
             cache_dtype=config.sampler.cache_dtype or None,
             devices=devices,
         )
-        for devices in where[: config.sampler.cohorts]
+        for devices in where
     )
     player = Player(
         samplers,

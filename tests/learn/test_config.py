@@ -8,6 +8,7 @@ import pytest
 
 from repair.errors import UserError
 from repair.learn.config import Config, defaults, from_dict, read
+from repair.model import shapes
 
 TINY = "configs/tiny.py"
 
@@ -130,3 +131,18 @@ def test_checks_of_a_stage_hold_only_where_it_runs():
     config = changed(rlvr__samples=1, rlvr__row_length=64)
     config.stages = ("sft", "eval")
     assert read(config).rlvr.samples == 1
+
+
+@pytest.mark.parametrize("name", sorted(shapes.HUB))
+def test_the_papers_recipe_reads_in_every_mode(request, name):
+    path = str(request.config.rootpath / "configs" / f"{name}.py")
+    get_config = runpy.run_path(path)["get_config"]
+    for mode in ("coe", "direct", "cot"):
+        config = read(get_config(mode))
+        assert config.mode == mode and config.init_from == shapes.HUB[name]
+        assert config.model == shapes.SHAPES[name] and config.model.lora_rank == 16
+        assert (config.text.max_length, config.rlvr.samples) == (2048, 4)
+        loss = config.rlvr.loss
+        assert (loss.kl_coef, loss.clip_low, loss.clip_high) == (0.01, 0.2, 0.2)
+    with pytest.raises(ValueError, match="found 'gpu'"):
+        get_config("gpu")

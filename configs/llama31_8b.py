@@ -1,0 +1,16 @@
+r"""Llama-3.1-8B-Instruct by the paper's recipe (repair/learn/recipes.py).
+
+  python -m repair.train --config=configs/llama31_8b.py:coe \
+      --workdir=runs/llama31_8b --config.tasks.path=mbpp.jsonl
+
+Arguments: coe (default), direct or cot. Weights come from the Hub, or from a folder by
+--config.init_from; 16 GB in bfloat16. What it needs on your devices: the same
+command with --plan (docs/scaling.md). Time and figures: not measured.
+"""
+
+from repair.learn.recipes import paper
+
+
+def get_config(mode="coe"):
+    """The config of one of the three modes."""
+    return paper("llama31_8b", mode, data=1, fsdp=-1)

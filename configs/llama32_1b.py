@@ -1,0 +1,16 @@
+r"""Llama-3.2-1B-Instruct by the paper's recipe (repair/learn/recipes.py).
+
+  python -m repair.train --config=configs/llama32_1b.py:coe \
+      --workdir=runs/llama32_1b --config.tasks.path=mbpp.jsonl
+
+Arguments: coe (default), direct or cot. Weights come from the Hub, or from a folder by
+--config.init_from; 2.5 GB in bfloat16. What it needs on your devices: the same
+command with --plan (docs/scaling.md). Time and figures: not measured.
+"""
+
+from repair.learn.recipes import paper
+
+
+def get_config(mode="coe"):
+    """The config of one of the three modes."""
+    return paper("llama32_1b", mode)

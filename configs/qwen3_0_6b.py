@@ -1,0 +1,16 @@
+r"""Qwen3-0.6B by the paper's recipe (repair/learn/recipes.py).
+
+  python -m repair.train --config=configs/qwen3_0_6b.py:coe \
+      --workdir=runs/qwen3_0_6b --config.tasks.path=mbpp.jsonl
+
+Arguments: coe (default), direct or cot. Weights come from the Hub, or from a folder by
+--config.init_from; 1.2 GB in bfloat16. What it needs on your devices: the same
+command with --plan (docs/scaling.md). Time and figures: not measured.
+"""
+
+from repair.learn.recipes import paper
+
+
+def get_config(mode="coe"):
+    """The config of one of the three modes."""
+    return paper("qwen3_0_6b", mode)

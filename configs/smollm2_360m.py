@@ -1,0 +1,16 @@
+r"""SmolLM2-360M-Instruct by the paper's recipe (repair/learn/recipes.py).
+
+  python -m repair.train --config=configs/smollm2_360m.py:coe \
+      --workdir=runs/smollm2_360m --config.tasks.path=mbpp.jsonl
+
+Arguments: coe (default), direct or cot. Weights come from the Hub, or from a folder by
+--config.init_from; 0.72 GB in bfloat16. What it needs on your devices: the same
+command with --plan (docs/scaling.md). Time and figures: not measured.
+"""
+
+from repair.learn.recipes import paper
+
+
+def get_config(mode="coe"):
+    """The config of one of the three modes."""
+    return paper("smollm2_360m", mode)
