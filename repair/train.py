@@ -3,6 +3,7 @@
 Several processes, one a host or a GPU, each run this with --distributed where the
 cluster tells who they are (SLURM, Open MPI, Kubernetes, Cloud TPU), or else with
 --coordinator, --processes and --process. The workdir must be one that all of them see.
+With --plan nothing is trained: see docs/scaling.md.
 """
 
 from absl import flags
@@ -11,7 +12,7 @@ from rich.console import Console
 
 from repair import cli
 from repair.errors import UserError
-from repair.learn import processes
+from repair.learn import plan, processes
 from repair.learn.config import read
 from repair.learn.experiment import run
 from repair.learn.metrics import results_table
@@ -21,6 +22,8 @@ def main():
     """Runs the config's stages and prints the table."""
     args = flags.FLAGS
     config = read(args.config)
+    if args.plan:
+        return _plan(config, args.plan)
     if not args.workdir:
         raise UserError("--workdir is missing: the folder of the run")
     if args.distributed or args.coordinator:
@@ -34,11 +37,27 @@ def main():
     console.print(f"everything is in {args.workdir}", highlight=False)
 
 
+def _plan(config, name: str) -> int:
+    """Prints what the run would need on a machine; 1 if it does not fit there."""
+    where = plan.machine(name)
+    plan.pretend(where.devices)
+    phases = plan.plan(config)
+    good = plan.fits(where, phases)
+    console = Console()
+    console.print(plan.table(where, config, phases))
+    share = f"{plan.ROOM:.0%} of the memory"
+    console.print(f"fits in {share}" if good else f"does not fit in {share}")
+    return 0 if good else 1
+
+
 if __name__ == "__main__":
     config_flags.DEFINE_config_file(
         "config", None, "Config file, such as configs/tiny.py."
     )
     flags.DEFINE_string("workdir", None, "Folder of the run; a run in it is resumed.")
+    flags.DEFINE_string(
+        "plan", "", "Only tell what the run needs on KIND-COUNT, such as v5p-64."
+    )
     flags.DEFINE_bool("distributed", False, "One of several processes of a cluster.")
     flags.DEFINE_string("coordinator", "", "HOST:PORT of the first of the processes.")
     flags.DEFINE_integer("processes", 0, "How many processes, with --coordinator.")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from repair.env.editor import split_program
 from repair.env.environment import Environment
+from repair.model.ahead import warm_up
 from repair.model.draw import Sampling
 from repair.model.grammar import Constraint
 from repair.model.sampler import Sampler
@@ -64,4 +65,4 @@ class Player:
                     return Constraint(tables, self.grammar.rows([[]] * B))
 
             here = sampler.place(params)
-            sampler.warm_up(here, size, self.prefill, sampling, constrain)
+            warm_up(sampler, here, size, self.prefill, sampling, constrain)

@@ -119,7 +119,7 @@ def _stats(model: Model, params, batch: Batch, temperature, chunk: int):
         params, batch.tokens, None, batch.positions, batch.segments
     )
     return losses.token_stats(
-        functools.partial(model.logits, params),
+        model.head(params),
         hidden_BTD,
         batch.tokens,
         batch.allowed,

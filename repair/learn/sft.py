@@ -118,8 +118,9 @@ def loss(model: Model, params, batch: Batch, count, chunk: int = 0):
     hidden_BTD, _ = model.hidden(
         params, batch.tokens, None, batch.positions, batch.segments
     )
-    head = functools.partial(model.logits, params)
-    stats = losses.token_stats(head, hidden_BTD, batch.tokens, chunk=chunk)
+    stats = losses.token_stats(
+        model.head(params), hidden_BTD, batch.tokens, chunk=chunk
+    )
     commands = (batch.mask == 1.0).astype(jnp.float32)
     value = -losses.masked_sum(stats.log_probs, batch.mask) / count
     metrics = {

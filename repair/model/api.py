@@ -1,6 +1,7 @@
 """What the rest of `repair` sees of the network: pure functions over pytrees."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ from jax.sharding import Mesh
 
 from repair.model import cache as kv
 from repair.model.llama import Llama, LlamaConfig
+from repair.model.sharding import over_vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +68,19 @@ class Model:
         """The output head alone: float32 logits over V for any leading axes."""
         return self._llama().apply(params, hidden_D, method=Llama.logits)
 
+    def head(self, params):
+        """`logits` with its weights put together from their parts, once.
+
+        For calls in a loop, which would otherwise fetch the parts at every turn.
+        """
+        name, leaf, axis = ("head", "kernel", 1)
+        if self.config.tie_embeddings:
+            name, leaf, axis = ("embed", "embedding", 0)
+        tree = params["params"]
+        weights = over_vocabulary(self.mesh, tree[name][leaf], axis)
+        held = params | {"params": tree | {name: {leaf: weights}}}
+        return functools.partial(self.logits, held)
+
     def init_cache(self, batch: int, length: int, dtype=None):
         """An empty cache of B=batch rows and S=length slots.
 
@@ -93,6 +108,21 @@ class Model:
         return self._llama().apply(
             params, tokens_BT, positions_BT, segments_BT, cache, method=method
         )
+
+
+def unstack(params):
+    """Parameters of a model with scan_layers as one without it has them."""
+
+    def apart(tree):
+        layers = tree["layers"]
+        count = len(jax.tree.leaves(layers)[0])
+        rest = {name: leaf for name, leaf in tree.items() if name != "layers"}
+        return rest | {
+            f"layers_{i}": jax.tree.map(lambda x, i=i: x[i], layers)
+            for i in range(count)
+        }
+
+    return {name: apart(tree) for name, tree in params.items()}
 
 
 def count_params(params) -> int:

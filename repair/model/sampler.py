@@ -8,9 +8,9 @@ unfinished, and goes on with the next decode. A row whose episode has ended is g
 another by `insert`, which copies a prompt's prefill from another state.
 
 All shapes come from two short lists of buckets (rows and cache slots), so that after
-`warm_up` nothing compiles: known tokens go in blocks, as many as it takes. Slots at or
-past a row's length hold rubbish that no query can see: a row is reset by setting its
-length to 0.
+`repair.model.ahead.warm_up` nothing compiles: known tokens go in blocks, as many as it
+takes. Slots at or past a row's length hold rubbish that no query can see: a row is
+reset by setting its length to 0.
 
 A sampler lives on its own devices: one, or a few that share the heads. Everything of a
 state is placed there when it is made, and stays.
@@ -18,23 +18,36 @@ state is placed there when it is made, and stays.
 
 import dataclasses
 import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from repair.model import cache as kv
-from repair.model.api import Model
+from repair.model.api import Model, unstack
 from repair.model.blocks import ITEMS, lay_out
 from repair.model.decode import Sampled, decode
 from repair.model.draw import Sampling
 from repair.model.rows import SamplerState, extend, insert, select, start
 from repair.model.sharding import (
+    build,
     cache_sharding,
     make_mesh,
     place,
     replicated,
 )
+
+
+class Programs(NamedTuple):
+    """All that a sampler runs on its devices, jitted; compiled once for each shape."""
+
+    start: Any
+    extend: Any
+    decode: Any
+    resize: Any
+    select: Any
+    insert: Any
 
 
 class Sampler:
@@ -74,7 +87,6 @@ class Sampler:
             raise ValueError(
                 f"stop_V has shape {stop_V.shape}, not ({model.config.vocab_size},)"
             )
-        self.model = model
         self.max_new = max_new
         self.max_length = max_length
         self.row_buckets = tuple(sorted(row_buckets))
@@ -86,35 +98,40 @@ class Sampler:
         )
         devices = list(devices or jax.local_devices()[:1])
         self.mesh = make_mesh(tensor=len(devices), devices=devices)
-        model = dataclasses.replace(model, mesh=self.mesh)
-        here = replicated(self.mesh)
-        cache = cache_sharding(self.mesh, model.config)
-        self._here, self._cache_here = here, cache
+        self._stacked = model.config.scan_layers
+        # A scan would write the whole cache anew for every token; and there is no
+        # backward pass to compute anything again for.
+        shape = dataclasses.replace(model.config, scan_layers=False, remat="none")
+        self.model = model = Model(shape, self.mesh)
+        self._here = replicated(self.mesh)
+        self._cache_here = cache_sharding(self.mesh, model.config)
+        self.programs = self._programs(model, stop_V, cache_dtype)
 
-        def jit(function, out, **kwargs):
+    def _programs(self, model: Model, stop_V, cache_dtype) -> Programs:
+        both = self._cache_here, self._here
+
+        def jit(function, out=both, **kwargs):
             return jax.jit(function, out_shardings=out, **kwargs)
 
-        self._start = jit(
-            functools.partial(start, model, cache_dtype),
-            (cache, here),
-            static_argnums=(0, 1),
+        run = functools.partial(decode, model, stop_V, self.max_new, self.max_length)
+        return Programs(
+            start=jit(
+                functools.partial(start, model, cache_dtype), static_argnums=(0, 1)
+            ),
+            extend=jit(functools.partial(extend, model), donate_argnums=1),
+            decode=jit(run, static_argnums=(0, 1), donate_argnums=3),
+            resize=jit(kv.resize, self._cache_here, static_argnums=1),
+            select=jit(select),
+            insert=jit(insert, donate_argnums=0),
         )
-        self._extend = jit(
-            functools.partial(extend, model), (cache, here), donate_argnums=1
-        )
-        self._decode = jit(
-            functools.partial(decode, model, stop_V, max_new, max_length),
-            (cache, here),
-            static_argnums=(0, 1),
-            donate_argnums=3,
-        )
-        self._resize = jit(kv.resize, cache, static_argnums=1)
-        self._select = jit(select, (cache, here))
-        self._insert = jit(insert, (cache, here), donate_argnums=0)
 
     def place(self, params):
-        """The parameters where this sampler lives; see `repair.model.sharding`."""
-        return place(self.mesh, params)
+        """The parameters where this sampler lives, and as it wants them.
+
+        Those of a model with scan_layers are copied: a layer of its own for each.
+        """
+        params = place(self.mesh, params)
+        return build(self.mesh, unstack, params) if self._stacked else params
 
     def replicate(self, tree):
         """Arrays, whole, on each of its devices."""
@@ -128,10 +145,14 @@ class Sampler:
             logits_BV=self.replicate(state.logits_BV),
         )
 
+    def bucket(self, rows: int) -> int:
+        """B of a state that holds so many rows."""
+        return _bucket(self.row_buckets, rows, "rows")
+
     def start(self, rows: int) -> SamplerState:
         """A state of empty rows; B is the row bucket that holds `rows`."""
-        B = _bucket(self.row_buckets, rows, "rows")
-        cache, logits_BV = self._start(B, self.length_buckets[0])
+        B = self.bucket(rows)
+        cache, logits_BV = self.programs.start(B, self.length_buckets[0])
         return SamplerState(
             cache=cache,
             logits_BV=logits_BV,
@@ -172,7 +193,7 @@ class Sampler:
         state = self._fit(state, total_B)
         logits_BV, cache = state.logits_BV, state.cache
         for blocks in lay_out(pieces, state.length_B, self.block):
-            cache, logits_BV = self._extend(params, cache, logits_BV, blocks)
+            cache, logits_BV = self.programs.extend(params, cache, logits_BV, blocks)
         return dataclasses.replace(
             state, cache=cache, logits_BV=logits_BV, length_B=total_B
         )
@@ -193,7 +214,7 @@ class Sampler:
         length_B = state.length_B.copy()
         length_B[to_B[:count]] = source.length_B[from_B[:count]]
         state = self._fit(state, length_B, source.slots)
-        cache, logits_BV = self._insert(
+        cache, logits_BV = self.programs.insert(
             (state.cache, state.logits_BV),
             (source.cache, source.logits_BV),
             from_B,
@@ -255,7 +276,7 @@ class Sampler:
         top_p = np.float32(sampling.top_p) if sampling.top_p < 1 else None
         restricted = sampling.restricted or constraint is not None
         state = self._blank(state, constraint, restricted)
-        cache, sampled = self._decode(
+        cache, sampled = self.programs.decode(
             sampling.greedy,
             0 if sampling.greedy else sampling.top_k,
             params,
@@ -314,61 +335,16 @@ class Sampler:
         index_B = np.array(rows + rows[:1] * (B - len(rows)), np.int32)
         # What was sampled is of use only to rows that are in the midst of it.
         sampled = state.sampled if _settled(state).going_B.any() else None
-        cache, (logits_BV, sampled) = self._select(
+        cache, (logits_BV, sampled) = self.programs.select(
             state.cache, (state.logits_BV, sampled), index_B
         )
         length_B, going_B = state.length_B[index_B], state.going_B[index_B]
         length_B[len(rows) :], going_B[len(rows) :] = 0, False
         return SamplerState(cache, logits_BV, length_B, sampled, going_B)
 
-    def warm_up(
-        self, params, rows: int, sources: int, sampling: Sampling, constrain=None
-    ) -> None:
-        """Compiles all that episodes of any lengths can ask for.
-
-        Args:
-          params: As from `Model.init_params`, placed as they will be.
-          rows: As given to `start` for the slots that episodes are played in.
-          sources: The same for the states that `insert` copies from.
-          sampling: As it will be given.
-          constrain: From B to a constraint for B rows; None for no constraint.
-        """
-        B = _bucket(self.row_buckets, rows, "rows")
-        sizes = [size for size in self.row_buckets if size <= B]
-        full = [[0] * (S - self.max_new) for S in self.length_buckets]
-        filled = [self.extend(params, self.start(sources), [ids]) for ids in full]
-        for size in sizes:
-            for ids in full:
-                state = self.extend(params, self.start(size), [ids])
-                state = self.decode(
-                    params,
-                    state,
-                    jax.random.split(jax.random.key(0), size),
-                    sampling=sampling,
-                    done=np.ones(size, bool),
-                    constraint=constrain and constrain(size),
-                )
-                for S in self.length_buckets:
-                    if S != state.slots:
-                        self._resize(state.cache, S)
-                for fewer in (few for few in sizes if few < size):
-                    for sampled in (None, state.sampled):
-                        arrays = state.logits_BV, sampled
-                        self._select(state.cache, arrays, np.zeros(fewer, np.int32))
-                arrays = state.cache, state.logits_BV
-                for source in filled:
-                    if source.slots <= state.slots:
-                        other = source.cache, source.logits_BV
-                        none = np.zeros(size, np.int32)
-                        arrays = self._insert(arrays, other, none, none, np.int32(0))
-
     def compiled(self) -> int:
         """Number of programs compiled so far; constant after warm-up."""
-        jitted = (
-            *(self._start, self._extend, self._decode),
-            *(self._resize, self._select, self._insert),
-        )
-        return sum(function._cache_size() for function in jitted)
+        return sum(program._cache_size() for program in self.programs)
 
     def _fit(self, state: SamplerState, length_B, least: int = 0) -> SamplerState:
         """Gives the cache the length bucket that holds one more command."""
@@ -376,7 +352,7 @@ class Sampler:
         S = _bucket(self.length_buckets, need, "slots")
         if S == state.slots:
             return state
-        return dataclasses.replace(state, cache=self._resize(state.cache, S))
+        return dataclasses.replace(state, cache=self.programs.resize(state.cache, S))
 
 
 def _bucket(buckets, need: int, what: str) -> int:

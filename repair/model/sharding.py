@@ -142,12 +142,14 @@ def over_rows(mesh: Mesh | None, x_B):
     return jax.lax.with_sharding_constraint(x_B, batch_sharding(mesh))
 
 
-def over_vocabulary(mesh: Mesh | None, table_VD):
-    """Asks for an embedding to be split by its ids only, for looking them up."""
+def over_vocabulary(mesh: Mesh | None, weights, axis: int = 0):
+    """Asks for an embedding or a head to be split along its axis of ids only."""
     if mesh is None or mesh.size == 1:
-        return table_VD
-    axis = None if table_VD.shape[0] % mesh.shape["tensor"] else "tensor"
-    return jax.lax.with_sharding_constraint(table_VD, NamedSharding(mesh, P(axis)))
+        return weights
+    parts: list = [None] * weights.ndim
+    if weights.shape[axis] % mesh.shape["tensor"] == 0:
+        parts[axis] = "tensor"
+    return jax.lax.with_sharding_constraint(weights, NamedSharding(mesh, P(*parts)))
 
 
 def row_parts(mesh: Mesh) -> int:

@@ -55,8 +55,8 @@ class Logits:
     def hidden(self, params, tokens, cache, positions, segments):
         return params, cache
 
-    def logits(self, params, hidden):
-        return hidden
+    def head(self, params):
+        return lambda hidden: hidden
 
 
 def test_an_epoch_holds_each_row_once_in_an_order_of_its_own(laid):

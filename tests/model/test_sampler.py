@@ -43,7 +43,7 @@ class Host:
     """Keeps each row's ids and feeds the sampler as a rollout does."""
 
     def __init__(self, sampler, params, prompts):
-        self.sampler, self.params = sampler, params
+        self.sampler, self.params = sampler, sampler.place(params)
         self.ids = [list(p) for p in prompts]
         self.state = sampler.start(len(prompts))
         self.feed()
