@@ -73,6 +73,12 @@ def test_round_trip_is_exact(family, make, tmp_path):
     raw = json.loads((tmp_path / "config.json").read_text())
     assert raw["eos_token_id"] == 9
     assert raw["architectures"] == [family.split(",")[0]]
+    # transformers 4 reads the one, 5 the other.
+    older, newer = raw["rope_scaling"], dict(raw["rope_parameters"])
+    assert newer.pop("rope_theta") == raw["rope_theta"] == model.config.rope.theta
+    assert (older, newer) == (
+        (LLAMA3, LLAMA3) if "long" in family else (None, {"rope_type": "default"})
+    )
 
 
 def test_kernels_are_stored_transposed_and_whole(saved):
