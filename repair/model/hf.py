@@ -57,11 +57,12 @@ def local_folder(name) -> pathlib.Path:
         try:
             return pathlib.Path(snapshot_download(str(name), allow_patterns=_FILES))
         except Exception as error:  # several libraries' own, for one and the same
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            reason = lines[0][:200]
+            first = re.split(r"\.\s|\n", str(error).strip())[0]
+            reason = f"{type(error).__name__}: {first[:200]}"
     raise UserError(
         f"{name} is neither a folder nor reachable on the Hugging Face Hub ({reason});"
-        " download the model elsewhere and give its folder."
+        " log in with `hf auth login` if it is gated, or download it elsewhere and give"
+        " its folder."
     )
 
 

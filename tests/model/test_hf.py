@@ -269,7 +269,9 @@ def test_a_name_on_the_hub_is_fetched_once_and_in_part(saved, monkeypatch):
 
 def test_a_name_that_cannot_be_fetched_says_why(monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match=r"reachable .* \(.+\); download the model"):
+    with pytest.raises(
+        UserError, match=r"reachable .* \(LocalEntry.+disabled\); log in"
+    ):
         local_folder("nobody/no-such-model")
 
 
