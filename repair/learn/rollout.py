@@ -349,7 +349,7 @@ class _Game:
         # The sampler feeds all sampled tokens but the last.
         row.processed += count - 1
         self.clock.processed(count - 1, sampled=count)
-        if not self.codec.stop_V[ids[-1]]:
+        if not self.codec.ends(ids[-1]):
             # Cut at max_new: the host ends it.
             episode.append(self.codec.end_ids)
         row.rollout.commands.append(self.codec.command_text(ids))

@@ -154,6 +154,10 @@ class Codec:
         texts = [self.decode([i]) for i in range(self.vocab_size)]
         self.stop_V = np.array(["\n" in text for text in texts])
 
+    def ends(self, token: int) -> bool:
+        """Whether an id ends a command; ids that only the model knows do not."""
+        return token < self.vocab_size and bool(self.stop_V[token])
+
     def encode(self, text: str) -> list[int]:
         """Ids of one segment, no specials added."""
         return self.tokenizer.encode(text, add_special_tokens=False).ids
