@@ -23,9 +23,10 @@ from repair.learn.rollout import play
 from repair.learn.trajectory import Rollout
 from repair.learn.workdir import write_whole
 from repair.model.api import Model
+from repair.model.hf import load_hf, local_folder
 from repair.model.llama import LlamaConfig
 from repair.model.sampler import Sampler
-from repair.model.sharding import places
+from repair.model.sharding import make_mesh, places
 from repair.tasks import Bug, Task, load_pair
 from repair.text.grammar import Grammar
 from repair.text.tokens import Codec, load_codec
@@ -200,6 +201,27 @@ def load_policy(checkpoint, **sampler) -> tuple[Policy, dict]:
     model = Model(from_dict(extra["model"], LlamaConfig))
     sandbox = Sandbox(limits=config.sandbox)
     return make_policy(config, codec, model, sandbox), params
+
+
+def load_model(source) -> tuple[Model, dict, Codec]:
+    """A model with its parameters and its tokenizer.
+
+    Args:
+      source: A checkpoint of a run, as for `load_policy`; or a folder in Hugging Face's
+        format, or a name on its Hub.
+
+    Raises:
+      UserError: It is none of them, or incomplete.
+    """
+    if "checkpoints" in pathlib.Path(source).absolute().parts:
+        params, extra = load_params(source)
+        config = from_dict(extra["config"])
+        folder = workdir_of(source) / "tokenizer"
+        codec = load_codec(folder, config.text.prompt, config.mode)
+        return Model(from_dict(extra["model"], LlamaConfig)), params, codec
+    mesh = make_mesh(devices=jax.local_devices()[:1])
+    shape, params = load_hf(source, mesh)
+    return Model(shape), params, load_codec(local_folder(source), "full")
 
 
 def workdir_of(checkpoint) -> pathlib.Path:

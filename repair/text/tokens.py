@@ -5,13 +5,16 @@ SFT, rollouts and evaluation all render through `Codec`, one call per segment
 the ids of a segment never depend on its neighbours.
 """
 
+import copy
 import json
 import pathlib
 import re
+from collections.abc import Sequence
 
 import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from repair.env.answers import FENCE
 from repair.errors import UserError
 from repair.tasks import Task
 
@@ -70,6 +73,17 @@ def render_prompt(task: Task, style: str, mode: str = "coe") -> str:
     # Not str.format, and in one pass: task text may hold braces, even these.
     values = {"{text}": task.text, "{tests}": tests, "{tell}": _TELL[mode]}
     return re.sub(r"\{(text|tests|tell)\}", lambda m: values[m[0]], PROMPTS[style])
+
+
+def render_examples(examples: Sequence[Task], task: Task) -> str:
+    """Tasks with their programs, then one whose program is to be written."""
+    parts = [f"{_examine(e)}{e.code}\n{FENCE}\n\n" for e in examples]
+    return "".join([*parts, _examine(task)])
+
+
+def _examine(task: Task) -> str:
+    tests = "\n".join(filter(None, (task.test_setup_code, *task.test_list)))
+    return f"Task: {task.text}\nTests:\n{tests}\nProgram:\n{FENCE}\n"
 
 
 def train_tokenizer(texts, vocab_size: int, specials=("<pad>",)) -> Tokenizer:
@@ -131,6 +145,8 @@ class Codec:
         self.prompt = prompt
         self.mode = mode
         self._end_token = end_token
+        self._end_id = tokenizer.token_to_id(end_token) if end_token else None
+        self._examples: tuple[Task, ...] = ()
         self.vocab_size = tokenizer.get_vocab_size(with_added_tokens=True)
         self.bos_ids = [tokenizer.token_to_id(bos_token)] if bos_token else []
         newline = self.encode("\n")
@@ -154,6 +170,22 @@ class Codec:
         texts = [self.decode([i]) for i in range(self.vocab_size)]
         self.stop_V = np.array(["\n" in text for text in texts])
 
+    def with_examples(self, examples: Sequence[Task]) -> "Codec":
+        """A codec for writing whole programs after examples, rather than repairing.
+
+        What it encodes as a prompt ends where a program is to begin, and an answer ends
+        with a fence or with the tokenizer's own end: this is how any model can be
+        asked, whatever it was trained for.
+        """
+        other = copy.copy(self)
+        other.mode, other._examples = "write", tuple(examples)
+        texts = [self.decode([i]) for i in range(self.vocab_size)]
+        other.stop_V = np.array([FENCE in text for text in texts])
+        if self._end_token:
+            other.stop_V[self.tokenizer.token_to_id(self._end_token)] = True
+        other.end_ids = []
+        return other
+
     def ends(self, token: int) -> bool:
         """Whether an id ends a command; ids that only the model knows do not."""
         return token < self.vocab_size and bool(self.stop_V[token])
@@ -173,7 +205,10 @@ class Codec:
 
     def prompt_ids(self, task: Task) -> list[int]:
         """The start of a context, up to the first state."""
-        prompt = render_prompt(task, self.prompt, self.mode)
+        if self.mode == "write":
+            prompt = render_examples(self._examples, task)
+        else:
+            prompt = render_prompt(task, self.prompt, self.mode)
         return self.bos_ids + self.encode(prompt)
 
     def command_ids(self, texts: list[str]) -> list[list[int]]:
@@ -186,6 +221,9 @@ class Codec:
         """The command in sampled ids: their text up to what ends it."""
         if self.mode == "coe":
             return self.decode(ids).split("\n", 1)[0]
+        if self.mode == "write":
+            ids = [i for i in ids if i != self._end_id]
+            return self.decode(ids).split(FENCE, 1)[0]
         ids = list(ids)
         if self.end_ids[0] in ids:
             ids = ids[: ids.index(self.end_ids[0])]
