@@ -34,7 +34,7 @@ from repair.learn import processes, rlvr, sft
 from repair.learn.checkpoint import Checkpointer
 from repair.learn.clock import Clock
 from repair.learn.config import Config, check_mesh
-from repair.learn.metrics import MetricsWriter, NoMetrics, progress
+from repair.learn.metrics import MetricsWriter, NoMetrics, progress, read_metrics
 from repair.learn.policy import eval_bugs, load_run_tasks, make_policy, measure
 from repair.learn.state import TrainState, init_state, make_optimiser
 from repair.learn.workdir import open_workdir, write_whole
@@ -312,6 +312,11 @@ class _Run:
 
         return self._loop("sft", params, settings, one_step)
 
+    def _solved_so_far(self) -> list[float]:
+        """What a curriculum goes by: the metrics hold it, step after step."""
+        rows = read_metrics(self.workdir / "metrics.jsonl")
+        return [row["solved"] for row in rows if row["stage"] == "rlvr"]
+
     def _rlvr(self, params, tasks) -> dict:
         c = self.config
         bugs = processes.once(
@@ -326,13 +331,18 @@ class _Run:
             )
         )
         reference = params
+        counts = {bug.corruptions for bug in bugs}
+        bounds = min(counts), max(counts)
+        solved = processes.once(lambda: self._solved_so_far())
         if c.sampler.warm_up:
             sampling = c.sampler.sampling(c.rlvr.temperature)
             self.policy.player.warm_up(params, sampling, bugs)
 
         def one_step(step, state, frozen, optimiser):
             clock, before = Clock(), self.sandbox.counts.copy()
-            chosen = rlvr.choose(bugs, c.rlvr, c.seed, step)
+            most = rlvr.most_corruptions(solved[:step], bounds, c.rlvr)
+            open_to = [bug for bug in bugs if bug.corruptions <= most]
+            chosen = rlvr.choose(open_to, c.rlvr, c.seed, step)
             rollouts = self.policy.play(
                 join(state.trainable, frozen),
                 chosen,
@@ -352,7 +362,9 @@ class _Run:
                 optimiser,
                 c.loss_chunk,
             )
+            solved[step:] = [values["solved"]]
             seconds = {
+                "corruptions": most,
                 "seconds_sampling": clock.sampling,
                 "seconds_sandbox": clock.sandbox,
                 "idle_share": clock.idle_share,

@@ -46,6 +46,9 @@ class RlvrConfig:
       problems: P, bugs of a step.
       samples: C, episodes of each bug.
       epochs: Updates on each batch of experience.
+      curriculum: Share of solved episodes, over `curriculum_steps` steps, from which on
+        programs with one more corruption come; 0 for all of them from the start.
+      curriculum_steps: As above.
       temperature: Of sampling, above 0; the policy that is trained and held to the
         reference is the one at this temperature.
       rows: Rows of a micro-batch.
@@ -59,6 +62,8 @@ class RlvrConfig:
     problems: int = 16
     samples: int = 4
     epochs: int = 1
+    curriculum: float = 0.0
+    curriculum_steps: int = 10
     temperature: float = 1.0
     rows: int = 16
     row_length: int = 2048
@@ -69,6 +74,36 @@ class RlvrConfig:
     def __post_init__(self):
         if self.temperature <= 0:
             raise ValueError(f"temperature={self.temperature} must be above 0")
+        if not 0 <= self.curriculum <= 1 or self.curriculum_steps < 1:
+            raise ValueError(
+                f"curriculum={self.curriculum} must be a share from 0 to 1, and"
+                f" curriculum_steps={self.curriculum_steps} 1 or more"
+            )
+
+
+def most_corruptions(
+    solved: Sequence[float], bounds: tuple[int, int], config: RlvrConfig
+) -> int:
+    """The most corruptions that programs of the next step may have.
+
+    A function of what has been solved, so that a resumed run goes on alike: each
+    window of steps that reaches the share opens the next number.
+
+    Args:
+      solved: Of each step so far, the share of episodes that were solved.
+      bounds: Fewest and most corruptions that there are.
+      config: The share, and how many steps are looked at.
+    """
+    low, high = bounds
+    if not config.curriculum:
+        return high
+    most, since = low, 0
+    for step in range(1, len(solved) + 1):
+        window = solved[max(since, step - config.curriculum_steps) : step]
+        enough = len(window) == config.curriculum_steps
+        if enough and float(np.mean(window)) >= config.curriculum:
+            most, since = min(most + 1, high), step
+    return most
 
 
 def choose(bugs: Sequence[Bug], config: RlvrConfig, seed: int, step: int) -> list[Bug]:

@@ -231,3 +231,24 @@ def test_choose_covers_all_bugs_before_repeating(bugs):
     assert len(orders) > 1
     assert rlvr.choose(bugs, config, 0, 3) == drawn[12:16]
     assert rlvr.choose(bugs, config, 1, 0) != drawn[:4]
+
+
+def test_a_curriculum_opens_one_number_after_another():
+    config = dataclasses.replace(CONFIG, curriculum=0.5, curriculum_steps=2)
+
+    def levels(solved, **changes):
+        changed = dataclasses.replace(config, **changes)
+        return [
+            rlvr.most_corruptions(solved[:n], (1, 3), changed)
+            for n in range(len(solved) + 1)
+        ]
+
+    # Two steps at 0.5 on average open the next; what opened it counts no more.
+    solved = [0.0, 0.9, 0.5, 0.4, 0.6, 1.0, 0.0, 1.0, 1.0]
+    assert levels(solved) == [1, 1, 1, 2, 2, 3, 3, 3, 3, 3]
+    assert levels(solved, curriculum_steps=4) == [1, 1, 1, 1, 1, 2, 2, 2, 2, 3]
+    assert levels(solved, curriculum=1.0) == [1] * 9 + [2]
+    assert levels(solved, curriculum=0.0) == [3] * 10
+    for fields in ({"curriculum": 1.5}, {"curriculum_steps": 0}):
+        with pytest.raises(ValueError, match="curriculum"):
+            dataclasses.replace(CONFIG, **fields)
