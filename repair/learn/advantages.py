@@ -5,17 +5,27 @@ compare it with *peers*: other samples of the same faulty program. A baseline ke
 the policy gradient unbiased if it does not depend on the action it is subtracted
 from, so what a sample did, and when it stopped, must not choose its own baseline:
 
-- `turn`: the peers at turn e are the other samples still living at that turn, with
-  their G_e; for a sample that has outlived all others they are all others with
-  their whole return G_0. Either set depends on the others alone. The advantage is
-  G_e minus the peers' mean (leave-one-out). Unbiased.
-- `grpo`: one number a sample, (G_0 - mean) / std over the whole group, the sample
-  itself included, repeated on each of its turns (Shao et al. 2024,
-  arXiv 2402.03300). Biased, by the division and by the sample's own share.
+  turn       G_e minus the mean G_e of the other samples that still live at that turn;
+             for a sample that has outlived all others, minus the mean of their whole
+             returns G_0. Either set depends on the others alone. Unbiased.
+  rloo       One number a sample: G_0 minus the mean of the others' (Ahmadian et al.
+             2024, arXiv 2402.14740), repeated on each of its turns. Unbiased. A turn is
+             also credited with what came before it, which is noise; but late turns are
+             compared with more peers, which is less.
+  dr_grpo    G_0 minus the mean over the whole group (Liu et al. 2025, arXiv
+             2503.20783): rloo times (C - 1) / C. Unbiased but for that factor.
+  reinforce  G_e minus the mean G_0 of all other samples of the batch, of whatever
+             program (Williams 1992; the baseline is the batch's). Unbiased.
 
-Normalising the *rewards* of each turn first and summing them over later turns is not
-offered: every later turn then sums to zero over the living samples, so that going on
-looks worth nothing whatever it earns.
+and three that are known to be biased, to see the difference:
+
+  grpo       (G_0 - mean) / std over the whole group, repeated on each turn (Shao et al.
+             2024, arXiv 2402.03300): biased by the division.
+  per_turn   (r_e - mean) / std of the rewards of each turn over the living, own sample
+             included, as "GRPO normalised per turn" reads literally: a turn gets no
+             credit for what it leads to.
+  turn_sum   The same, summed over later turns: each later turn sums to zero over the
+             living, so that going on looks worth nothing whatever it earns.
 """
 
 import dataclasses
@@ -37,7 +47,7 @@ class AdvantageConfig:
       estimator: A name in `ESTIMATORS`.
       normalise_std: For `turn`: also divide by the standard deviation of the peers
         and the sample. This blows the small penalties of a group in which
-        everything failed up to full size. `grpo` always divides, by definition.
+        everything failed up to full size. The biased ones always divide.
       outcome_gate: Drop the groups in which no turn of any sample was rewarded with
         more than zero, so that format penalties alone move nothing. A gate depends
         on the sample's own success and so is a (useful) bias.
@@ -88,8 +98,13 @@ def turn_advantages(
     for index, group in zip(range(len(returns)), groups, strict=True):
         members.setdefault(group, []).append(index)
     silent = gated = 0
+    estimate = ESTIMATORS[config.estimator]
+    everyone = estimate(returns, config) if config.estimator in _OF_BATCH else None
     for group in members.values():
-        values = ESTIMATORS[config.estimator]([returns[i] for i in group], config)
+        if everyone is not None:
+            values = [everyone[i] for i in group]
+        else:
+            values = estimate([returns[i] for i in group], config)
         if all(np.all(np.abs(v) < _EPSILON) for v in values):
             silent += 1
         elif config.outcome_gate and all(np.max(rewards[i]) <= 0 for i in group):
@@ -133,6 +148,28 @@ def _turn(returns: list[np.ndarray], config: AdvantageConfig) -> list[np.ndarray
     return advantages
 
 
+def _rloo(returns: list[np.ndarray], config: AdvantageConfig) -> list[np.ndarray]:
+    del config
+    size = len(returns)
+    if size < 2:
+        return [np.zeros_like(g) for g in returns]
+    return [g * (size / (size - 1)) for g in _dr_grpo(returns, None)]
+
+
+def _dr_grpo(returns: list[np.ndarray], config) -> list[np.ndarray]:
+    del config
+    total = np.array([g[0] for g in returns])
+    centred = total - total.mean()
+    return [np.full_like(g, a) for g, a in zip(returns, centred, strict=True)]
+
+
+def _reinforce(returns: list[np.ndarray], config: AdvantageConfig) -> list[np.ndarray]:
+    del config
+    total = np.array([g[0] for g in returns])
+    others = (total.sum() - total) / max(len(total) - 1, 1)
+    return [g - b for g, b in zip(returns, others, strict=True)]
+
+
 def _grpo(returns: list[np.ndarray], config: AdvantageConfig) -> list[np.ndarray]:
     del config  # GRPO as published has no options here.
     total = np.array([g[0] for g in returns])
@@ -140,5 +177,32 @@ def _grpo(returns: list[np.ndarray], config: AdvantageConfig) -> list[np.ndarray
     return [np.full_like(g, a) for g, a in zip(returns, outcome, strict=True)]
 
 
+def _per_turn(returns: list[np.ndarray], config: AdvantageConfig) -> list[np.ndarray]:
+    """From the returns back to rewards, and these normalised turn by turn."""
+    rewards = [g - config.gamma * np.append(g[1:], 0.0) for g in returns]
+    out = [np.zeros_like(r) for r in rewards]
+    for turn in range(max(map(len, rewards))):
+        living = [i for i, r in enumerate(rewards) if len(r) > turn]
+        values = np.array([rewards[i][turn] for i in living])
+        normal = (values - values.mean()) / (values.std() + _EPSILON)
+        for i, value in zip(living, normal, strict=True):
+            out[i][turn] = value
+    return out
+
+
+def _turn_sum(returns: list[np.ndarray], config: AdvantageConfig) -> list[np.ndarray]:
+    return [_returns_to_go(r, config.gamma) for r in _per_turn(returns, config)]
+
+
 # (returns-to-go of the samples of one group, config) -> their advantages.
-ESTIMATORS = {"turn": _turn, "grpo": _grpo}
+ESTIMATORS = {
+    "turn": _turn,
+    "rloo": _rloo,
+    "dr_grpo": _dr_grpo,
+    "reinforce": _reinforce,
+    "grpo": _grpo,
+    "per_turn": _per_turn,
+    "turn_sum": _turn_sum,
+}
+# Those that look at the whole batch, not at one group.
+_OF_BATCH = ("reinforce",)

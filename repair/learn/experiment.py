@@ -317,6 +317,19 @@ class _Run:
         rows = read_metrics(self.workdir / "metrics.jsonl")
         return [row["solved"] for row in rows if row["stage"] == "rlvr"]
 
+    def _play(self, params, bugs, step: int, clock, first: int = 0):
+        c = self.config.rlvr
+        return self.policy.play(
+            params,
+            bugs,
+            c.samples,
+            c.temperature,
+            # Evaluation plays at step 0; training must not draw its samples.
+            step=step + 1,
+            first=first,
+            clock=clock,
+        )
+
     def _rlvr(self, params, tasks) -> dict:
         c = self.config
         bugs = processes.once(
@@ -343,15 +356,13 @@ class _Run:
             most = rlvr.most_corruptions(solved[:step], bounds, c.rlvr)
             open_to = [bug for bug in bugs if bug.corruptions <= most]
             chosen = rlvr.choose(open_to, c.rlvr, c.seed, step)
-            rollouts = self.policy.play(
-                join(state.trainable, frozen),
-                chosen,
-                c.rlvr.samples,
-                c.rlvr.temperature,
-                # Evaluation plays at step 0; training must not draw its samples.
-                step=step + 1,
-                clock=clock,
-            )
+            rollouts = self._play(join(state.trainable, frozen), chosen, step, clock)
+            for again in range(c.rlvr.resample):
+                missing = len(rlvr.silent_groups(rollouts, c.rlvr))
+                more = rlvr.substitutes(open_to, chosen, missing, c.seed, (step, again))
+                params_now = join(state.trainable, frozen)
+                rollouts += self._play(params_now, more, step, clock, len(chosen))
+                chosen += more
             state, values = rlvr.update(
                 self.policy.model,
                 state,
@@ -373,7 +384,8 @@ class _Run:
             outcomes = sandbox_shares(sum(counts, collections.Counter()))
             return state, values | seconds | outcomes
 
-        return self._loop("rlvr", params, c.rlvr, one_step, c.rlvr.epochs)
+        updates = c.rlvr.epochs * c.rlvr.minibatches
+        return self._loop("rlvr", params, c.rlvr, one_step, updates)
 
 
 def _to_save(state: TrainState, frozen) -> dict:

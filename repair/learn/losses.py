@@ -12,12 +12,26 @@ import jax.numpy as jnp
 
 from repair.model.cache import MASKED
 
+RATIOS = ("token", "turn", "sequence")
+AGGREGATES = ("token", "turn", "sequence", "fixed")
+
 
 @dataclasses.dataclass(frozen=True)
 class PolicyLossConfig:
     """The clipped policy gradient (Schulman et al. 2017, arXiv 1707.06347).
 
     Attributes:
+      ratio: Whose ratio of new to old probability it is: each "token"'s, or one for a
+        whole "turn" or "sequence" (episode), the geometric mean of its tokens' (Zheng
+        et al. 2025, arXiv 2507.18071).
+      aggregate: What counts alike in the loss: each "token", each "turn" or each
+        "sequence"; "fixed" is tokens over `denominator`, whatever their number (Liu et
+        al. 2025, arXiv 2503.20783).
+      denominator: As above.
+      importance_cap: Above 0, tokens are weighed by the ratio of the trainer's
+        probability to the sampler's, up to this cap, and the clipped ratio starts at
+        the trainer's (Yao et al. 2025, "truncated importance sampling"); 0 trusts the
+        sampler.
       clip_low: Ratios below 1 - clip_low get no further push down.
       clip_high: Ratios above 1 + clip_high get no further push up.
       kl_coef: Weight of the KL to the reference policy.
@@ -26,6 +40,10 @@ class PolicyLossConfig:
       entropy_coef: Weight of the entropy bonus.
     """
 
+    ratio: str = "token"
+    aggregate: str = "token"
+    denominator: float = 0.0
+    importance_cap: float = 0.0
     clip_low: float = 0.2
     clip_high: float = 0.2
     kl_coef: float = 0.01
@@ -33,8 +51,22 @@ class PolicyLossConfig:
     entropy_coef: float = 0.0
 
     def __post_init__(self):
-        if self.kl_estimator not in ("k1", "k2", "k3"):
-            raise ValueError(f"kl_estimator is {self.kl_estimator!r}; use k1, k2 or k3")
+        for name, known in (
+            ("kl_estimator", ("k1", "k2", "k3")),
+            ("ratio", RATIOS),
+            ("aggregate", AGGREGATES),
+        ):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}; use one of {', '.join(known)}"
+                )
+        if (self.aggregate == "fixed") != (self.denominator > 0):
+            raise ValueError(
+                f"aggregate is {self.aggregate!r} with denominator={self.denominator};"
+                " 'fixed' goes with a denominator above 0, the others with 0"
+            )
+        if self.importance_cap < 0:
+            raise ValueError(f"importance_cap={self.importance_cap} must be 0 or more")
 
 
 def masked_sum(x, mask):
@@ -135,6 +167,8 @@ def policy_loss(
     mask,
     denominator,
     config: PolicyLossConfig,
+    units=None,
+    weights=None,
 ):
     """Clipped surrogate minus KL and entropy terms, over the sampled tokens.
 
@@ -147,16 +181,23 @@ def policy_loss(
       mask: 1 on sampled tokens, 0 elsewhere; whatever stands there is ignored.
       denominator: What sums are divided by, a scalar.
       config: Clip, KL and entropy settings.
+      units: For a ratio of a turn or sequence: int, which one of its row each token
+        belongs to, from 1; 0 for none. None for a ratio of each token.
+      weights: Importance weights of the surrogate, or None.
 
     Returns:
       (loss, metrics): metrics are sums over the mask divided by the denominator.
     """
     live = mask != 0
     log_ratio = jnp.where(live, log_probs - old_log_probs, 0.0)
+    if units is not None:
+        log_ratio = _mean_by_unit(log_ratio, live, units)
     ratio = jnp.exp(log_ratio)
     clipped = jnp.clip(ratio, 1 - config.clip_low, 1 + config.clip_high)
     advantages = jnp.where(live, advantages, 0.0)
     surrogate = jnp.minimum(ratio * advantages, clipped * advantages)
+    if weights is not None:
+        surrogate *= jnp.where(live, weights, 0.0)
     loss = -masked_sum(surrogate, mask)
     metrics = {
         "clip_fraction": masked_sum(
@@ -174,3 +215,22 @@ def policy_loss(
     loss -= config.entropy_coef * metrics["entropy"]
     metrics = {name: value / denominator for name, value in metrics.items()}
     return loss / denominator, metrics
+
+
+def _mean_by_unit(x_RT, live_RT, units_RT):
+    """Each live entry replaced by the mean over its unit's live entries."""
+    size = units_RT.shape[1] + 1
+
+    def row(x_T, live_T, units_T):
+        ids_T = jnp.where(live_T, units_T, 0)
+        total_U = jax.ops.segment_sum(jnp.where(live_T, x_T, 0.0), ids_T, size)
+        count_U = jax.ops.segment_sum(live_T.astype(x_T.dtype), ids_T, size)
+        return jnp.where(live_T, (total_U / jnp.maximum(count_U, 1))[ids_T], 0.0)
+
+    return jax.vmap(row)(x_RT, live_RT, units_RT)
+
+
+def importance_weights(trainer, sampler, cap: float):
+    """min(trainer / sampler, cap) of probabilities, from their logs; no gradient."""
+    ratio = jnp.exp(jnp.minimum(trainer - sampler, jnp.log(cap)))
+    return jax.lax.stop_gradient(ratio)

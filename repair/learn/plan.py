@@ -4,6 +4,7 @@ The programs of training are compiled ahead of time for as many fake devices, wi
 weights. Formulas to hold them against are in docs/scaling.md.
 """
 
+import collections
 import dataclasses
 import re
 
@@ -17,7 +18,7 @@ from repair.learn.config import Config, check_mesh
 from repair.learn.state import init_state, make_optimiser
 from repair.model import cost
 from repair.model.api import Model, unstack
-from repair.model.lora import split
+from repair.model.lora import join, split
 from repair.model.sharding import (
     batch_sharding,
     cache_sharding,
@@ -102,7 +103,7 @@ def plan(config: Config, devices=None) -> dict[str, Phase]:
     """The phases of a run of this config over the devices that jax sees.
 
     bfloat16 is compiled as float16, which is as large: this backend computes the one
-    in float32, other devices do not.
+    in float32, whatever it is told; other devices compute neither so.
 
     Raises:
       UserError: The mesh does not fit the devices, or the batches not the mesh.
@@ -161,7 +162,7 @@ def _batch(mesh, settings) -> Batch:
         shape = settings.rows, settings.row_length
         return jax.ShapeDtypeStruct(shape, dtype, sharding=batch_sharding(mesh))
 
-    return Batch(*[field("int32")] * 3, *[field("float32")] * 3)
+    return Batch(*[field("int32")] * 3, *[field("float32")] * 3, field("int32"))
 
 
 def _sft(config: Config, model: Model, trainable, frozen, weights) -> Phase:
@@ -177,7 +178,7 @@ def _sft(config: Config, model: Model, trainable, frozen, weights) -> Phase:
         c.accumulate,
         config.loss_chunk,
     )
-    compiled = traced.lower().compile()
+    compiled = _compile(traced)
     held = weights | {
         "trained, with its optimiser": _bytes(state),
         "batch": _bytes(batch),
@@ -188,14 +189,15 @@ def _sft(config: Config, model: Model, trainable, frozen, weights) -> Phase:
 
 
 def _update(config: Config, model: Model, state, frozen, weights) -> Phase:
-    """Gradients of one micro-batch; a step has a few, by the length of its episodes."""
+    """One micro-batch; a step has a few, by the length of its episodes."""
     c, mesh = config.rlvr, model.mesh
+    frozen = _placed(mesh, frozen)
     batch = _batch(mesh, c)
     scalar = jax.ShapeDtypeStruct((), "float32")
     traced = rlvr.gradients.trace(
         model,
         state.trainable,
-        _placed(mesh, frozen),
+        frozen,
         batch,
         batch.log_probs if c.loss.kl_coef else None,
         scalar,
@@ -203,15 +205,21 @@ def _update(config: Config, model: Model, state, frozen, weights) -> Phase:
         c.loss,
         config.loss_chunk,
     )
-    compiled = traced.lower().compile()
+    compiled = _compile(traced)
     held = weights | {
         "batch": _bytes(batch),
         "sum of gradients": _bytes(state.trainable),
         "activations and gradients": _temporary(compiled)
         + compiled.memory_analysis().output_size_in_bytes,
     }
-    sent = cost.traffic(compiled.as_text())
-    return Phase(held, "a micro-batch", cost.operations(traced.jaxpr), sent)
+    operations = cost.operations(traced.jaxpr)
+    sent = collections.Counter(cost.traffic(compiled.as_text()))
+    if c.loss.kl_coef:  # the reference comes first, and needs less memory
+        params = join(state.trainable, frozen)
+        traced = rlvr.log_probs.trace(model, params, batch, scalar, config.loss_chunk)
+        operations += cost.operations(traced.jaxpr)
+        sent.update(cost.traffic(_compile(traced).as_text()))
+    return Phase(held, "a micro-batch", operations, dict(sent))
 
 
 def _rollouts(config: Config, model: Model, params, weights) -> Phase:
@@ -255,6 +263,12 @@ def _one_token(model: Model):
     return forward
 
 
+def _compile(traced):
+    # Or this backend would copy all operands of float16 products to float32.
+    options = {"xla_cpu_strict_dot_conv_math": True}
+    return traced.lower().compile(compiler_options=options)
+
+
 def _temporary(compiled) -> float:
     return float(compiled.memory_analysis().temp_size_in_bytes)
 
@@ -262,8 +276,8 @@ def _temporary(compiled) -> float:
 def table(where: Machine, config: Config, phases: dict[str, Phase]) -> Table:
     """The phases side by side, in GiB on each device."""
     names = dict.fromkeys(name for phase in phases.values() for name in phase.held)
-    mesh = dataclasses.asdict(config.mesh)
-    sizes = ", ".join(f"{axis}={size}" for axis, size in mesh.items())
+    mesh = make_mesh(**dataclasses.asdict(config.mesh))
+    sizes = ", ".join(f"{axis}={size}" for axis, size in mesh.shape.items())
     shown = Table(
         title=f"{where.name}: {where.devices} devices of {where.memory / GIB:.0f} GiB,"
         f" mesh {sizes}"

@@ -43,11 +43,19 @@ class Policy:
     player: Player
 
     def play(
-        self, params, bugs, samples: int, temperature: float, step: int = 0, **kwargs
+        self,
+        params,
+        bugs,
+        samples: int,
+        temperature: float,
+        step: int = 0,
+        first: int = 0,
+        **kwargs,
     ) -> list[Rollout]:
         """Episodes under the config's rules; see `repair.learn.rollout.play`.
 
-        Each process plays its share of the bugs; all get all rollouts.
+        Each process plays its share of the bugs, whose numbers begin at `first`; all
+        get all rollouts.
         """
         numbers = processes.share(range(len(bugs)))
         mine = play(
@@ -58,7 +66,7 @@ class Policy:
             seed=self.config.seed,
             step=step,
             sampling=self.config.sampler.sampling(temperature),
-            numbers=numbers,
+            numbers=[first + number for number in numbers],
             **kwargs,
         )
         groups = [mine[i : i + samples] for i in range(0, len(mine), samples)]

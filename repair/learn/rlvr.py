@@ -34,7 +34,7 @@ from repair.model.api import Model
 from repair.model.lora import join
 from repair.model.sharding import constrain, place_batch
 from repair.tasks import Bug
-from repair.text.episodes import Batch, pack, plan_rows
+from repair.text.episodes import Batch, Episode, pack, plan_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,10 @@ class RlvrConfig:
       steps: Batches of experience.
       problems: P, bugs of a step.
       samples: C, episodes of each bug.
-      epochs: Updates on each batch of experience.
+      epochs: Passes over each batch of experience.
+      minibatches: Updates in each pass, each on a part of the batch.
+      resample: Times that programs whose group had no signal are replaced by others
+        within a step (Yu et al. 2025, arXiv 2503.14476); 0 for never.
       curriculum: Share of solved episodes, over `curriculum_steps` steps, from which on
         programs with one more corruption come; 0 for all of them from the start.
       curriculum_steps: As above.
@@ -62,6 +65,8 @@ class RlvrConfig:
     problems: int = 16
     samples: int = 4
     epochs: int = 1
+    minibatches: int = 1
+    resample: int = 0
     curriculum: float = 0.0
     curriculum_steps: int = 10
     temperature: float = 1.0
@@ -117,15 +122,45 @@ def choose(bugs: Sequence[Bug], config: RlvrConfig, seed: int, step: int) -> lis
     return chosen
 
 
+def substitutes(
+    bugs: Sequence[Bug], chosen: Sequence[Bug], count: int, seed: int, place: tuple
+) -> list[Bug]:
+    """Other bugs than those chosen, drawn by (seed, place); fewer if there are few."""
+    taken = {bug.bug_id for bug in chosen}
+    others = [bug for bug in bugs if bug.bug_id not in taken]
+    order = np.random.default_rng((seed, *place)).permutation(len(others))
+    return [others[i] for i in order[:count]]
+
+
+def silent_groups(rollouts: Sequence[Rollout], config: RlvrConfig) -> set[str]:
+    """Ids of the bugs whose episodes teach nothing."""
+    rollouts = trainable(rollouts)
+    _, active, _ = turn_advantages(
+        [r.rewards for r in rollouts],
+        [r.bug.bug_id for r in rollouts],
+        config.advantages,
+    )
+    return {
+        r.bug.bug_id
+        for r, is_active in zip(rollouts, active, strict=True)
+        if not is_active
+    }
+
+
+def trainable(rollouts: Sequence[Rollout]) -> list[Rollout]:
+    """Without those that broke, or had no room for a command."""
+    return [r for r in rollouts if r.status != "fault" and len(r.turns) > 1]
+
+
 def make_batches(
     rollouts: list[Rollout], config: RlvrConfig
 ) -> tuple[list[Batch], float, dict]:
     """Rollouts as micro-batches: (batches, denominator, metrics).
 
-    The denominator is the number of sampled tokens in groups with signal. Episodes
-    that broke, or had no room for a command, take no part.
+    Only groups with signal are in. The mask weighs tokens as `loss.aggregate` says, and
+    the denominator is the number of what counts alike there.
     """
-    rollouts = [r for r in rollouts if r.status != "fault" and len(r.turns) > 1]
+    rollouts = trainable(rollouts)
     advantages, active, metrics = turn_advantages(
         [r.rewards for r in rollouts],
         [r.bug.bug_id for r in rollouts],
@@ -133,7 +168,8 @@ def make_batches(
     )
     kept = [i for i, is_active in enumerate(active) if is_active]
     episodes = [rollouts[i].episode for i in kept]
-    denominator = float(sum(sum(episode.mask) for episode in episodes))
+    weights = [_weights(episode, config.loss.aggregate) for episode in episodes]
+    denominator = config.loss.denominator or float(sum(w.sum() for w in weights))
     rows = plan_rows([len(e) for e in episodes], config.row_length)
     rows += [[]] * (-len(rows) % config.rows)
     batches = []
@@ -142,10 +178,21 @@ def make_batches(
             episodes,
             rows[start : start + config.rows],
             config.row_length,
+            weights=weights,
             advantages=[advantages[i] for i in kept],
         )
         batches.append(batch)
     return batches, denominator, metrics
+
+
+def _weights(episode: Episode, aggregate: str) -> np.ndarray:
+    """What each token counts: 1, or its share of its turn or of its episode."""
+    mask = np.array(episode.mask, np.float32)
+    if aggregate == "turn":
+        turns = np.array(episode.turns)
+        sizes = np.bincount(turns[turns >= 0])
+        return mask / np.where(turns >= 0, sizes[np.maximum(turns, 0)], 1)
+    return mask / mask.sum() if aggregate == "sequence" else mask
 
 
 def _stats(model: Model, params, batch: Batch, temperature, chunk: int):
@@ -180,21 +227,45 @@ def gradients(
     temperature,
     config: PolicyLossConfig,
     chunk: int = 0,
+    before_BT=None,
 ):
-    """One micro-batch's share of the gradients and metrics."""
+    """One micro-batch's share of the gradients and metrics.
+
+    Args:
+      model: The decoder.
+      trainable: What gets the gradients.
+      frozen: The rest of the parameters.
+      batch: The micro-batch.
+      reference_BT: Log-probs of the reference policy, or None.
+      denominator: As from `make_batches`.
+      temperature: Of the policy that sampled.
+      config: The loss.
+      chunk: As in `losses.token_stats`.
+      before_BT: Log-probs of the sampling policy as the trainer computes them, for
+        importance weights; None to take the sampler's.
+    """
+    units = {"turn": batch.turns, "sequence": batch.segments}.get(config.ratio)
+    old_BT, importance_BT = batch.log_probs, None
+    if before_BT is not None:
+        old_BT = before_BT
+        importance_BT = losses.importance_weights(
+            before_BT, batch.log_probs, config.importance_cap
+        )
 
     def of(trainable):
         params = join(trainable, frozen)
         stats = _stats(model, params, batch, temperature, chunk)
         return losses.policy_loss(
             stats.log_probs,
-            batch.log_probs,
+            old_BT,
             reference_BT,
             stats.entropy,
             batch.advantages,
             batch.mask,
             denominator,
             config,
+            units,
+            importance_BT,
         )
 
     (value, metrics), grads = jax.value_and_grad(of, has_aux=True)(trainable)
@@ -239,37 +310,71 @@ def update(
     if not batches:
         state = skip(state, model.mesh)
         return state, metrics | {"seconds_update": time.perf_counter() - started}
-    real_share = float(np.mean([b.real_share for b in batches]))
+    metrics["real_share"] = float(np.mean([b.real_share for b in batches]))
+    shares = [float(batch.mask.sum()) for batch in batches]
     if model.mesh is not None:
         batches = [place_batch(model.mesh, batch) for batch in batches]
-    references = [None] * len(batches)
-    if config.loss.kl_coef:
-        references = [
-            log_probs(model, reference, batch, config.temperature, chunk)
+
+    def scored(params, wanted) -> list:
+        if not wanted:
+            return [None] * len(batches)
+        return [
+            log_probs(model, params, batch, config.temperature, chunk)
             for batch in batches
         ]
+
+    references = scored(reference, config.loss.kl_coef)
+    params = join(state.trainable, frozen)
+    befores = scored(params, config.loss.importance_cap)
+    parts = list(zip(batches, references, befores, strict=True))
     step = np.int32(state.step) + 1  # read before the update donates it
-    for _ in range(config.epochs):
-        total = None
-        for batch, reference_BT in zip(batches, references, strict=True):
-            part = gradients(
-                model,
-                state.trainable,
-                frozen,
-                batch,
-                reference_BT,
-                denominator,
-                config.temperature,
-                config.loss,
-                chunk,
-            )
-            total = part if total is None else _add(total, part)
-        grads, measured = total
+    measured = []
+    for places in _minibatches(len(parts), config):
+        # What a part divides by is its own share of the whole.
+        share = sum(shares[i] for i in places) / sum(shares)
+        grads, found = _accumulate(
+            model,
+            state.trainable,
+            frozen,
+            [parts[i] for i in places],
+            denominator * share,
+            config,
+            chunk,
+        )
         state, norm = apply(state, grads, optimiser, step, model.mesh)
-    measured = {name: float(value) for name, value in measured.items()}
-    metrics |= measured | {"gradient_norm": float(norm)}
-    metrics["real_share"] = real_share
+        measured.append(found | {"gradient_norm": norm})
+    names = measured[0]
+    means = {n: float(np.mean([float(m[n]) for m in measured])) for n in names}
+    # How far sampler and trainer are apart shows before the first update only.
+    means["log_prob_gap"] = float(measured[0]["log_prob_gap"])
+    metrics |= means
     return state, metrics | {"seconds_update": time.perf_counter() - started}
+
+
+def _minibatches(count: int, config: RlvrConfig) -> list[list[int]]:
+    """The micro-batches of each update: all of them once in each epoch."""
+    size = min(config.minibatches, count)
+    return [list(range(i, count, size)) for i in range(size)] * config.epochs
+
+
+def _accumulate(model, trainable, frozen, parts, denominator, config, chunk):
+    """Gradients and metrics of a few micro-batches together."""
+    total = None
+    for batch, reference_BT, before_BT in parts:
+        part = gradients(
+            model,
+            trainable,
+            frozen,
+            batch,
+            reference_BT,
+            denominator,
+            config.temperature,
+            config.loss,
+            chunk,
+            before_BT,
+        )
+        total = part if total is None else _add(total, part)
+    return total
 
 
 def describe(rollouts: list[Rollout]) -> dict[str, float]:

@@ -90,6 +90,8 @@ class Batch:
       mask: RT float32; weight of the token's loss, 0 for environment and padding.
       log_probs: RT float32; the sampler's log-prob of the token.
       advantages: RT float32; advantage of the token's turn.
+      turns: RT int32; on the policy's tokens 1, 2, ... for the turns of a row, through
+        all its episodes; 0 elsewhere.
       allowed: RT(V/8) uint8; the tokens that this one was chosen from, as bits, or None
         where every token was chosen from all.
     """
@@ -100,6 +102,7 @@ class Batch:
     mask: np.ndarray
     log_probs: np.ndarray
     advantages: np.ndarray
+    turns: np.ndarray
     allowed: np.ndarray | None = None
 
     def check(self) -> None:
@@ -113,7 +116,7 @@ class Batch:
                 ):
                     raise ValueError(f"allowed is {value.dtype} {value.shape}")
                 continue
-            ints = field.name in ("tokens", "segments", "positions")
+            ints = field.name in ("tokens", "segments", "positions", "turns")
             if value.shape != shape:
                 raise ValueError(f"{field.name} is {value.shape}, tokens are {shape}")
             if value.dtype != (np.int32 if ints else np.float32):
@@ -169,15 +172,17 @@ def pack(episodes, rows, row_length: int, weights=None, advantages=None) -> Batc
       advantages: Per episode a float array with one advantage a turn, or None.
     """
     shape = (len(rows), row_length)
-    ints = {n: np.zeros(shape, np.int32) for n in ("tokens", "segments", "positions")}
+    names = ("tokens", "segments", "positions", "turns")
+    ints = {n: np.zeros(shape, np.int32) for n in names}
     floats = {
         n: np.zeros(shape, np.float32) for n in ("mask", "log_probs", "advantages")
     }
     allowed = _allowed(episodes, shape)
     for r, members in enumerate(rows):
-        start = 0
+        start = before = 0
         for segment, index in enumerate(members, 1):
             episode = episodes[index]
+            turns = np.array(episode.turns)
             span = slice(start, start + len(episode))
             start = span.stop
             ints["tokens"][r, span] = episode.ids
@@ -189,8 +194,9 @@ def pack(episodes, rows, row_length: int, weights=None, advantages=None) -> Batc
             for place, bits in enumerate(episode.allowed, span.start):
                 if bits is not None:
                     allowed[r, place] = bits
+            ints["turns"][r, span] = np.where(turns >= 0, before + turns + 1, 0)
+            before += max(turns.max(initial=-1) + 1, 0)
             if advantages is not None:
-                turns = np.array(episode.turns)
                 per_token = np.asarray(advantages[index])[np.maximum(turns, 0)]
                 floats["advantages"][r, span] = np.where(turns >= 0, per_token, 0.0)
     return Batch(**ints, **floats, allowed=allowed)

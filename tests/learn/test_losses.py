@@ -1,5 +1,6 @@
 """Losses: hand-computed values, finite differences, masks and microbatches."""
 
+import dataclasses
 import functools
 
 import jax
@@ -93,7 +94,9 @@ def test_mean_gradient_of_kl_estimators():
 
 @pytest.mark.parametrize("kl_estimator", ["k1", "k2", "k3"])
 def test_gradient_equals_finite_differences(kl_estimator):
-    config = PolicyLossConfig(0.2, 0.3, 0.1, kl_estimator)
+    config = PolicyLossConfig(
+        clip_low=0.2, clip_high=0.3, kl_coef=0.1, kl_estimator=kl_estimator
+    )
     batch = random_batch((4, 6), seed=1)
 
     @jax.jit
@@ -221,3 +224,82 @@ def test_entropy_and_log_probs_against_softmax():
         want = -(p[b, t] * np.log(p[b, t])).sum()
         assert entropy[b, t + 1] == pytest.approx(want, rel=1e-4)
     assert not log_probs[:, 0].any() and not entropy[:, 0].any()
+
+
+UNITS = np.array([[1, 1, 0, 2, 2, 2], [1, 0, 1, 1, 2, 2]])
+
+
+def test_ratios_of_units_by_hand():
+    """One ratio for a unit: the geometric mean over its live tokens."""
+    live = UNITS > 0
+    live[0, 5] = False
+    old = np.zeros(UNITS.shape)
+    new = np.log([[2.0, 8, 7, 3, 3, 50], [4, 9, 4, 0.5, 1, 1]])
+    advantages = np.ones(UNITS.shape)
+    config = PolicyLossConfig(ratio="turn", clip_low=0.999, clip_high=1e3, kl_coef=0.0)
+    loss, metrics = run(
+        new, old, None, old, advantages, live * 1.0, 1.0, config, units=UNITS
+    )
+    #              (2 * 8) ** 1/2 twice, 3 twice; (4 * 4 * .5) ** 1/3 thrice, 1 twice
+    assert loss == pytest.approx(-(2 * 4 + 2 * 3 + 3 * 2 + 2 * 1), rel=1e-5)
+    # The same for whole numbers of a unit, whatever the number of a unit is.
+    renamed = np.where(UNITS == 2, 5, UNITS)
+    again, _ = run(
+        new, old, None, old, advantages, live * 1.0, 1.0, config, units=renamed
+    )
+    assert again == loss
+    # Clipping is of the unit's ratio: with 2.5 on top, the ratio of 4 and that of 3.
+    config = dataclasses.replace(config, clip_high=1.5)
+    loss, metrics = run(
+        new, old, None, old, advantages, live * 1.0, 1.0, config, units=UNITS
+    )
+    assert loss == pytest.approx(-(4 * 2.5 + 3 * 2 + 2 * 1), rel=1e-5)
+    assert metrics["clip_fraction"] == 4
+
+
+def test_units_have_gradients_of_finite_differences():
+    config = dataclasses.replace(CONFIG, ratio="turn")
+    batch = random_batch(UNITS.shape, seed=5)
+
+    @jax.jit
+    def value(log_probs):
+        arrays = batch | {"log_probs": log_probs}
+        return policy_loss(
+            **arrays, denominator=7.0, config=config, units=jnp.asarray(UNITS)
+        )[0]
+
+    with jax.enable_x64(True):
+        x = jnp.asarray(batch["log_probs"], jnp.float64)
+        gradient = jax.grad(value)(x)
+        for index in np.ndindex(x.shape):
+            step = np.zeros(x.shape)
+            step[index] = 1e-6
+            difference = (value(x + step) - value(x - step)) / 2e-6
+            assert gradient[index] == pytest.approx(float(difference), abs=1e-7)
+
+
+def test_importance_weights_are_capped_and_weigh_the_surrogate():
+    trainer, sampler = np.log([0.5, 0.2, 0.9]), np.log([0.5, 0.4, 0.1])
+    weights = losses.importance_weights(trainer, sampler, 2.0)
+    np.testing.assert_allclose(weights, [1.0, 0.5, 2.0], rtol=1e-6)
+    gradient = jax.grad(lambda x: losses.importance_weights(x, sampler, 2.0).sum())
+    assert not gradient(jnp.asarray(trainer)).any()
+    zero, one = np.zeros(3), np.ones(3)
+    config = PolicyLossConfig(kl_coef=0.0)
+    loss, _ = run(trainer, trainer, None, zero, one, one, 1.0, config, weights=weights)
+    assert loss == pytest.approx(-3.5)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"ratio": "word"},
+        {"aggregate": "row"},
+        {"aggregate": "fixed"},
+        {"denominator": 10.0},
+        {"importance_cap": -1.0},
+    ],
+)
+def test_impossible_losses_are_refused(fields):
+    with pytest.raises(ValueError, match=next(iter(fields))):
+        PolicyLossConfig(**fields)
