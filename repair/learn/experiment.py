@@ -31,6 +31,7 @@ from repair.env.bugs import make_bugs
 from repair.env.demos import make_demos, read_demos, write_demos
 from repair.env.sandbox import Sandbox, sandbox_shares
 from repair.learn import processes, rlvr, sft
+from repair.learn.alarms import alarms
 from repair.learn.checkpoint import Checkpointer
 from repair.learn.clock import Clock
 from repair.learn.config import Config, check_mesh
@@ -312,10 +313,10 @@ class _Run:
 
         return self._loop("sft", params, settings, one_step)
 
-    def _solved_so_far(self) -> list[float]:
-        """What a curriculum goes by: the metrics hold it, step after step."""
+    def _history(self) -> list[dict]:
+        """What a curriculum and alarms go by: the metrics of the steps so far."""
         rows = read_metrics(self.workdir / "metrics.jsonl")
-        return [row["solved"] for row in rows if row["stage"] == "rlvr"]
+        return [row for row in rows if row["stage"] == "rlvr"]
 
     def _play(self, params, bugs, step: int, clock, first: int = 0):
         c = self.config.rlvr
@@ -346,14 +347,15 @@ class _Run:
         reference = params
         counts = {bug.corruptions for bug in bugs}
         bounds = min(counts), max(counts)
-        solved = processes.once(lambda: self._solved_so_far())
+        history = processes.once(self._history)
         if c.sampler.warm_up:
             sampling = c.sampler.sampling(c.rlvr.temperature)
             self.policy.player.warm_up(params, sampling, bugs)
 
         def one_step(step, state, frozen, optimiser):
             clock, before = Clock(), self.sandbox.counts.copy()
-            most = rlvr.most_corruptions(solved[:step], bounds, c.rlvr)
+            solved = [row["solved"] for row in history[:step]]
+            most = rlvr.most_corruptions(solved, bounds, c.rlvr)
             open_to = [bug for bug in bugs if bug.corruptions <= most]
             chosen = rlvr.choose(open_to, c.rlvr, c.seed, step)
             rollouts = self._play(join(state.trainable, frozen), chosen, step, clock)
@@ -373,7 +375,11 @@ class _Run:
                 optimiser,
                 c.loss_chunk,
             )
-            solved[step:] = [values["solved"]]
+            known = alarms(history[:step])
+            history[step:] = [values]
+            for name, text in alarms(history).items():
+                if name not in known:
+                    self.report(f"rlvr, step {step + 1}: {text}")
             seconds = {
                 "corruptions": most,
                 "seconds_sampling": clock.sampling,
