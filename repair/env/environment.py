@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from repair.env import editor
+from repair.env.alignment import levenshtein
 from repair.env.sandbox import Result, Sandbox, SandboxError
 from repair.tasks import Bug
 
@@ -25,6 +26,10 @@ class Rewards:
       exit_unsolved: For EXIT while a test fails.
       end_on_solve: Whether the solving turn ends the episode, so that no EXIT is
         needed.
+      dense: Times the share of shown tests that a turn passes beyond the most that was
+        passed before in the episode: partial credit, of at most this much in all.
+      turn_cost: Taken from every command.
+      edit_cost: Taken for every character that a command changes (Levenshtein).
       trust_in_child: Whether a pass counts although some test ran beside the program,
         which could have claimed it (`Result.trust`).
     """
@@ -34,6 +39,9 @@ class Rewards:
     missing_exit: float = -0.5
     exit_unsolved: float = 0.0
     end_on_solve: bool = False
+    dense: float = 0.0
+    turn_cost: float = 0.0
+    edit_cost: float = 0.0
     trust_in_child: bool = False
 
 
@@ -203,24 +211,31 @@ class Environment:
         except editor.MalformedCommand as error:
             self._malformed = error.reason
         self._count += 1
+        self._edited = 0
+        if self._rewards.edit_cost and self.code != before:
+            self._edited = levenshtein(before, self.code)
         return self.code != before
 
     def settle(self, result: Result | None) -> Turn:
         """Second half: makes the turn from the tests' result, None if unchanged."""
         if result is not None:
             self._result = result
+        share = 1 - len(self._result.failed_tests) / len(self._bug.task.test_list)
         if self._count == 0:
-            self._solved_once = self._result.passed
+            self._solved_once, self._best_share = self._result.passed, share
             self._turn = self._make_turn(0.0, None, False)
             return self._turn
         rules, passed = self._rewards, self._result.passed
-        reward, status = 0.0, None
+        reward, status = -rules.turn_cost - rules.edit_cost * self._edited, None
+        trusted = self._result.trust == "value" or rules.trust_in_child
         if self._malformed is not None:
             reward += rules.malformed
         if passed and not self._solved_once:
-            trusted = self._result.trust == "value" or rules.trust_in_child
             reward += rules.solved if trusted else 0.0
             self._solved_once = True
+        if trusted and share > self._best_share:
+            reward += rules.dense * (share - self._best_share)
+            self._best_share = share
         if self._exited or (passed and rules.end_on_solve):
             status = "solved" if passed else "exited_unsolved"
             reward += 0.0 if passed else rules.exit_unsolved

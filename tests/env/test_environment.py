@@ -208,3 +208,37 @@ def test_real_sandbox():
         environment.step("### REPL 1 >>>def f(x):")
         assert environment.step(FIX).reward == 1
         assert environment.step(EXIT).status == "solved"
+
+
+class Counts(Knows):
+    """Of three tests a program fails as many as it has spaces."""
+
+    def map(self, jobs):
+        return [self._count(code.count(" ")) for code, *_ in jobs]
+
+    def _count(self, failed):
+        text = "no" if failed else ""
+        return Result(not failed, "-", text, tuple(range(failed)), 0, self.trust)
+
+
+@pytest.mark.parametrize("trust", ["value", "in_child"])
+def test_partial_credit_is_for_the_best_share_so_far(trust):
+    task = dataclasses.replace(TASK, test_list=("assert 1",) * 3)
+    environment = Environment(Counts(trust), Rewards(dense=0.6), max_turns=9)
+    environment.reset(Bug("inc/1", task, "a b c"))
+    rewards = [
+        environment.step(f"### REPL 1 >>>{code}").reward
+        for code in ("a b d", "a bc", "a b c", "ab c", "abc", "a b c", "abc")
+    ]
+    #          1 of 3      2       again 1   2    all      1      all again
+    expected = [0.0, 0.2, 0.0, 0.0, 1.2, 0.0, 0.0]
+    if trust == "in_child":
+        expected = [0.0] * 7
+    assert rewards == pytest.approx(expected)
+
+
+def test_turns_and_changed_characters_may_cost():
+    rules = Rewards(turn_cost=0.125, edit_cost=0.25)
+    _, turns = play([SENSELESS, FIX, EXIT], rewards=rules, max_turns=9)
+    #       malformed; four characters more, and solved; EXIT changes nothing
+    assert [t.reward for t in turns] == [-0.625, 1 - 0.125 - 4 * 0.25, -0.125]
