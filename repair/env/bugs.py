@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from repair.env.sandbox import Sandbox
 from repair.errors import UserError
 from repair.tasks import Bug, Task
-from repair.tasks.corrupt import KINDS, Corruption, corrupt
+from repair.tasks.corrupt import ALL_KINDS, KINDS, Corruption, corrupt, count_draws
 
 _TRIES = 20  # draws for a bug that is new and fails
 
@@ -49,9 +49,9 @@ class Breaker:
         low, high = corruptions
         if not 1 <= low <= high:
             raise UserError(f"corruptions are {low} to {high}; give 1 <= low <= high")
-        if not kinds or set(kinds) - set(KINDS):
+        if not kinds or set(kinds) - set(ALL_KINDS):
             raise UserError(
-                f"corruption kinds are {kinds}; choose from {', '.join(KINDS)}"
+                f"corruption kinds are {kinds}; choose from {', '.join(ALL_KINDS)}"
             )
         # Sorted, so that what a name draws does not hang on the order of tasks.
         self._tasks = sorted(tasks, key=lambda task: str(task.task_id))
@@ -150,7 +150,7 @@ def _propose(breaker: Breaker, task: Task, k: int, name: str) -> Bug | None:
     broken = breaker(task, name)
     if broken is None:
         return None
-    return Bug(f"{task.task_id}/{k}", task, broken[0], len(broken[1]))
+    return Bug(f"{task.task_id}/{k}", task, broken[0], count_draws(broken[1]))
 
 
 def split_runnable(

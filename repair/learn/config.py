@@ -25,7 +25,7 @@ from repair.model.draw import Sampling
 from repair.model.llama import LlamaConfig
 from repair.model.lora import MODES as TRAINABLE
 from repair.model.sharding import row_parts
-from repair.tasks.corrupt import KINDS
+from repair.tasks.corrupt import ALL_KINDS, KINDS
 from repair.text.tokens import PROMPTS
 
 STAGES = ("sft", "rlvr", "eval")
@@ -317,8 +317,8 @@ def _check(config: Config) -> None:
             f"demos.order is {c.demos.order!r}; use one of {', '.join(ORDERS)}",
         ),
         (
-            c.demos.kinds and set(c.demos.kinds) <= set(KINDS),
-            f"demos.kinds {c.demos.kinds} must be some of {', '.join(KINDS)}",
+            c.demos.kinds and set(c.demos.kinds) <= set(ALL_KINDS),
+            f"demos.kinds {c.demos.kinds} must be some of {', '.join(ALL_KINDS)}",
         ),
         (
             1 <= c.demos.min_corruptions <= c.demos.max_corruptions,

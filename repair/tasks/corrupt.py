@@ -1,8 +1,21 @@
 """Break a program in small steps, each of which one editor command can undo.
 
-The four kinds are those of Rainone et al. 2025 (arXiv 2507.05065): delete a line,
-add a line of another program, replace a line by one, change a word. Each is the
-opposite of one verb of the editor.
+The four kinds of `KINDS` are those of Rainone et al. 2025 (arXiv 2507.05065), each the
+opposite of one verb of the editor. Those of `MORE_KINDS` are slips found on the syntax
+tree, which leave a program that parses; they are recorded in the same four steps.
+
+| kind | what a draw does | steps |
+|---|---|---|
+| delete | removes a line | delete |
+| add | inserts a line of another program | add |
+| replace | puts a line of another program in the place of one | replace |
+| word | changes every occurrence of a word on a line | word |
+| operator | exchanges an operator of arithmetic, comparison or logic | replace |
+| constant | a number by one, a truth value, a string to another one | replace |
+| swap_arguments | exchanges two positional arguments of a call | replace |
+| off_by_one | moves a bound of range or of a slice, or an index, by one | replace |
+| variable | reads another variable of the same scope | replace |
+| drop_branch | removes a branch of an `if`, or its condition alone | delete, replace |
 """
 
 import dataclasses
@@ -11,7 +24,10 @@ import random
 import re
 from collections.abc import Sequence
 
+from repair.tasks.corrupt_tree import MORE_KINDS, propose
+
 KINDS = ("delete", "add", "replace", "word")
+ALL_KINDS = KINDS + MORE_KINDS
 
 # Draws before a kind is given up for a program, and draws of a donor for a word.
 _TRIES = 24
@@ -29,13 +45,15 @@ class Corruption:
     """One step of damage; `line` counts from 1 in the program at that step.
 
     Attributes:
-      kind: "delete" removes the line; "add" inserts `text` before it (it may be the
-        number of lines + 1); "replace" makes the line `text`; "word" makes every
-        occurrence of `old` on the line `new`.
+      kind: What the step does: "delete" removes the line; "add" inserts `text` before
+        it (it may be the number of lines + 1); "replace" makes the line `text`; "word"
+        makes every occurrence of `old` on the line `new`.
       line: The line's number.
       text: The new line, for "add" and "replace".
       old: The word that was there, for "word".
       new: The word that is there now, for "word".
+      drawn: The kind that was drawn, where it is one of `MORE_KINDS`.
+      draw: Which draw the step belongs to, from 0; one may take several steps.
     """
 
     kind: str
@@ -43,6 +61,8 @@ class Corruption:
     text: str = ""
     old: str = ""
     new: str = ""
+    drawn: str = ""
+    draw: int = 0
 
 
 def apply_corruption(lines: Sequence[str], corruption: Corruption) -> list[str]:
@@ -59,8 +79,13 @@ def apply_corruption(lines: Sequence[str], corruption: Corruption) -> list[str]:
         case "word":
             middle = [text.replace(corruption.old, corruption.new) for text in line]
         case kind:
-            raise ValueError(f"corruption kind {kind!r} is none of {KINDS}")
+            raise ValueError(f"a step's kind {kind!r} is none of {KINDS}")
     return head + middle + tail
+
+
+def count_draws(steps: Sequence[Corruption]) -> int:
+    """How many corruptions were drawn to make these steps."""
+    return len({step.draw for step in steps})
 
 
 def corrupt(
@@ -70,19 +95,19 @@ def corrupt(
     count: int,
     kinds: Sequence[str] = KINDS,
 ) -> tuple[str, tuple[Corruption, ...]]:
-    r"""Damages a program in `count` steps, each of a kind drawn uniformly.
+    r"""Damages a program by `count` draws, each of a kind drawn uniformly.
 
     A kind that the program does not allow (no second line to delete, no word that
-    could change) is drawn again among the others. Every step changes the program
-    and none leads back to the original or leaves it blank: the editor has no line
-    to address in the empty program, so nothing could be taken back there.
+    could change, no `if` to drop) is drawn again among the others. Every step changes
+    the program and none leads back to the original or leaves it blank: the editor has
+    no line to address in the empty program, so nothing could be taken back there.
 
     Args:
       code: The program, lines joined by "\n".
       donors: Other programs, whose lines and words are used.
       rng: The source of every choice.
-      count: Number of steps, at least 1.
-      kinds: The kinds to draw from.
+      count: Number of draws, at least 1. Each is one step, but for "drop_branch".
+      kinds: The kinds to draw from, of `ALL_KINDS`.
 
     Returns:
       The faulty program and the steps that made it, in order.
@@ -93,16 +118,17 @@ def corrupt(
     original = code.split("\n")
     lines = original
     steps = []
-    for _ in range(count):
-        step = _draw(lines, original, donors, rng, kinds)
-        lines = apply_corruption(lines, step)
-        steps.append(step)
+    for draw in range(count):
+        drawn = _draw(lines, original, donors, rng, kinds)
+        for step in drawn:
+            lines = apply_corruption(lines, step)
+            steps.append(dataclasses.replace(step, draw=draw))
     return "\n".join(lines), tuple(steps)
 
 
-def _draw(lines, original, donors, rng, kinds) -> Corruption:
+def _draw(lines, original, donors, rng, kinds) -> tuple[Corruption, ...]:
     """One corruption of `lines` that neither mends them nor leaves them blank."""
-    propose = {
+    proposers = {
         "delete": _propose_delete,
         "add": _propose_add,
         "replace": _propose_replace,
@@ -110,13 +136,38 @@ def _draw(lines, original, donors, rng, kinds) -> Corruption:
     }
     for kind in rng.sample(list(kinds), len(kinds)):
         for _ in range(_TRIES):
-            step = propose[kind](lines, donors, rng)
-            if step is None:
-                continue
-            changed = apply_corruption(lines, step)
-            if changed not in (lines, original) and "".join(changed).strip():
-                return step
+            if kind in MORE_KINDS:
+                steps = _propose_slip(kind, lines, rng)
+                if steps is None:
+                    break
+            else:
+                step = proposers[kind](lines, donors, rng)
+                steps = () if step is None else (step,)
+            if steps and _all_break(lines, original, steps):
+                return steps
     raise ValueError(f"no corruption of {tuple(kinds)} can change the program {lines}")
+
+
+def _all_break(lines, original, steps) -> bool:
+    """Whether every step changes something, mends nothing and leaves something."""
+    for step in steps:
+        changed = apply_corruption(lines, step)
+        if changed in (lines, original) or not "".join(changed).strip():
+            return False
+        lines = changed
+    return True
+
+
+def _propose_slip(kind, lines, rng) -> tuple[Corruption, ...] | None:
+    edits = propose(kind, lines, rng)
+    if edits is None:
+        return None
+    return tuple(
+        Corruption("delete", line, drawn=kind)
+        if text is None
+        else Corruption("replace", line, text=text, drawn=kind)
+        for line, text in edits
+    )
 
 
 def _propose_delete(lines, donors, rng) -> Corruption | None:

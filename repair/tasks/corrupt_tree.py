@@ -1,0 +1,386 @@
+"""Slips found on the syntax tree: what people get wrong in programs that still parse.
+
+| kind | what changes | example |
+|---|---|---|
+| operator | an operator of arithmetic, comparison or logic | `a < b` to `a <= b` |
+| constant | a number by one, a truth value, a string to another one | `7` to `8` |
+| swap_arguments | two positional arguments of a call | `f(a, b)` to `f(b, a)` |
+| off_by_one | a bound of range or of a slice, or an index | `xs[i]` to `xs[i + 1]` |
+| variable | a variable that is read, to another of its scope | `n` to `s` |
+| drop_branch | a branch goes, or its condition does and its lines stay | `if x:` |
+
+Only the characters in question change: positions in the tree say where they are on
+their line, so blanks, comments and quotes stay as they were. Text inside of f-strings
+and annotations is left alone.
+"""
+
+import ast
+import dataclasses
+import io
+import random
+import tokenize
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+
+# Most lines that a dropped branch may touch: every one is a command to take it back.
+MOST_LINES = 4
+
+_ARITHMETIC = ("+", "-", "*", "/", "//", "%")
+_COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
+# What an operator may be taken for. None becomes a power or a shift to the left, whose
+# values could fill the memory.
+_SLIPS = {
+    **{op: tuple(o for o in _ARITHMETIC if o != op) for op in _ARITHMETIC},
+    **{op: tuple(o for o in _COMPARISONS if o != op) for op in _COMPARISONS},
+    **{"**": ("*",), "<<": (">>",), ">>": ("//",), "&": ("|", "^"), "|": ("&", "^")},
+    **{"^": ("&", "|"), "and": ("or",), "or": ("and",), "is": ("is not",)},
+    **{"is not": ("is",), "in": ("not in",), "not in": ("in",)},
+}
+_LARGEST = 10**15  # numbers beyond are no slip's matter
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+_ANNOTATIONS = ("annotation", "returns", "type_params")
+
+# A line and its new text, or None if it goes.
+Edit = tuple[int, str | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Site:
+    """A stretch of one line, and what could stand there instead."""
+
+    line: int
+    start: int
+    end: int
+    others: tuple[str, ...]
+
+
+def propose(
+    kind: str, lines: Sequence[str], rng: random.Random
+) -> tuple[Edit, ...] | None:
+    """One slip of a kind as edits of single lines, to be made in this order.
+
+    None where the program does not parse or has no place for the kind, so that another
+    draw would find none either; () where what was drawn would not parse.
+    """
+    source = _Source.read(lines)
+    if source is None:
+        return None
+    if kind == "drop_branch":
+        ways = list(_drops(source))
+    else:
+        ways = [site for site in _FINDERS[kind](source) if site.others]
+    if not ways:
+        return None
+    way = rng.choice(ways)
+    if isinstance(way, _Site):
+        line = source.lines[way.line - 1]
+        way = (
+            (way.line, line[: way.start] + rng.choice(way.others) + line[way.end :]),
+        )
+    return () if _Source.read(_after(lines, way)) is None else way
+
+
+def _after(lines: Sequence[str], edits: Sequence[Edit]) -> list[str]:
+    changed = list(lines)
+    for line, text in edits:
+        changed[line - 1 : line] = [] if text is None else [text]
+    return changed
+
+
+@dataclasses.dataclass(frozen=True)
+class _Source:
+    """A program that parses: its lines, tree and tokens."""
+
+    lines: tuple[str, ...]
+    tree: ast.Module
+    tokens: tuple[tokenize.TokenInfo, ...]
+
+    @classmethod
+    def read(cls, lines: Sequence[str]) -> "_Source | None":
+        """The program, None if it does not parse or breaks lines in other ways."""
+        code = "\n".join(lines)
+        if "\r" in code or "\f" in code:
+            return None
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about the program, not about us
+                tree = ast.parse(code)
+            tokens = tuple(tokenize.generate_tokens(io.StringIO(code).readline))
+        except (SyntaxError, ValueError, tokenize.TokenError, RecursionError):
+            return None
+        return cls(tuple(lines), tree, tokens)
+
+    def span(self, node: ast.AST) -> tuple[int, int, int] | None:
+        """(line, first character, last + 1), None for more than one line."""
+        if node.lineno != node.end_lineno:
+            return None
+        start, end = (
+            self.column(node.lineno, at)
+            for at in (node.col_offset, node.end_col_offset)
+        )
+        return node.lineno, start, end
+
+    def text(self, node: ast.AST) -> str:
+        """The characters of a node that stands on one line."""
+        line, start, end = self.span(node)
+        return self.lines[line - 1][start:end]
+
+    def site(self, node: ast.AST, others: Sequence[str]) -> Iterator[_Site]:
+        """The node's place, if it is on one line."""
+        if span := self.span(node):
+            yield _Site(*span, tuple(others))
+
+    def operator(self, left: ast.AST, right: ast.AST) -> Iterator[_Site]:
+        """The place of the operator between two expressions."""
+        begin = left.end_lineno, self.column(left.end_lineno, left.end_col_offset)
+        end = right.lineno, self.column(right.lineno, right.col_offset)
+        found = [
+            token
+            for token in self.tokens
+            if begin <= token.start and token.end <= end
+            if token.type in (tokenize.OP, tokenize.NAME)
+            if token.string not in "()"
+        ]
+        if not found or len({token.start[0] for token in found}) > 1:
+            return
+        sign = " ".join(token.string for token in found)
+        others = _SLIPS.get(sign)
+        if others is None:  # an assignment's, such as +=
+            others = tuple(op + "=" for op in _SLIPS.get(sign[:-1], ()))
+        (line, start), (_, stop) = found[0].start, found[-1].end
+        yield _Site(line, start, stop, others)
+
+    def column(self, line: int, offset: int) -> int:
+        """The characters before an offset, which the tree counts in bytes."""
+        return len(self.lines[line - 1].encode()[:offset].decode())
+
+
+def _children(node: ast.AST) -> Iterator[ast.AST]:
+    """What is below a node, but for annotations and the inside of f-strings."""
+    if isinstance(node, ast.JoinedStr):
+        return  # positions in there are wrong before Python 3.12
+    for name, value in ast.iter_fields(node):
+        if name not in _ANNOTATIONS:
+            for child in value if isinstance(value, list) else [value]:
+                if isinstance(child, ast.AST):
+                    yield child
+
+
+def _walk(tree: ast.AST) -> Iterator[ast.AST]:
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        waiting.extend(_children(node))
+
+
+def _operators(source: _Source) -> Iterator[_Site]:
+    for node in _walk(source.tree):
+        match node:
+            case ast.BinOp(left, _, right):
+                yield from source.operator(left, right)
+            case ast.AugAssign(target, _, value):
+                yield from source.operator(target, value)
+            case ast.Compare(left, _, comparators):
+                sides = [left, *comparators]
+                for pair in zip(sides, comparators, strict=False):
+                    yield from source.operator(*pair)
+            case ast.BoolOp(_, values):
+                for pair in zip(values, values[1:], strict=False):
+                    yield from source.operator(*pair)
+
+
+def _constants(source: _Source) -> Iterator[_Site]:
+    texts = {}
+    found = []
+    for node in _walk(source.tree):
+        for child in _children(node):
+            # A string that is a statement is a docstring.
+            if isinstance(child, ast.Constant) and not isinstance(node, ast.Expr):
+                found.append(child)
+                if isinstance(child.value, str) and source.span(child):
+                    texts.setdefault(child.value, source.text(child))
+    for node in found:
+        match node.value:
+            case bool(value):
+                yield from source.site(node, [str(not value)])
+            case int(value) | float(value) if abs(value) < _LARGEST:
+                yield from source.site(node, [repr(value + 1), repr(value - 1)])
+            case str(value):
+                others = [text for other, text in texts.items() if other != value]
+                yield from source.site(node, others)
+
+
+def _arguments(source: _Source) -> Iterator[_Site]:
+    for node in _walk(source.tree):
+        if not isinstance(node, ast.Call):
+            continue
+        plain = [a for a in node.args if not isinstance(a, ast.Starred)]
+        spans = [span for span in map(source.span, plain) if span]
+        for place, (line, start, end) in enumerate(spans):
+            for other, begin, stop in spans[place + 1 :]:
+                text = source.lines[line - 1]
+                first, second = text[start:end], text[begin:stop]
+                if other == line and first != second:
+                    swapped = second + text[end:begin] + first
+                    yield _Site(line, start, stop, (swapped,))
+
+
+def _bounds(source: _Source) -> Iterator[_Site]:
+    for node in _walk(source.tree):
+        match node:
+            case ast.Call(ast.Name("range"), arguments):
+                bounds = arguments
+            case ast.Subscript(slice=ast.Slice(lower, upper)):
+                bounds = [lower, upper]
+            case ast.Subscript(slice=index):
+                bounds = [index]
+            case _:
+                continue
+        for bound in bounds:
+            if bound is not None and source.span(bound):
+                yield from source.site(bound, _beside(source, bound))
+
+
+def _beside(source: _Source, bound: ast.expr) -> list[str]:
+    """The bound one further and one less; nothing for what is no number."""
+    text = source.text(bound)
+    match bound:
+        case ast.Constant(int(value)) if not isinstance(value, bool):
+            return [str(value + 1), str(value - 1)]
+        case ast.UnaryOp(ast.USub(), ast.Constant(int(value))):
+            return [str(1 - value), str(-1 - value)]
+        case ast.BinOp(left, ast.Add() | ast.Sub(), ast.Constant(1)) if text.endswith(
+            "1"
+        ):
+            return [source.text(left), text[:-1] + "2"]
+        case ast.BinOp(_, ast.Add() | ast.Sub() | ast.Mult() | ast.FloorDiv()):
+            pass
+        case ast.Name() | ast.Attribute() | ast.Subscript() | ast.Call():
+            pass
+        case _:
+            return []
+    return [f"{text} + 1", f"{text} - 1"]
+
+
+def _variables(source: _Source) -> Iterator[_Site]:
+    names = dict.fromkeys(n for part in source.tree.body for n in _stored(part))
+    for node, scope in _read_names(source.tree, tuple(names)):
+        if node.id in scope:
+            yield from source.site(node, [name for name in scope if name != node.id])
+
+
+def _read_names(
+    node: ast.AST, scope: tuple[str, ...]
+) -> Iterator[tuple[ast.Name, tuple[str, ...]]]:
+    """Names that are read at or below a node, each with the variables of its scope."""
+    below = list(_children(node))
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+        yield node, scope
+    elif isinstance(node, ast.ClassDef):
+        scope = ()
+    elif isinstance(node, _COMPREHENSIONS):
+        first = node.generators[0]
+        yield from _read_names(first.iter, scope)  # which does not see the targets
+        bound = [n for each in node.generators for n in _stored(each.target)]
+        scope = tuple(dict.fromkeys([*scope, *bound]))
+        below = [*first.ifs, *(part for part in below if part is not first)]
+    elif isinstance(node, _FUNCTIONS):
+        # Defaults and decorators belong to the scope around.
+        outside = [*node.args.defaults, *filter(None, node.args.kw_defaults)]
+        for part in outside + getattr(node, "decorator_list", []):
+            yield from _read_names(part, scope)
+        scope = _scope(node)
+        below = node.body if isinstance(node.body, list) else [node.body]
+    for part in below:
+        yield from _read_names(part, scope)
+
+
+def _scope(function) -> tuple[str, ...]:
+    """Names that a function binds: its parameters and what it assigns."""
+    a = function.args
+    parameters = [*a.posonlyargs, *a.args, *a.kwonlyargs, *filter(None, [a.vararg])]
+    names = [parameter.arg for parameter in [*parameters, *filter(None, [a.kwarg])]]
+    if isinstance(function.body, list):
+        names += [name for part in function.body for name in _stored(part)]
+    return tuple(dict.fromkeys(names))
+
+
+def _stored(node: ast.AST) -> Iterator[str]:
+    """Names that are assigned at or below a node, in its own scope."""
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        yield node.id
+    if not isinstance(node, (*_FUNCTIONS, *_COMPREHENSIONS, ast.ClassDef)):
+        for child in _children(node):
+            yield from _stored(child)
+
+
+def _drops(source: _Source) -> Iterator[tuple[Edit, ...]]:
+    """Ways to lose a branch of an `if`, each in few lines, the last line first."""
+    for node in _walk(source.tree):
+        if not isinstance(node, ast.If):
+            continue
+        begin, end = _after_colon(source, node), node.body[-1].end_lineno + 1
+        if node.body[0].lineno < begin:
+            continue  # all on one line
+        header, body = range(node.lineno, begin), range(begin, end)
+        rest = range(end, node.end_lineno + 1)
+        is_elif = source.lines[node.lineno - 1].lstrip().startswith("elif")
+        if node.orelse:
+            yield from _few(_gone(rest))
+        if not node.orelse or is_elif:
+            yield from _few([*_gone(body), *_gone(header)])
+        if not is_elif:
+            kept = _dedented(source, body, node.col_offset, node.body[0].col_offset)
+            if kept is not None:
+                yield from _few([*_gone(rest), *kept, *_gone(header)])
+
+
+def _after_colon(source: _Source, node: ast.If) -> int:
+    """The line after the condition's: comments may stand before the first statement."""
+    column = source.column(node.test.end_lineno, node.test.end_col_offset)
+    end = node.test.end_lineno, column
+    colons = (t.start[0] for t in source.tokens if t.start >= end and t.string == ":")
+    return next(colons) + 1
+
+
+def _few(edits: Sequence[Edit]) -> Iterator[tuple[Edit, ...]]:
+    if 0 < len(edits) <= MOST_LINES:
+        yield tuple(edits)
+
+
+def _gone(lines: range) -> list[Edit]:
+    return [(line, None) for line in reversed(lines)]
+
+
+def _dedented(source: _Source, body: range, outer: int, inner: int):
+    """Edits that move lines out of their block; None if one cannot be moved."""
+    edits = []
+    for number in reversed(body):
+        line = source.lines[number - 1]
+        if not line.strip():
+            continue
+        if line[:inner].strip() or _inside_string(source, number):
+            return None
+        edits.append((number, line[:outer] + line[inner:]))
+    return edits
+
+
+def _inside_string(source: _Source, number: int) -> bool:
+    """Whether a line begins within a string, whose blanks are its own."""
+    return any(
+        isinstance(node, ast.Constant | ast.JoinedStr)
+        and node.lineno < number <= node.end_lineno
+        for node in _walk(source.tree)
+    )
+
+
+_FINDERS: dict[str, Callable[[_Source], Iterator[_Site]]] = {
+    "operator": _operators,
+    "constant": _constants,
+    "swap_arguments": _arguments,
+    "off_by_one": _bounds,
+    "variable": _variables,
+}
+MORE_KINDS = (*_FINDERS, "drop_branch")
