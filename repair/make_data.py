@@ -1,49 +1,118 @@
 """Makes data files: python -m repair.make_data --kind=demos --tasks=... --out=DIR."""
 
 import dataclasses
+import itertools
 import json
 import pathlib
 
 from absl import flags
-from rich.console import Console
 
 from repair import cli
-from repair.env.demos import ORDERS, make_demos, write_demos
+from repair.env.demo_folder import DemoFolder, make_demo_folder
+from repair.env.demos import ORDERS, DemoSettings
+from repair.env.figures import Mean, Tally
 from repair.env.sandbox import Sandbox
+from repair.env.shards import FILES
 from repair.errors import UserError
-from repair.learn.metrics import progress
 from repair.tasks import load_tasks
+from repair.tasks.corrupt import KINDS
+from repair.text.tokens import PROMPTS, load_codec
+
+# The paper's figures (arXiv 2507.05065), for MBPP's training split.
+_PAPER = {"demonstrations": "35,223", "tokens each": "559", "edit distance": "39.93"}
+_CONTEXT = 2048  # the paper's
+_AT_ONCE = 256  # demonstrations in memory, of those that are there
 
 
 def main():
-    """Breaks the tasks, replays the repairs, writes demos.jsonl and summary.json."""
-    args, console = flags.FLAGS, Console()
-    out = pathlib.Path(args.out)
-    if (out / "demos.jsonl").exists():
-        raise UserError(f"{out} holds demonstrations already; choose another --out")
-    low, high = _corruptions(args.corruptions)
+    """Makes what --kind says."""
+    {"demos": _demos}[flags.FLAGS.kind](flags.FLAGS)
+
+
+def _demos(args) -> None:
+    """Breaks the tasks, replays the repairs; writes files, index and summary.json."""
+    # Here, since it brings jax, which --help can do without.
+    from repair.learn.metrics import progress
+
+    settings = DemoSettings(
+        per_task=args.per_task,
+        corruptions=_corruptions(args.corruptions),
+        order=args.order,
+        kinds=tuple(args.kinds),
+        seed=args.seed,
+    )
     tasks = load_tasks(args.tasks, path=args.path, count=args.count or None)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        problem = f"{out} cannot be written ({error}); choose another --out"
-        raise UserError(problem) from error
     total = len(tasks) * args.per_task
     with Sandbox() as sandbox, progress(total, "demonstrations") as bar:
-        demos, report = make_demos(
+        demos = make_demo_folder(
+            args.out,
             tasks,
             sandbox,
-            per_task=args.per_task,
-            corruptions=(low, high),
-            order=args.order,
-            seed=args.seed,
-            progress=lambda done, _: bar.update(done),
+            settings,
+            files=args.format,
+            progress=bar.update,
         )
-    write_demos(out / "demos.jsonl", demos)
-    summary = json.dumps(dataclasses.asdict(report), indent=2)
-    (out / "summary.json").write_text(summary + "\n")
-    console.print(summary, highlight=False)
-    console.print(f"{report.made} demonstrations are in {out}", highlight=False)
+    report, tokens = _figures(demos, args)
+    summary = {"tasks": args.tasks, "settings": demos.index["settings"]}
+    summary |= {"tokens": tokens} | dataclasses.asdict(report)
+    text = json.dumps(summary, indent=2) + "\n"
+    (pathlib.Path(args.out) / "summary.json").write_text(text)
+    _print(report, tokens)
+    print(f"{report.made} demonstrations are in {args.out}")
+
+
+def _figures(demos: DemoFolder, args):
+    """The report of all demonstrations, and their tokens if there is a tokenizer."""
+    tally, tokens, too_long, codec = Tally(), Mean(), 0, None
+    if args.tokenizer:
+        from repair.text.episodes import encode_demos  # which brings jax
+
+        codec = load_codec(args.tokenizer, args.prompt)
+    rest = iter(demos)
+    while chunk := list(itertools.islice(rest, _AT_ONCE)):
+        for demo in chunk:
+            tally.add(demo)
+        for episode in encode_demos(codec, chunk) if codec else ():
+            tokens.add(len(episode))
+            too_long += len(episode) > _CONTEXT
+    found = {"tokenizer": args.tokenizer, "prompt": args.prompt, "mean": tokens.value}
+    found |= {"total": round(tokens.value * len(demos)), "too_long": too_long}
+    return demos.report(tally), found if codec else None
+
+
+def _print(report, tokens: dict | None) -> None:
+    """The table, beside the paper's."""
+    from rich.console import Console
+    from rich.table import Table
+
+    rows = {"demonstrations": f"{report.made:,}"}
+    if tokens:
+        rows["tokens each"] = f"{tokens['mean']:.0f}"
+        rows["tokens"] = f"{tokens['total']:,}"
+        rows[f"longer than {_CONTEXT:,} tokens"] = f"{tokens['too_long']:,}"
+    rows["edits each"] = f"{report.edits:.2f}"
+    rows["edit distance"] = f"{report.edit_distance:.2f}"
+    rows["  its quantiles"] = _pairs(report.quantiles)
+    rows["  by corruptions"] = _pairs(report.by_corruptions)
+    rows["  of one edit, by verb"] = _pairs(report.by_verb)
+    rows["  without blanks"] = f"{report.unspaced_distance:.2f}"
+    rows["  of all faulty states"] = f"{report.states_distance:.2f}"
+    rows["corruptions"] = _pairs(report.kinds)
+    rows["commands"] = _pairs(report.verbs)
+    rows["fail at first by"] = _pairs(dict(list(report.starts.items())[:8]))
+    rows["dropped"] = _pairs(report.dropped)
+    rows["tasks left out"] = f"{len(report.unrunnable)}"
+    table = Table("figure", "here", "paper")
+    for name, value in rows.items():
+        table.add_row(name, value, _PAPER.get(name, ""))
+    Console().print(table, highlight=False)
+
+
+def _pairs(values: dict) -> str:
+    return ", ".join(
+        f"{name} {value:.1f}" if isinstance(value, float) else f"{name} {value:,}"
+        for name, value in values.items()
+    )
 
 
 def _corruptions(text: str) -> tuple[int, int]:
@@ -61,10 +130,16 @@ if __name__ == "__main__":
     flags.DEFINE_string("tasks", "generated/train", "Tasks, as for repair.evaluate.")
     flags.DEFINE_string("path", "", "File with MBPP's rows, for mbpp/SPLIT.")
     flags.DEFINE_integer("count", 0, "At most so many tasks; 0 for all.", 0)
-    flags.DEFINE_integer("per_task", 100, "Demonstrations of a task.", 1)
+    flags.DEFINE_integer("per_task", 100, "Candidates of a task.", 1)
     flags.DEFINE_string("corruptions", "1,5", "Lowest and highest number of them.")
+    flags.DEFINE_list(
+        "kinds", list(KINDS), "Their kinds; one named twice is twice as likely."
+    )
     flags.DEFINE_enum("order", "reversed", ORDERS, "Order of the edits.")
     flags.DEFINE_integer("seed", 0, "Seed of the corruptions.")
-    flags.DEFINE_string("out", None, "Folder for demos.jsonl and summary.json.")
+    flags.DEFINE_enum("format", FILES[0], FILES, "Format of the files.")
+    flags.DEFINE_string("tokenizer", "", "Folder with one, to count tokens.")
+    flags.DEFINE_enum("prompt", "full", list(PROMPTS), "Prompt that they count.")
+    flags.DEFINE_string("out", None, "Folder for the files; one begun is finished.")
     flags.mark_flags_as_required(["out"])
     cli.run(main)

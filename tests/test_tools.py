@@ -6,13 +6,15 @@ import types
 import pytest
 
 from repair import fix, make_data, report
-from repair.env.demos import read_demos
+from repair.env.demo_folder import DemoFolder
 from repair.env.environment import Environment
 from repair.env.sandbox import Sandbox
 from repair.errors import UserError
 from repair.learn.config import Config
 from repair.learn.trajectory import Rollout
-from repair.text.episodes import Episode
+from repair.tasks.corrupt import KINDS
+from repair.text.episodes import Episode, encode_demos
+from repair.text.tokens import Codec, load_codec, train_tokenizer
 
 FAULTY = 'def keep(xs):\n    """Keep the items above 4."""\n    return [xs]'
 REPAIR = "### REPL 3 >>>    return [x for x in xs if x > 4]"
@@ -113,16 +115,51 @@ def test_report_of_no_run_is_refused(monkeypatch, tmp_path):
         report.main(str(tmp_path))
 
 
-def test_make_data_writes_demos_and_their_summary_once(monkeypatch, tmp_path):
-    values = {"tasks": "generated/train", "path": "", "count": 4, "per_task": 2}
-    values |= {"corruptions": "1,2", "order": "top_down", "seed": 0}
-    set_flags(monkeypatch, make_data, out=str(tmp_path / "out"), **values)
+def demos_flags(out, **changes):
+    values = {"kind": "demos", "tasks": "generated/train", "path": "", "count": 4}
+    values |= {"per_task": 2, "corruptions": "1,2", "kinds": list(KINDS), "seed": 0}
+    values |= {"order": "top_down", "format": "jsonl", "tokenizer": ""}
+    return values | {"prompt": "full", "out": str(out)} | changes
+
+
+def test_make_data_writes_demos_their_summary_and_a_table(
+    monkeypatch, tmp_path, capsys
+):
+    folder = tmp_path / "tokenizer"
+    Codec(train_tokenizer(["assert f(1) == 2\n"], 300), "full").save(folder)
+    values = demos_flags(tmp_path / "out", tokenizer=str(folder))
+    set_flags(monkeypatch, make_data, **values)
     make_data.main()
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    demos = read_demos(tmp_path / "out" / "demos.jsonl")
+    demos = DemoFolder(tmp_path / "out")
     assert len(demos) == summary["made"] > 0
     assert all(demo.commands[-1] == "### EXIT" for demo in demos)
-    with pytest.raises(UserError, match="already"):
+    codec = load_codec(folder, "full")
+    lengths = [len(episode) for episode in encode_demos(codec, list(demos))]
+    assert summary["tokens"]["total"] == sum(lengths)
+    assert summary["tokens"]["too_long"] == 0
+    table = capsys.readouterr().out
+    assert "35,223" in table and f"{sum(lengths):,}" in table
+    # Once it is finished, the same command only tells of it again.
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("d*")}
+    make_data.main()
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert capsys.readouterr().out == table
+
+
+@pytest.mark.parametrize(
+    "changes, says",
+    [
+        ({"seed": 1}, "seed: 0 there, 1 here"),
+        ({"per_task": 3}, "per_task: 2 there, 3 here"),
+        ({"corruptions": "2,1"}, "--corruptions is '2,1'"),
+    ],
+)
+def test_make_data_refuses(monkeypatch, tmp_path, changes, says):
+    set_flags(monkeypatch, make_data, **demos_flags(tmp_path / "old"))
+    make_data.main()
+    set_flags(monkeypatch, make_data, **demos_flags(tmp_path / "old", **changes))
+    with pytest.raises(UserError, match=says):
         make_data.main()
 
 

@@ -10,84 +10,31 @@ two; "reversed" replays the recorded inverses backwards as the paper does.
 
 import collections
 import dataclasses
-import json
-import os
-import pathlib
-import statistics
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from repair.env import editor
-from repair.env.alignment import levenshtein, top_down
-from repair.env.bugs import Breaker, make_bugs, split_runnable
+from repair.env.alignment import top_down
+from repair.env.bugs import Breaker, split_runnable
 from repair.env.environment import Environment, Rewards, reset_all, step_all
+from repair.env.figures import DemoReport, Tally
+from repair.env.records import Demo, read_demos, write_demos
 from repair.env.sandbox import Sandbox
 from repair.errors import UserError
 from repair.tasks import Bug, Task
 from repair.tasks.corrupt import KINDS, Corruption, apply_corruption
 
-__all__ = ["Demo", "DemoReport", "make_bugs", "make_demos", "read_demos", "write_demos"]
+__all__ = ["Demo", "DemoReport", "make_demos", "read_demos", "write_demos"]
 
 ORDERS = ("reversed", "top_down")
 _CHUNK = 512  # episodes that go through the sandbox together
 
 
 @dataclasses.dataclass(frozen=True)
-class Demo:
-    """A solved episode.
+class DemoSettings:
+    """How programs are broken and demonstrated.
 
     Attributes:
-      bug: What is repaired.
-      states: states[e] is the state that command e answers.
-      commands: One line each, the last one EXIT.
-    """
-
-    bug: Bug
-    states: tuple[str, ...]
-    commands: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class DemoReport:
-    """What became of the candidates.
-
-    Attributes:
-      made: Demonstrations kept; no two of a task have the same faulty program.
-      dropped: Candidates left out, by reason.
-      unrunnable: Ids of tasks whose reference fails its own tests.
-      verbs: Commands by verb.
-      by_edits: Demonstrations by their number of edits, EXIT not counted.
-      edits: Mean number of edits of a demonstration.
-      edit_distance: Mean Levenshtein distance in characters between the faulty and
-        the correct program (paper: 39.93).
-    """
-
-    made: int
-    dropped: dict[str, int]
-    unrunnable: tuple[int | str, ...]
-    verbs: dict[str, int]
-    by_edits: dict[int, int]
-    edits: float
-    edit_distance: float
-
-
-def make_demos(
-    tasks: Sequence[Task],
-    sandbox: Sandbox,
-    *,
-    per_task: int,
-    corruptions: tuple[int, int] = (1, 5),
-    order: str = "reversed",
-    kinds: Sequence[str] = KINDS,
-    seed: int = 0,
-    max_turns: int = 10,
-    progress: Callable[[int, int], None] | None = None,
-) -> tuple[list[Demo], DemoReport]:
-    """Breaks each task `per_task` times and keeps what replays to a solution.
-
-    Args:
-      tasks: Tasks; those whose reference fails its own tests are left out. The
-        others' programs are the donors of lines and words.
-      sandbox: Runs the tests.
       per_task: Candidates of a task; equal faulty programs count once.
       corruptions: Lowest and highest number of corruptions, drawn uniformly.
       order: "reversed" or "top_down".
@@ -95,7 +42,151 @@ def make_demos(
       seed: A candidate depends on the seed, its task, its number and the set of
         tasks, not on the order of tasks nor on `per_task`.
       max_turns: Longest episode, EXIT included.
+
+    Raises:
+      UserError: The order is unknown.
+    """
+
+    per_task: int
+    corruptions: tuple[int, int] = (1, 5)
+    order: str = "reversed"
+    kinds: tuple[str, ...] = KINDS
+    seed: int = 0
+    max_turns: int = 10
+
+    def __post_init__(self):
+        if self.order not in ORDERS:
+            raise UserError(
+                f"demos order is {self.order!r}; use one of {', '.join(ORDERS)}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of one candidate.
+
+    Attributes:
+      demo: The demonstration, or None.
+      dropped: Why there is none.
+      kinds: Of the corruptions, in their order.
+    """
+
+    demo: Demo | None
+    dropped: str = ""
+    kinds: tuple[str, ...] = ()
+
+
+class DemoMaker:
+    """Makes demonstrations of some tasks at a time, with all tasks as donors.
+
+    Args:
+      tasks: Tasks; those whose reference fails its own tests are left out. The
+        others' programs are the donors of lines and words.
+      sandbox: Runs the tests.
+      settings: How to break and demonstrate.
+      unrunnable: Ids of tasks to leave out, where they are known from before.
+
+    Attributes:
+      tasks: Those that are left, in the order given.
+      unrunnable: Ids of the others.
+      candidates: How many candidates there are.
+
+    Raises:
+      UserError: An argument is out of range, or no task has a reference that passes
+        its own tests.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        sandbox: Sandbox,
+        settings: DemoSettings,
+        unrunnable: Iterable[int | str] | None = None,
+    ):
+        if unrunnable is None:
+            self.tasks, self.unrunnable = split_runnable(tasks, sandbox)
+        else:
+            self.unrunnable = tuple(unrunnable)
+            self.tasks = self._runnable(tasks)
+        self.candidates = len(self.tasks) * settings.per_task
+        self._sandbox, self._settings = sandbox, settings
+        self._breaker = Breaker(self.tasks, settings.corruptions, settings.kinds)
+
+    def outcomes(self, tasks: Sequence[Task]) -> Iterator[list[Outcome]]:
+        """What became of the candidates of some of the tasks, in lists of hundreds.
+
+        Tasks that are unrunnable have none.
+        """
+        runnable = self._runnable(tasks)
+        candidates = itertools.chain.from_iterable(map(self._candidates, runnable))
+        while chunk := list(itertools.islice(candidates, _CHUNK)):
+            yield _replay(chunk, self._sandbox, self._settings.max_turns)
+
+    def _runnable(self, tasks: Sequence[Task]) -> list[Task]:
+        left_out = set(self.unrunnable)
+        return [task for task in tasks if task.task_id not in left_out]
+
+    def _candidates(self, task: Task) -> Iterator["_Candidate | Outcome"]:
+        seen, settings = set(), self._settings
+        for index in range(settings.per_task):
+            broken = self._breaker(task, f"{settings.seed}/{task.task_id}/{index}")
+            if broken is None:
+                yield Outcome(None, "nothing to corrupt")
+                continue
+            faulty, made = broken
+            if faulty in seen:
+                yield Outcome(None, "same faulty program")
+                continue
+            seen.add(faulty)
+            bug = Bug(f"{task.task_id}/{index}", task, faulty, len(made))
+            kinds = tuple(corruption.kind for corruption in made)
+            yield _Candidate(bug, _edits(bug, made, settings.order), kinds)
+
+
+@dataclasses.dataclass
+class _Candidate:
+    """A bug and the edits that should mend it, on their way through the editor."""
+
+    bug: Bug
+    edits: list[editor.Command]
+    kinds: tuple[str, ...]
+    states: list[str] = dataclasses.field(default_factory=list)
+    commands: list[str] = dataclasses.field(default_factory=list)
+
+    def answer(self, turn) -> str:
+        """The next command, EXIT once the tests pass."""
+        left = self.edits[len(self.commands) :]
+        command = left[0] if left and not turn.passed else editor.Exit()
+        self.states.append(turn.state_text)
+        self.commands.append(command.format())
+        return self.commands[-1]
+
+    def outcome(self, turn) -> Outcome | None:
+        """What the answer to the last command makes of it; None to go on."""
+        if turn.malformed:
+            return Outcome(None, "a command does not apply")
+        if turn.status == "solved":
+            demo = Demo(self.bug, tuple(self.states), tuple(self.commands))
+            return Outcome(demo, kinds=self.kinds)
+        if turn.status == "max_turns":
+            return Outcome(None, "needs too many turns")
+        return Outcome(None, "ends failing") if turn.done else None
+
+
+def make_demos(
+    tasks: Sequence[Task],
+    sandbox: Sandbox,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    **settings,
+) -> tuple[list[Demo], DemoReport]:
+    """Breaks each task `per_task` times and keeps what replays to a solution.
+
+    Args:
+      tasks: As for `DemoMaker`.
+      sandbox: Runs the tests.
       progress: Called with (candidates done, candidates).
+      **settings: As `DemoSettings` has them.
 
     Returns:
       The demonstrations, in the order of the tasks, and what became of the others.
@@ -104,36 +195,22 @@ def make_demos(
       UserError: An argument is out of range, or no task has a reference that passes
         its own tests.
     """
-    if order not in ORDERS:
-        raise UserError(f"demos order is {order!r}; use one of {', '.join(ORDERS)}")
-    runnable, unrunnable = split_runnable(tasks, sandbox)
-    breaker = Breaker(runnable, corruptions, kinds)
-    candidates, dropped = [], collections.Counter()
-    for task in runnable:
-        seen = set()
-        for index in range(per_task):
-            broken = breaker(task, f"{seed}/{task.task_id}/{index}")
-            if broken is None:
-                dropped["nothing to corrupt"] += 1
+    maker = DemoMaker(tasks, sandbox, DemoSettings(**settings))
+    demos, tally, done = [], Tally(), 0
+    dropped: collections.Counter[str] = collections.Counter()
+    kinds: collections.Counter[str] = collections.Counter()
+    for outcomes in maker.outcomes(maker.tasks):
+        for outcome in outcomes:
+            if outcome.demo is None:
+                dropped[outcome.dropped] += 1
                 continue
-            faulty, made = broken
-            if faulty in seen:
-                dropped["same faulty program"] += 1
-                continue
-            seen.add(faulty)
-            bug = Bug(f"{task.task_id}/{index}", task, faulty, len(made))
-            candidates.append((bug, _edits(bug, made, order)))
-    demos = []
-    for start in range(0, len(candidates), _CHUNK):
-        chunk = candidates[start : start + _CHUNK]
-        for outcome in _replay(chunk, sandbox, max_turns):
-            if isinstance(outcome, Demo):
-                demos.append(outcome)
-            else:
-                dropped[outcome] += 1
+            demos.append(outcome.demo)
+            tally.add(outcome.demo)
+            kinds.update(outcome.kinds)
+        done += len(outcomes)
         if progress:
-            progress(start + len(chunk), len(candidates))
-    return demos, _report(demos, dropped, unrunnable)
+            progress(done, maker.candidates)
+    return demos, tally.report(dropped, kinds, maker.unrunnable)
 
 
 def inverses(
@@ -165,102 +242,19 @@ def _edits(bug: Bug, made: Sequence[Corruption], order: str) -> list[editor.Comm
     return inverses(correct, made)
 
 
-def _replay(candidates, sandbox, max_turns) -> list[Demo | str]:
-    """Plays (bug, edits); for each a Demo, or the reason why there is none."""
-    environments = [Environment(sandbox, Rewards(), max_turns) for _ in candidates]
-    turns = reset_all(environments, [bug for bug, _ in candidates])
-    outcomes: list[Demo | str | None] = [
-        "starts passing" if turn.passed else None for turn in turns
-    ]
-    states: list[list[str]] = [[] for _ in candidates]
-    said: list[list[str]] = [[] for _ in candidates]
-    while live := [i for i, outcome in enumerate(outcomes) if outcome is None]:
-        for i in live:
-            left = candidates[i][1][len(said[i]) :]
-            command = left[0] if left and not turns[i].passed else editor.Exit()
-            states[i].append(turns[i].state_text)
-            said[i].append(command.format())
-        stepped = step_all([environments[i] for i in live], [said[i][-1] for i in live])
+def _replay(chunk: list[_Candidate | Outcome], sandbox, max_turns) -> list[Outcome]:
+    """Plays the candidates in lockstep; what has an outcome already keeps it."""
+    outcomes = [c if isinstance(c, Outcome) else None for c in chunk]
+    live = [i for i, outcome in enumerate(outcomes) if outcome is None]
+    environments = {i: Environment(sandbox, Rewards(), max_turns) for i in live}
+    begun = reset_all(list(environments.values()), [chunk[i].bug for i in live])
+    turns = dict(zip(live, begun, strict=True))
+    for i in live:
+        if turns[i].passed:
+            outcomes[i] = Outcome(None, "starts passing")
+    while live := [i for i in live if outcomes[i] is None]:
+        said = [chunk[i].answer(turns[i]) for i in live]
+        stepped = step_all([environments[i] for i in live], said)
         for i, turn in zip(live, stepped, strict=True):
-            turns[i] = turn
-            if turn.malformed:
-                outcomes[i] = "a command does not apply"
-            elif turn.status == "solved":
-                outcomes[i] = Demo(candidates[i][0], tuple(states[i]), tuple(said[i]))
-            elif turn.status == "max_turns":
-                outcomes[i] = "needs too many turns"
-            elif turn.done:
-                outcomes[i] = "ends failing"
+            turns[i], outcomes[i] = turn, chunk[i].outcome(turn)
     return outcomes
-
-
-def _report(demos, dropped, unrunnable) -> DemoReport:
-    verbs = collections.Counter(c.split(" ")[1] for d in demos for c in d.commands)
-    edits = [len(demo.commands) - 1 for demo in demos]
-    distances = [levenshtein(d.bug.faulty_code, d.bug.task.code) for d in demos]
-    return DemoReport(
-        made=len(demos),
-        dropped=dict(dropped),
-        unrunnable=unrunnable,
-        verbs=dict(sorted(verbs.items())),
-        by_edits=dict(sorted(collections.Counter(edits).items())),
-        edits=statistics.fmean(edits or [0]),
-        edit_distance=statistics.fmean(distances or [0]),
-    )
-
-
-def write_demos(path, demos: Sequence[Demo]) -> None:
-    """Writes one JSON object a line, ASCII, the whole file or nothing of it.
-
-    Fields: bug_id, corruptions (int), faulty_code, states and commands (lists of
-    strings), and task, an object with the fields of `Task`.
-
-    Raises:
-      UserError: The file cannot be written.
-    """
-    path = pathlib.Path(path)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("w", encoding="ascii", newline="\n") as file:
-            for demo in demos:
-                row = dataclasses.asdict(demo.bug)
-                row |= {"states": demo.states, "commands": demo.commands}
-                file.write(json.dumps(row) + "\n")
-        os.replace(partial, path)
-    except OSError as error:
-        raise UserError(
-            f"cannot write demonstrations to {path}: {error}; give a writable path"
-        ) from error
-
-
-def read_demos(path) -> list[Demo]:
-    """Reads what `write_demos` wrote.
-
-    Raises:
-      UserError: The file cannot be read or a row is torn; the message has the line.
-    """
-    path = pathlib.Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"cannot read demonstrations from {path}: {error}; give a file written by"
-            " repair.make_data"
-        ) from error
-    numbered = enumerate(text.split("\n"), 1)
-    return [_demo(line, f"{path}:{n}") for n, line in numbered if line]
-
-
-def _demo(line: str, where: str) -> Demo:
-    try:
-        row = json.loads(line)
-        states, commands = tuple(row.pop("states")), tuple(row.pop("commands"))
-        fields = row.pop("task")
-        for name in ("test_list", "hidden_test_list"):
-            fields[name] = tuple(fields[name])
-        return Demo(Bug(task=Task(**fields), **row), states, commands)
-    except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{where} is no demonstration ({error!r}); make the file anew with"
-            " repair.make_data"
-        ) from error
