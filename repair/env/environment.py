@@ -1,7 +1,7 @@
 """One episode: commands go in, states and rewards come out.
 
-What the paper leaves open is a field of `Rewards`. The editor stands behind the
-`Tool` protocol, so that another stateful tool can take its place.
+The editor stands behind the `Tool` protocol, so that another stateful tool can take
+its place.
 """
 
 import dataclasses
@@ -10,39 +10,9 @@ from typing import Protocol
 
 from repair.env import editor
 from repair.env.alignment import levenshtein
+from repair.env.rewards import Rewards
 from repair.env.sandbox import Result, Sandbox, SandboxError
 from repair.tasks import Bug
-
-
-@dataclasses.dataclass(frozen=True)
-class Rewards:
-    """Rewards of a turn, and the rules that the paper leaves open.
-
-    Attributes:
-      solved: At the turn that first passes all shown tests (paper: 1.0).
-      malformed: For a command that cannot be read or does not apply (paper: -0.5).
-        The state stays, the feedback says so and the episode goes on.
-      missing_exit: Added to the last turn of an episode that was cut (paper: -0.5).
-      exit_unsolved: For EXIT while a test fails.
-      end_on_solve: Whether the solving turn ends the episode, so that no EXIT is
-        needed.
-      dense: Times the share of shown tests that a turn passes beyond the most that was
-        passed before in the episode: partial credit, of at most this much in all.
-      turn_cost: Taken from every command.
-      edit_cost: Taken for every character that a command changes (Levenshtein).
-      trust_in_child: Whether a pass counts although some test ran beside the program,
-        which could have claimed it (`Result.trust`).
-    """
-
-    solved: float = 1.0
-    malformed: float = -0.5
-    missing_exit: float = -0.5
-    exit_unsolved: float = 0.0
-    end_on_solve: bool = False
-    dense: float = 0.0
-    turn_cost: float = 0.0
-    edit_cost: float = 0.0
-    trust_in_child: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +21,7 @@ class Turn:
 
     Attributes:
       state_text: The numbered program, a line "***" and one line of feedback, which
-        is empty when all tests pass.
+        is empty when all shown tests pass.
       reward: Of the command; 0 for a reset.
       done: Whether the episode has ended.
       status: How it ended: "solved", "exited_unsolved", "max_turns" or "truncated",
@@ -182,10 +152,26 @@ class Environment:
         )
         return self._turn
 
+    def reference(self, bug: Bug) -> tuple:
+        """The job of the task's own program, for the time that attempts may take."""
+        hidden = bug.task.hidden_test_list if self._rewards.tests == "all" else ()
+        tests = (*bug.task.test_list, *hidden)
+        return bug.task.code, tests, bug.task.test_setup_code
+
     def job(self) -> tuple:
         """The sandbox job that judges the program as it stands."""
         task = self._bug.task
         return self.code, task.test_list, task.test_setup_code, self._cpu_seconds
+
+    def hidden_job(self) -> tuple:
+        """The same by the hidden tests."""
+        task = self._bug.task
+        return self.code, task.hidden_test_list, task.test_setup_code, self._cpu_seconds
+
+    def asks_hidden(self, result: Result) -> bool:
+        """Whether hidden tests decide, given what became of the shown ones."""
+        counted = self._rewards.tests == "all" and self._bug.task.hidden_test_list
+        return result.passed and bool(counted)
 
     def begin(self, bug: Bug, cpu_seconds: float) -> None:
         """First half of a reset; `settle` is the second.
@@ -216,18 +202,26 @@ class Environment:
             self._edited = levenshtein(before, self.code)
         return self.code != before
 
-    def settle(self, result: Result | None) -> Turn:
-        """Second half: makes the turn from the tests' result, None if unchanged."""
+    def settle(self, result: Result | None, hidden: Result | None = None) -> Turn:
+        """Second half: makes the turn from the tests' results.
+
+        Args:
+          result: Of the shown tests; None if the program is unchanged.
+          hidden: Of the hidden ones, where `asks_hidden`.
+        """
         if result is not None:
             self._result = result
+            self._counted = [result] if hidden is None else [result, hidden]
+        passed = all(each.passed for each in self._counted)
         share = 1 - len(self._result.failed_tests) / len(self._bug.task.test_list)
         if self._count == 0:
-            self._solved_once, self._best_share = self._result.passed, share
+            self._solved_once, self._best_share = passed, share
             self._turn = self._make_turn(0.0, None, False)
             return self._turn
-        rules, passed = self._rewards, self._result.passed
+        rules = self._rewards
         reward, status = -rules.turn_cost - rules.edit_cost * self._edited, None
-        trusted = self._result.trust == "value" or rules.trust_in_child
+        by_value = all(each.trust == "value" for each in self._counted)
+        trusted = by_value or rules.trust_in_child
         if self._malformed is not None:
             reward += rules.malformed
         if passed and not self._solved_once:
@@ -280,11 +274,8 @@ def reset_all(
     """
     if not environments:
         return []
-    sandbox = environments[0].sandbox
-    references = [
-        (bug.task.code, bug.task.test_list, bug.task.test_setup_code) for bug in bugs
-    ]
-    allowed = _guarded(sandbox.allowances, references, strict)
+    references = _each(Environment.reference, True, environments, bugs)
+    allowed = _guarded(environments[0].sandbox.allowances, references, strict)
 
     def begin(environment, bug, seconds):
         if not isinstance(seconds, Exception):
@@ -322,29 +313,41 @@ def step_all(
 def _settle_all(environments, changed: list, strict: bool) -> list[Turn]:
     """Judges the programs that changed, in one call, and makes the turns.
 
+    A second call is for hidden tests, of programs that pass the shown ones.
+
     Args:
       environments: Between the halves of a step.
       changed: For each whether its program must be judged, or what it has raised.
       strict: Raise what breaks.
     """
+    shown: list = [None if new is False else new for new in changed]
+    hidden: list = [None] * len(shown)
     judged = [i for i, new in enumerate(changed) if new is True]
-    jobs = _each(Environment.job, strict, [environments[i] for i in judged])
-    sound = [job for job in jobs if not isinstance(job, Exception)]
-    found = iter(_guarded(environments[0].sandbox.map, sound, strict) if sound else [])
-    answers: list = [None if new is False else new for new in changed]
-    for i, job in zip(judged, jobs, strict=True):
-        answers[i] = job if isinstance(job, Exception) else next(found)
+    _judge(environments, judged, Environment.job, shown, strict)
+    passing = [i for i in judged if not isinstance(shown[i], Exception)]
+    passing = [i for i in passing if environments[i].asks_hidden(shown[i])]
+    _judge(environments, passing, Environment.hidden_job, hidden, strict)
 
-    def settle(environment, answer):
-        if isinstance(answer, Exception):
-            return environment.fail(answer)
-        return environment.settle(answer)
+    def settle(environment, *answers):
+        for answer in answers:
+            if isinstance(answer, Exception):
+                return environment.fail(answer)
+        return environment.settle(*answers)
 
-    turns = _each(settle, strict, environments, answers)
+    turns = _each(settle, strict, environments, shown, hidden)
     return [
         environment.fail(turn) if isinstance(turn, Exception) else turn
         for environment, turn in zip(environments, turns, strict=True)
     ]
+
+
+def _judge(environments, places: list[int], make_job, answers: list, strict) -> None:
+    """Puts the results of some environments' jobs into `answers`, with one call."""
+    jobs = _each(make_job, strict, [environments[i] for i in places])
+    sound = [job for job in jobs if not isinstance(job, Exception)]
+    found = iter(_guarded(environments[0].sandbox.map, sound, strict) if sound else [])
+    for i, job in zip(places, jobs, strict=True):
+        answers[i] = job if isinstance(job, Exception) else next(found)
 
 
 def _each(function: Callable, strict: bool, *columns: Sequence) -> list:

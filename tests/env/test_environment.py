@@ -4,7 +4,16 @@ import dataclasses
 
 import pytest
 
-from repair.env import Environment, Result, Rewards, Sandbox, reset_all, step_all
+from repair.env import (
+    Environment,
+    Result,
+    Rewards,
+    Sandbox,
+    SandboxError,
+    reset_all,
+    step_all,
+)
+from repair.errors import UserError
 from repair.tasks import Bug, Task
 
 TASK = Task("inc", "Add one.", "def f(x):\n    return x + 1", ("assert f(1) == 2",))
@@ -242,3 +251,100 @@ def test_turns_and_changed_characters_may_cost():
     _, turns = play([SENSELESS, FIX, EXIT], rewards=rules, max_turns=9)
     #       malformed; four characters more, and solved; EXIT changes nothing
     assert [t.reward for t in turns] == [-0.625, 1 - 0.125 - 4 * 0.25, -0.125]
+
+
+HIDDEN = dataclasses.replace(
+    TASK, test_list=("assert f(1) == 2",), hidden_test_list=("assert f(5) == 6",)
+)
+HIDDEN_BUG = Bug("inc/2", HIDDEN, "def f(x):\n    return x")
+# Passes the shown test and not the hidden one.
+OVERFIT = "### REPL 2 >>>    return 2"
+FIX_LINE = "### REPL 2 >>>    return x + 1"
+
+
+class Splits(Knows):
+    """Passes the overfit program on shown tests; hidden ones may be claimed."""
+
+    def __init__(self, hidden_trust="value"):
+        super().__init__()
+        self.hidden_trust = hidden_trust
+
+    def map(self, jobs):
+        self.calls.append(jobs)
+        return [self._judge(code, tests) for code, tests, *_ in jobs]
+
+    def _judge(self, code, tests):
+        if tests == HIDDEN.hidden_test_list:
+            passed = code == TASK.code
+            text = "" if passed else "test 1: got 2, which nobody should see"
+            return Result(passed, "-", text, (), 0, self.hidden_trust)
+        return self._result(code in (TASK.code, "def f(x):\n    return 2"))
+
+
+def play_hidden(commands, sandbox=None, **rules):
+    environment = Environment(sandbox or Splits(), Rewards(**rules), max_turns=5)
+    environment.reset(HIDDEN_BUG)
+    return [environment.step(command) for command in commands]
+
+
+@pytest.mark.parametrize(
+    ("tests", "rewards", "status"),
+    [("shown", [1, 0], "solved"), ("all", [0, -0.25], "exited_unsolved")],
+)
+def test_hidden_tests_decide_where_they_count(tests, rewards, status):
+    turns = play_hidden([OVERFIT, EXIT], tests=tests, exit_unsolved=-0.25)
+    assert [turn.reward for turn in turns] == rewards
+    assert turns[-1].status == status
+    # What the model sees does not depend on it, and says nothing of hidden tests.
+    assert [turn.state_text for turn in turns] == [
+        "L 1 def f(x):\nL 2     return 2\n***\n\n"
+    ] * 2
+    assert [turn.passed for turn in turns] == [True, True]
+
+
+def test_hidden_tests_count_once_and_only_after_the_shown_ones():
+    sandbox = Splits()
+    turns = play_hidden([OVERFIT, SPOIL, FIX_LINE, SENSELESS], sandbox, tests="all")
+    assert [turn.reward for turn in turns] == [0, 0, 1, -0.5]
+    hidden = [[job[1] == HIDDEN.hidden_test_list for job in x] for x in sandbox.calls]
+    #        reset    overfit            spoiled  mended             nothing changed
+    assert hidden == [[False], [False], [True], [False], [False], [True]]
+    (turn,) = play_hidden([OVERFIT], tests="all", end_on_solve=True)
+    assert not turn.done
+    (turn,) = play_hidden([FIX], tests="all", end_on_solve=True)
+    assert (turn.status, turn.reward) == ("solved", 1)
+
+
+def test_a_claimed_hidden_pass_earns_nothing():
+    for trusted, reward in ((False, 0), (True, 1)):
+        turns = play_hidden(
+            [FIX, EXIT], Splits("in_child"), tests="all", trust_in_child=trusted
+        )
+        assert [turn.reward for turn in turns] == [reward, 0]
+        assert turns[-1].status == "solved"
+
+
+def test_attempts_at_hidden_tests_get_the_time_of_all_tests():
+    for tests, wanted in (("shown", 1), ("all", 2)):
+        sandbox = Splits()
+        sandbox.allowances = lambda references: [len(r[1]) / 4 for r in references]
+        play_hidden([FIX], sandbox, tests=tests)
+        assert {job[3] for jobs in sandbox.calls for job in jobs} == {wanted / 4}
+
+
+def test_a_failed_sandbox_costs_the_episode_whose_hidden_tests_it_ran():
+    class Fails(Splits):
+        def map(self, jobs):
+            if any(job[1] == HIDDEN.hidden_test_list for job in jobs):
+                raise SandboxError("gone")
+            return super().map(jobs)
+
+    environments = [Environment(Fails(), Rewards(tests="all")) for _ in range(2)]
+    reset_all(environments, [HIDDEN_BUG] * 2)
+    turns = step_all(environments, [OVERFIT, SPOIL], strict=False)
+    assert [turn.status for turn in turns] == ["fault", None]
+
+
+def test_which_tests_count_is_checked():
+    with pytest.raises(UserError, match="rewards.tests is 'hidden'; use one of shown"):
+        Rewards(tests="hidden")
