@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from repair.env.sandbox import Sandbox
 from repair.errors import UserError
 from repair.tasks import Bug, Task
-from repair.tasks.corrupt import ALL_KINDS, KINDS, Corruption, corrupt, count_draws
+from repair.tasks.corrupt import ALL_KINDS, KINDS, Corruption, corrupt, drawn_kinds
 
 _TRIES = 20  # draws for a bug that is new and fails
 
@@ -150,7 +150,7 @@ def _propose(breaker: Breaker, task: Task, k: int, name: str) -> Bug | None:
     broken = breaker(task, name)
     if broken is None:
         return None
-    return Bug(f"{task.task_id}/{k}", task, broken[0], count_draws(broken[1]))
+    return Bug(f"{task.task_id}/{k}", task, broken[0], len(drawn_kinds(broken[1])))
 
 
 def split_runnable(

@@ -22,7 +22,7 @@ from repair.env.records import Demo, read_demos, write_demos
 from repair.env.sandbox import Sandbox
 from repair.errors import UserError
 from repair.tasks import Bug, Task
-from repair.tasks.corrupt import KINDS, Corruption, apply_corruption
+from repair.tasks.corrupt import KINDS, Corruption, apply_corruption, drawn_kinds
 
 __all__ = ["Demo", "DemoReport", "make_demos", "read_demos", "write_demos"]
 
@@ -138,8 +138,8 @@ class DemoMaker:
                 yield Outcome(None, "same faulty program")
                 continue
             seen.add(faulty)
-            bug = Bug(f"{task.task_id}/{index}", task, faulty, len(made))
-            kinds = tuple(corruption.kind for corruption in made)
+            kinds = drawn_kinds(made)
+            bug = Bug(f"{task.task_id}/{index}", task, faulty, len(kinds))
             yield _Candidate(bug, _edits(bug, made, settings.order), kinds)
 
 

@@ -83,9 +83,9 @@ def apply_corruption(lines: Sequence[str], corruption: Corruption) -> list[str]:
     return head + middle + tail
 
 
-def count_draws(steps: Sequence[Corruption]) -> int:
-    """How many corruptions were drawn to make these steps."""
-    return len({step.draw for step in steps})
+def drawn_kinds(steps: Sequence[Corruption]) -> tuple[str, ...]:
+    """The kinds that were drawn, one for each draw, in order."""
+    return tuple({step.draw: step.drawn or step.kind for step in steps}.values())
 
 
 def corrupt(

@@ -8,15 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repair.env import editor
-from repair.env.demos import inverses
-from repair.tasks import load_tasks
+from repair.env.bugs import make_bugs
+from repair.env.demos import inverses, make_demos
+from repair.env.sandbox import Result
+from repair.tasks import Task, load_tasks
 from repair.tasks.corrupt import (
     ALL_KINDS,
     KINDS,
     MORE_KINDS,
     apply_corruption,
     corrupt,
-    count_draws,
+    drawn_kinds,
 )
 from repair.tasks.corrupt_tree import MOST_LINES, propose
 
@@ -62,8 +64,8 @@ def test_slips_parse_repeat_and_can_be_taken_back(programs, kind):
             slips += 1
             assert faulty != code
             ast.parse(faulty)
-            assert {step.drawn for step in steps} == {kind}
-            assert count_draws(steps) == count <= len(steps) <= count * MOST_LINES
+            assert drawn_kinds(steps) == (kind,) * count
+            assert count <= len(steps) <= count * MOST_LINES
             again = corrupt(code, [], random.Random(seed), count, (kind,))
             assert again == (faulty, steps)
             lines = faulty.split("\n")
@@ -202,3 +204,37 @@ def test_any_text_is_refused_or_slips(code, seed):
             lines = apply_corruption(lines, step)
         assert "\n".join(lines) == faulty != code
         ast.parse(faulty)
+
+
+class Judge:
+    """A sandbox that passes one program."""
+
+    def __init__(self, code):
+        self.code = code
+
+    def map(self, jobs):
+        return [
+            Result(code == self.code, "-", "" if code == self.code else "no", (), 0, "")
+            for code, *_ in jobs
+        ]
+
+    def allowances(self, references):
+        return [1.0 for _ in references]
+
+
+def test_a_dropped_branch_of_several_lines_is_one_corruption_and_several_edits():
+    code = "def f(a):\n    if a:\n        a = 1\n        a = 2\n    return a"
+    task, judge = Task(1, "Twist.", code, ("assert f(0) == 0",)), Judge(code)
+    demos, report = make_demos(
+        [task], judge, per_task=9, corruptions=(1, 1), kinds=("drop_branch",)
+    )
+    assert {demo.bug.corruptions for demo in demos} == {1}
+    assert {demo.bug.faulty_code for demo in demos} == {
+        "def f(a):\n    a = 1\n    a = 2\n    return a",
+        "def f(a):\n    return a",
+    }
+    assert report.by_edits == {3: 2}
+    (bug,) = make_bugs(
+        [task], judge, per_task=1, corruptions=(1, 1), kinds=MORE_KINDS[-1:]
+    )
+    assert bug.corruptions == 1
