@@ -32,16 +32,15 @@ from repair.env.demos import make_demos, read_demos, write_demos
 from repair.env.sandbox import Sandbox, sandbox_shares
 from repair.learn import processes, rlvr, sft
 from repair.learn.alarms import alarms
-from repair.learn.checkpoint import Checkpointer
 from repair.learn.clock import Clock
 from repair.learn.config import Config, check_mesh
 from repair.learn.metrics import MetricsWriter, NoMetrics, progress, read_metrics
 from repair.learn.policy import eval_bugs, load_run_tasks, make_policy, measure
-from repair.learn.state import TrainState, init_state, make_optimiser
+from repair.learn.stage import Workshop, run_stage
 from repair.learn.workdir import open_workdir, write_whole
 from repair.model.api import Model, count_params
 from repair.model.hf import load_hf, local_folder
-from repair.model.lora import init_adapters, join, split
+from repair.model.lora import init_adapters, join
 from repair.model.sharding import build, make_mesh, place_batch
 from repair.tasks import Task
 from repair.text.episodes import encode_demos
@@ -241,53 +240,20 @@ class _Run:
             text = json.dumps(self.results, indent=2) + "\n"
             write_whole(self.results_path, text)
 
-    def _open_stage(self, stage: str, params, settings, updates: int):
-        """(checkpointer, optimiser, state, frozen) at the stage's latest step."""
-        trainable, frozen = split(params, self.config.train)
-        optimiser = make_optimiser(settings.optimiser, settings.steps * updates)
-        # A copy: updates donate their state, and what they start from may be the
-        # reference.
-        state = build(self.mesh, lambda t: init_state(t, optimiser), trainable)
-        checkpointer = Checkpointer(self.workdir / "checkpoints" / stage)
-        latest = checkpointer.latest_step()
-        if latest is not None:
-            saved, _ = checkpointer.restore(_to_save(state, frozen))
-            trainable, frozen = split(saved["params"], self.config.train)
-            state = TrainState(saved["step"], trainable, saved["optimiser"])
-            self.report(f"{stage}: resumed at step {latest} of {settings.steps}")
-        self.metrics.truncate_after(stage, latest or 0)
-        return checkpointer, optimiser, state, frozen
-
-    def _save(self, checkpointer, step: int, state, frozen) -> None:
-        extra = {
-            "config": dataclasses.asdict(self.config),
-            "model": dataclasses.asdict(self.policy.model.config),
-        }
-        checkpointer.save(step, _to_save(state, frozen), extra)
-
-    def _loop(self, stage: str, params, settings, one_step, updates: int = 1) -> dict:
-        """Runs a stage from its latest checkpoint to its end: its parameters.
-
-        one_step(step, state, frozen, optimiser) gives (state, metrics) after so many
-        updates.
-        """
-        checkpointer, optimiser, state, frozen = self._open_stage(
-            stage, params, settings, updates
+    def _loop(self, stage: str, params, settings, one_step, **kwargs) -> dict:
+        """The stage's parameters at its end; see `repair.learn.stage`."""
+        started = time.perf_counter()
+        where = Workshop(
+            self.config,
+            self.policy.model,
+            self.workdir / "checkpoints" / stage,
+            self.metrics,
+            self.report,
         )
-        started, first = time.perf_counter(), int(state.step)
-        with progress(settings.steps, stage, initial=first) as bar:
-            for step in range(first, settings.steps):
-                state, values = one_step(step, state, frozen, optimiser)
-                values = {name: float(value) for name, value in values.items()}
-                self.metrics.write(stage, step + 1, **values)
-                bar.update(step + 1, **_headline(values))
-                last = step + 1 == settings.steps
-                if last or (step + 1) % self.config.checkpoint_every == 0:
-                    self._save(checkpointer, step + 1, state, frozen)
-        checkpointer.close()
-        if first < settings.steps:
+        params, steps = run_stage(where, stage, params, settings, one_step, **kwargs)
+        if steps:
             self._spent(stage, started)
-        return join(state.trainable, frozen)
+        return params
 
     def _sft(self, params, episodes) -> dict:
         settings = self.config.sft
@@ -391,17 +357,12 @@ class _Run:
             return state, values | seconds | outcomes
 
         updates = c.rlvr.epochs * c.rlvr.minibatches
-        return self._loop("rlvr", params, c.rlvr, one_step, updates)
 
+        def spent(steps):
+            budget = c.rlvr.sampled_tokens
+            used = sum(row["sampled_tokens"] for row in history[:steps])
+            return bool(budget) and used >= budget
 
-def _to_save(state: TrainState, frozen) -> dict:
-    return {
-        "params": join(state.trainable, frozen),
-        "optimiser": state.optimiser,
-        "step": state.step,
-    }
-
-
-def _headline(values: dict) -> dict:
-    names = ("command_loss", "command_accuracy", "reward", "solved", "malformed", "kl")
-    return {name: values[name] for name in names if name in values}
+        return self._loop(
+            "rlvr", params, c.rlvr, one_step, updates=updates, spent=spent
+        )

@@ -42,7 +42,9 @@ class RlvrConfig:
     """Reinforcement learning.
 
     Attributes:
-      steps: Batches of experience.
+      steps: Batches of experience, at most.
+      sampled_tokens: The stage ends after the step in which so many tokens have been
+        sampled, for comparisons at equal cost; 0 for after all steps.
       problems: P, bugs of a step.
       samples: C, episodes of each bug.
       epochs: Passes over each batch of experience.
@@ -62,6 +64,7 @@ class RlvrConfig:
     """
 
     steps: int = 200
+    sampled_tokens: int = 0
     problems: int = 16
     samples: int = 4
     epochs: int = 1

@@ -162,6 +162,21 @@ def test_a_finished_run_is_not_run_again(finished):
 
 
 @pytest.mark.slow
+def test_a_stage_ends_with_its_budget_of_tokens(tmp_path):
+    config = small()
+    rlvr = dataclasses.replace(config.rlvr, steps=5, sampled_tokens=100, resample=1)
+    config = dataclasses.replace(config, rlvr=rlvr, stages=("sft", "rlvr"))
+    experiment.run(config, tmp_path, report=lambda line: None)
+    metrics = (tmp_path / "metrics.jsonl").read_text()
+    rows = [r for r in read_metrics(tmp_path / "metrics.jsonl") if r["stage"] == "rlvr"]
+    spent = [row["sampled_tokens"] for row in rows]
+    assert len(rows) < 5 and sum(spent) >= 100 > sum(spent[:-1])
+    assert (tmp_path / "checkpoints" / "rlvr" / str(len(rows))).is_dir()
+    experiment.run(config, tmp_path, report=lambda line: None)
+    assert (tmp_path / "metrics.jsonl").read_text() == metrics
+
+
+@pytest.mark.slow
 def test_another_config_is_refused_by_field(finished):
     config, workdir, _, _ = finished
     other = dataclasses.replace(config, seed=7)

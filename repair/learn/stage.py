@@ -1,0 +1,114 @@
+"""One stage of training: from its latest checkpoint, step by step, to its end."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+
+from repair.learn.checkpoint import Checkpointer
+from repair.learn.config import Config
+from repair.learn.metrics import progress
+from repair.learn.state import TrainState, init_state, make_optimiser
+from repair.model.api import Model
+from repair.model.lora import join, split
+from repair.model.sharding import build
+
+
+@dataclasses.dataclass(frozen=True)
+class Workshop:
+    """Where a stage works.
+
+    Attributes:
+      config: The run's.
+      model: The decoder, on its mesh.
+      folder: Of the stage's checkpoints.
+      metrics: A `MetricsWriter`, or what takes its place.
+      report: Gets a line of text at each milestone.
+    """
+
+    config: Config
+    model: Model
+    folder: pathlib.Path
+    metrics: object
+    report: Callable[[str], None]
+
+
+def run_stage(
+    where: Workshop,
+    stage: str,
+    params,
+    settings,
+    one_step: Callable,
+    *,
+    updates: int = 1,
+    spent: Callable[[int], bool] | None = None,
+) -> tuple[dict, int]:
+    """Trains to the end of a stage: (parameters, steps made here).
+
+    Args:
+      where: Config, model and places to write to.
+      stage: Its name.
+      params: What it starts from, if it has no checkpoint.
+      settings: The stage's section of the config.
+      one_step: (step, state, frozen, optimiser) to (state, metrics).
+      updates: Of the optimiser in a step.
+      spent: Whether so many steps have used up a budget; None for no budget.
+    """
+    checkpointer, optimiser, state, frozen = _open(
+        where, stage, params, settings, updates
+    )
+
+    def over(step: int) -> bool:
+        return step >= settings.steps or bool(spent and spent(step))
+
+    first = step = int(state.step)
+    with progress(settings.steps, stage, initial=first) as bar:
+        while not over(step):
+            state, values = one_step(step, state, frozen, optimiser)
+            step += 1
+            values = {name: float(value) for name, value in values.items()}
+            where.metrics.write(stage, step, **values)
+            bar.update(step, **_headline(values))
+            if over(step) or step % where.config.checkpoint_every == 0:
+                _save(where, checkpointer, step, state, frozen)
+    checkpointer.close()
+    return join(state.trainable, frozen), step - first
+
+
+def _open(where: Workshop, stage: str, params, settings, updates: int):
+    """(checkpointer, optimiser, state, frozen) at the stage's latest step."""
+    mode = where.config.train
+    trainable, frozen = split(params, mode)
+    optimiser = make_optimiser(settings.optimiser, settings.steps * updates)
+    # A copy: updates donate their state, and what they start from may be the
+    # reference.
+    state = build(where.model.mesh, lambda t: init_state(t, optimiser), trainable)
+    checkpointer = Checkpointer(where.folder)
+    latest = checkpointer.latest_step()
+    if latest is not None:
+        saved, _ = checkpointer.restore(_to_save(state, frozen))
+        trainable, frozen = split(saved["params"], mode)
+        state = TrainState(saved["step"], trainable, saved["optimiser"])
+        where.report(f"{stage}: resumed at step {latest} of {settings.steps}")
+    where.metrics.truncate_after(stage, latest or 0)
+    return checkpointer, optimiser, state, frozen
+
+
+def _save(where: Workshop, checkpointer, step: int, state, frozen) -> None:
+    extra = {
+        "config": dataclasses.asdict(where.config),
+        "model": dataclasses.asdict(where.model.config),
+    }
+    checkpointer.save(step, _to_save(state, frozen), extra)
+
+
+def _to_save(state: TrainState, frozen) -> dict:
+    return {
+        "params": join(state.trainable, frozen),
+        "optimiser": state.optimiser,
+        "step": state.step,
+    }
+
+
+def _headline(values: dict) -> dict:
+    names = ("command_loss", "command_accuracy", "reward", "solved", "malformed", "kl")
+    return {name: values[name] for name in names if name in values}
