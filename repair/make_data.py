@@ -26,7 +26,7 @@ _AT_ONCE = 256  # demonstrations in memory, of those that are there
 
 def main():
     """Makes what --kind says."""
-    {"demos": _demos}[flags.FLAGS.kind](flags.FLAGS)
+    {"demos": _demos, "faulty": _faulty}[flags.FLAGS.kind](flags.FLAGS)
 
 
 def _demos(args) -> None:
@@ -59,6 +59,76 @@ def _demos(args) -> None:
     (pathlib.Path(args.out) / "summary.json").write_text(text)
     _print(report, tokens)
     print(f"{report.made} demonstrations are in {args.out}")
+
+
+def _faulty(args) -> None:
+    """Has a model write programs, keeps those that fail: faulty.jsonl, summary.json."""
+    # Here, since they bring jax, which --help can do without.
+    from repair.learn.drafts import DraftConfig, draft, keep_faulty
+    from repair.learn.metrics import progress
+    from repair.learn.policy import load_model
+    from repair.learn.workdir import write_whole
+
+    out = pathlib.Path(args.out)
+    if not args.model:
+        raise UserError("--kind=faulty needs --model: who is to write the programs")
+    if (out / "faulty.jsonl").exists():
+        raise UserError(f"{out} holds faulty programs already; choose another --out")
+    spec = args.examples or (
+        "mbpp/prompt" if args.tasks.startswith("mbpp/") else "generated/train"
+    )
+    examples = load_tasks(spec, path=args.path, count=3)
+    tasks = load_tasks(args.tasks, path=args.path, count=args.count or None)
+    shown = {task.code for task in examples}
+    tasks = [task for task in tasks if task.code not in shown]
+    config = DraftConfig(
+        samples=args.samples,
+        temperature=args.temperature,
+        keep=args.keep,
+        max_tokens=args.max_tokens,
+        max_length=args.max_length,
+        slots=args.slots,
+        seed=args.seed,
+    )
+    model, params, codec = load_model(args.model)
+    total = len(tasks) * args.samples
+    with Sandbox() as sandbox, progress(total, "drafts") as bar:
+        drafts = draft(
+            model,
+            params,
+            codec,
+            tasks,
+            examples,
+            sandbox,
+            config,
+            progress=lambda done, _: bar.update(done),
+        )
+        rows, report = keep_faulty(drafts, codec, sandbox, config)
+    summary = {"tasks": args.tasks, "model": args.model, "examples": spec}
+    summary |= {"config": dataclasses.asdict(config)} | dataclasses.asdict(report)
+    write_whole(out / "summary.json", json.dumps(summary, indent=2) + "\n")
+    write_whole(out / "faulty.jsonl", "".join(json.dumps(r) + "\n" for r in rows))
+    _print_faulty(report)
+    print(f"{report.kept} faulty programs are in {out / 'faulty.jsonl'}")
+
+
+def _print_faulty(report) -> None:
+    """The table, beside the paper's."""
+    from rich.console import Console
+    from rich.table import Table
+
+    classes = {name: f"{share:.1%}" for name, share in report.classes.items()}
+    table = Table("figure", "here", "paper")
+    table.add_row("drafts", f"{report.drafts:,}", "")
+    table.add_row("pass their tests", f"{report.passed:.1%}", "")
+    table.add_row("left out", _pairs(report.left_out), "")
+    table.add_row("faulty programs", f"{report.kept:,}", "")
+    table.add_row("  of so many tasks", f"{report.tasks:,}", "")
+    table.add_row("edit distance", f"{report.edit_distance:.1f}", "135.6")
+    table.add_row("fail a test", classes.pop("failed", "0.0%"), "81.2%")
+    rest = ", ".join(f"{name} {share}" for name, share in classes.items())
+    table.add_row("the others", rest, "syntax, name and argument errors")
+    Console().print(table, highlight=False)
 
 
 def _figures(demos: DemoFolder, args):
@@ -126,7 +196,7 @@ def _corruptions(text: str) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_enum("kind", "demos", ["demos"], "What to make.")
+    flags.DEFINE_enum("kind", "demos", ["demos", "faulty"], "What to make.")
     flags.DEFINE_string("tasks", "generated/train", "Tasks, as for repair.evaluate.")
     flags.DEFINE_string("path", "", "File with MBPP's rows, for mbpp/SPLIT.")
     flags.DEFINE_integer("count", 0, "At most so many tasks; 0 for all.", 0)
@@ -140,6 +210,14 @@ if __name__ == "__main__":
     flags.DEFINE_enum("format", FILES[0], FILES, "Format of the files.")
     flags.DEFINE_string("tokenizer", "", "Folder with one, to count tokens.")
     flags.DEFINE_enum("prompt", "full", list(PROMPTS), "Prompt that they count.")
+    flags.DEFINE_string("model", "", "Faulty: a checkpoint, a folder or a Hub name.")
+    flags.DEFINE_string("examples", "", "Faulty: tasks, of which three are shown.")
+    flags.DEFINE_integer("samples", 100, "Faulty: drafts of a task.", 1)
+    flags.DEFINE_float("temperature", 0.8, "Faulty: of sampling.", 1e-3)
+    flags.DEFINE_integer("keep", 20, "Faulty: most programs of a task.", 1)
+    flags.DEFINE_integer("max_tokens", 512, "Faulty: longest draft.", 1)
+    flags.DEFINE_integer("max_length", 2048, "Faulty: longest prompt and draft.", 2)
+    flags.DEFINE_integer("slots", 64, "Faulty: drafts at once.", 2)
     flags.DEFINE_string("out", None, "Folder for the files; one begun is finished.")
     flags.mark_flags_as_required(["out"])
     cli.run(main)
