@@ -348,6 +348,7 @@ class _Run:
                     self.report(f"rlvr, step {step + 1}: {text}")
             seconds = {
                 "corruptions": most,
+                "seconds_rollouts": clock.total,
                 "seconds_sampling": clock.sampling,
                 "seconds_sandbox": clock.sandbox,
                 "idle_share": clock.idle_share,
