@@ -1,5 +1,6 @@
 """How two programs differ: the shortest edit script, the distance in characters."""
 
+import os
 import re
 
 from repair.env import editor
@@ -95,8 +96,12 @@ def levenshtein(a: str, b: str) -> int:
 
     The bit-parallel recurrence of Myers 1999 in Hyyrö's form (2003): a column of the
     table is two integers, where it rises and where it falls; O(len(b)) operations
-    on integers of len(a) bits.
+    on integers of len(a) bits. What both begin and end with costs next to nothing.
     """
+    start = len(os.path.commonprefix((a, b)))
+    a, b = a[start:], b[start:]
+    end = len(os.path.commonprefix((a[::-1], b[::-1])))
+    a, b = a[: len(a) - end], b[: len(b) - end]
     if not a:
         return len(b)
     places: dict[str, int] = {}
