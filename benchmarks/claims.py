@@ -5,9 +5,9 @@ python -m benchmarks.claims [--part=MODE/SEED] [--tokens=200000] [--folder=runs/
 Trains configs/tiny.py in each mode ("coe" the editor, "direct" the whole program, "cot"
 thought, then the program) with three seeds: SFT on as many tokens of demonstrations,
 then RLVR until as many tokens have been sampled; then evaluates both stages on the
-test split and on families of tasks that training has never seen. --part runs one of the
-nine, each under an hour on 2 cores; without it all that are missing are run. A part that was
-killed goes on where it stood. Prints the tables of the parts that are there, and writes
+test split and on families of tasks that training has never seen. --part runs one of
+the nine, each under an hour on 2 cores; without it all that are missing are run. A part
+that was killed goes on where it stood. Prints the tables of what is there, and writes
 FOLDER/claims.json and, per mode, curves in FOLDER/curves.png.
 
 The claims (arXiv 2507.05065), each answered from the table:
