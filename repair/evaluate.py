@@ -11,6 +11,7 @@ from absl import flags
 from rich.console import Console
 
 from repair import cli
+from repair.env.evalsets import load_checked
 from repair.learn.evaluation import EvalConfig
 from repair.learn.metrics import results_table
 from repair.learn.policy import (
@@ -20,7 +21,6 @@ from repair.learn.policy import (
     measure,
     workdir_of,
 )
-from repair.tasks import load_tasks
 
 
 def main():
@@ -38,9 +38,12 @@ def main():
         count = args.count or policy.config.tasks.eval_count or None
         if args.tasks:
             path = args.path or policy.config.tasks.path
-            tasks = load_tasks(args.tasks, path=path, count=count)
+            loaded = load_checked(args.tasks, policy.sandbox, path=path, count=count)
+            tasks, told = list(loaded.tasks), loaded.line()
+            console.print(told, highlight=False)
         else:
             tasks = load_run_tasks(policy.config)[1][:count]
+            told = f"{len(tasks)} programs"
         folder = (
             workdir_of(args.checkpoint)
             / "evaluations"
@@ -55,7 +58,7 @@ def main():
             f"evaluation ({spec})",
             out / "trajectories.jsonl",
         )
-    results = {"stages": {spec: figures}, "checkpoint": args.checkpoint}
+    results = {"stages": {spec: figures}, "checkpoint": args.checkpoint, "tasks": told}
     (out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     console.print(results_table(results))
     for name in ("by_status", "by_turn", "by_corruptions", "malformed", "turns"):
@@ -65,8 +68,10 @@ def main():
 
 if __name__ == "__main__":
     flags.DEFINE_string("checkpoint", None, "A stage's checkpoints, or one step.")
-    flags.DEFINE_string("tasks", "", "generated/SPLIT, mbpp/SPLIT or FILE.jsonl.")
-    flags.DEFINE_string("path", "", "File with MBPP's rows, for mbpp/SPLIT.")
+    flags.DEFINE_string(
+        "tasks", "", "generated/SPLIT, mbpp/SPLIT, a set or FILE.jsonl."
+    )
+    flags.DEFINE_string("path", "", "What mbpp/SPLIT or a set is read from.")
     flags.DEFINE_integer("count", 0, "At most so many tasks; 0 for all.", 0)
     flags.DEFINE_integer("samples", 4, "Samples of a bug, the k of pass@k.", 0)
     flags.DEFINE_float("temperature", 0.8, "Of the samples; pass@1 is greedy.", 0.0)

@@ -12,6 +12,7 @@ from repair.env.answers import tool_of
 from repair.env.bugs import make_bugs
 from repair.env.environment import Environment
 from repair.env.sandbox import Sandbox
+from repair.env.sandbox.values import evaluate as evaluate_references
 from repair.errors import UserError
 from repair.learn import processes
 from repair.learn.checkpoint import load_params
@@ -138,6 +139,7 @@ def load_run_tasks(config: Config) -> tuple[list[Task], list[Task]]:
         held_path=c.eval_path,
         train_count=c.train_count or None,
         held_count=c.eval_count or None,
+        evaluate=evaluate_references,
     )
 
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+_NAMED = 10  # at most so many of what was left out for one reason
+
 
 @dataclasses.dataclass(frozen=True)
 class Task:
@@ -41,3 +43,34 @@ class Bug:
     task: Task
     faulty_code: str
     corruptions: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """Tasks of a file, and what became of the rest of it.
+
+    Attributes:
+      tasks: The tasks.
+      found: Programs in the file, or in the part of it that was asked for.
+      left_out: (name, reason) of those that give no task.
+      changed: (name, what) of tasks that are not quite what the file says.
+    """
+
+    tasks: tuple[Task, ...]
+    found: int
+    left_out: tuple[tuple[str, str], ...] = ()
+    changed: tuple[tuple[str, str], ...] = ()
+
+    def line(self) -> str:
+        """One line: how many tasks of how many programs, and what of the others."""
+        text = f"{len(self.tasks)} of {self.found} programs"
+        for title, notes in (("left out", self.left_out), ("changed", self.changed)):
+            groups: dict[str, list[str]] = {}
+            for name, why in notes:
+                groups.setdefault(why, []).append(name)
+            for why, names in groups.items():
+                more = len(names) - _NAMED
+                listed = ", ".join(names[:_NAMED])
+                listed += f" and {more} more" if more > 0 else ""
+                text += f"; {title}: {listed} ({why})"
+        return text

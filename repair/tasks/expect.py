@@ -1,0 +1,94 @@
+"""Asserts for values that are known: exact, or within a tolerance where floats are.
+
+They are written so that the sandbox can keep the value to itself: a call on one side,
+a literal on the other (docs/sandbox.md).
+"""
+
+import ast
+import math
+
+# Relative error that two sound ways to reckon may differ by, and the least absolute.
+_RELATIVE, _ABSOLUTE = 1e-7, 1e-6
+
+
+def literal(value) -> str | None:
+    """The value's source, the same in every process; None if no literal is it."""
+    try:
+        text = _literal(value)
+        return text if ast.literal_eval(text) == value else None
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
+
+
+def _literal(value) -> str:
+    kind = type(value)
+    if kind is float and math.isinf(value):
+        return "1e999" if value > 0 else "-1e999"
+    if kind is list:
+        return f"[{', '.join(map(_literal, value))}]"
+    if kind is tuple:
+        return f"({', '.join(map(_literal, value))}{',' * (len(value) == 1)})"
+    if kind is dict:
+        pairs = (f"{_literal(k)}: {_literal(v)}" for k, v in value.items())
+        return "{" + ", ".join(pairs) + "}"
+    if kind is set and value:
+        # In an order that does not hang on hashes.
+        return "{" + ", ".join(sorted(map(_literal, value))) + "}"
+    if kind in (bool, int, float, complex, str, bytes, set, type(None)):
+        return repr(value)
+    raise TypeError(f"{kind.__name__} has no literal")
+
+
+def expect(call: str, value, tolerance: float = 0.0) -> str | None:
+    """An assert that a call gives a value; None if the value has no literal.
+
+    Args:
+      call: An expression.
+      value: What it gives. Where it is a float, or a list or tuple with floats in it,
+        it is compared within a tolerance, and then a list may be a tuple.
+      tolerance: The absolute one, if it should be more than 1e-6.
+    """
+    text = literal(value)
+    if text is None:
+        return None
+    if not _has_floats(value):
+        return f"assert {call} == {text}"
+    if isinstance(value, float):
+        return f"assert {_near(call, value, tolerance)}"
+    terms = " and ".join(_terms("result", value, tolerance))
+    return f"result = {call}; assert {terms}"
+
+
+def expect_one_of(call: str, *values) -> str | None:
+    """An assert that a call gives one of some values; None if one has no literal."""
+    texts = dict.fromkeys(map(literal, values))
+    if None in texts:
+        return None
+    if len(texts) == 1:
+        return f"assert {call} == {next(iter(texts))}"
+    return f"assert {call} in ({', '.join(texts)})"
+
+
+def _has_floats(value) -> bool:
+    if isinstance(value, list | tuple):
+        return any(map(_has_floats, value))
+    return isinstance(value, float)
+
+
+def _near(source: str, value: float, tolerance: float) -> str:
+    if math.isinf(value):
+        return f"{source} == {literal(value)}"
+    allowed = max(tolerance, _ABSOLUTE) + _RELATIVE * abs(value)
+    return f"abs({source} - {value!r}) <= {float(f'{allowed:.2g}')!r}"
+
+
+def _terms(source: str, value, tolerance: float) -> list[str]:
+    """Conditions that together say that the source is nearly the value."""
+    if isinstance(value, float):
+        return [_near(source, value, tolerance)]
+    if not _has_floats(value):
+        return [f"{source} == {literal(value)}"]
+    terms = [f"len({source}) == {len(value)}"]
+    for place, item in enumerate(value):
+        terms += _terms(f"{source}[{place}]", item, tolerance)
+    return terms

@@ -1,0 +1,160 @@
+"""HumanEvalFix (Muennighoff et al. 2023): HumanEval's programs with a bug each.
+
+Read from the Python rows of HumanEvalPack, one JSON object a line. Its tests are
+functions `check` full of asserts. Where such a function is nothing but asserts, each
+becomes a test of its own, whose expected value the sandbox keeps; any other is kept
+whole as one test, which then runs beside the program that it judges.
+"""
+
+import ast
+import dataclasses
+import pathlib
+
+from repair.tasks.rows import Row, clean, clean_code, read_rows
+from repair.tasks.task import Loaded, Task
+
+SHOWN = 3  # of the tests proper, where a row has no example tests
+_PREFIX = "Python/"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tests:
+    """Tests of one field: asserts, or one whole function; and what they import."""
+
+    tests: tuple[str, ...]
+    imports: str = ""
+    whole: bool = False
+
+
+def read(path: str | pathlib.Path) -> Loaded:
+    """The tasks of a file of HumanEvalPack's Python rows.
+
+    Example tests are shown, the tests proper hidden. A row without example tests shows
+    the first three of the others.
+
+    Raises:
+      UserError: The file cannot be read or a row is malformed; the message holds the
+        file, the line and the field.
+    """
+    tasks, left_out, changed, found = [], [], [], 0
+    for row in read_rows(path):
+        found += 1
+        name = _name(row)
+        function = row.text("entry_point")
+        shown = _read_tests(row, "example_test", function, "")
+        hidden = _read_tests(row, "test", function, None)
+        tests, hidden_tests = shown.tests, hidden.tests
+        if not tests:
+            if hidden.whole or not hidden_tests:
+                left_out.append((name, "no tests to show"))
+                continue
+            tests, hidden_tests = hidden_tests[:SHOWN], hidden_tests[SHOWN:]
+            changed.append((name, f"no example tests; its first {SHOWN} tests shown"))
+        for field, kept in (("example_test", shown), ("test", hidden)):
+            if kept.whole:
+                changed.append((name, f"{field} kept whole as one test"))
+        setup = [row.text(field, "") for field in ("import", "test_setup")]
+        task = Task(
+            task_id=name,
+            text=clean(row.text("instruction")).strip(),
+            code=_program(row, "canonical_solution", function),
+            test_list=tests,
+            test_setup_code=clean_code(
+                "\n".join(filter(None, [*setup, shown.imports, hidden.imports]))
+            ),
+            hidden_test_list=tuple(t for t in hidden_tests if t not in tests),
+            faulty_code=_program(row, "buggy_solution", function),
+        )
+        if not task.text:
+            raise row.error("instruction", "is empty")
+        tasks.append(task)
+    return Loaded(tuple(tasks), found, tuple(left_out), tuple(changed))
+
+
+def _name(row: Row) -> str:
+    name = row.task_id
+    if not isinstance(name, str) or not name.startswith(_PREFIX):
+        raise row.error(
+            "task_id",
+            f"is {name!r}, expected Python/N; give HumanEvalPack's Python rows",
+        )
+    return name
+
+
+def _program(row: Row, field: str, function: str) -> str:
+    code = clean_code(row.text("declaration") + row.text(field))
+    if f"def {function}(" not in code:
+        raise row.error(
+            "declaration", f"defines no function {function!r}, the row's entry_point"
+        )
+    return code
+
+
+def _read_tests(row: Row, field: str, function: str, default: str | None) -> _Tests:
+    source = clean_code(row.text(field, default))
+    if not source and default is not None:
+        return _Tests(())
+    try:
+        body = ast.parse(source).body
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise row.error(field, f"is no Python ({error})") from error
+    checks = [s for s in body if isinstance(s, ast.FunctionDef) and s.name == "check"]
+    if len(checks) != 1 or len(checks[0].args.args) != 1:
+        raise row.error(field, "defines no function check of one argument")
+    (check,) = checks
+    others = [s for s in body if s is not check and not _calls_check(s)]
+    if all(isinstance(s, ast.Import | ast.ImportFrom) for s in others):
+        tests = _separate(check, function)
+        if tests is not None:
+            return _Tests(tests, "\n".join(map(ast.unparse, others)))
+    if not any(map(_calls_check, body)):
+        source += f"\n\ncheck({function})"
+    return _Tests((source,), whole=True)
+
+
+def _calls_check(statement: ast.stmt) -> bool:
+    match statement:
+        case ast.Expr(ast.Call(ast.Name("check"))):
+            return True
+    return False
+
+
+def _separate(check: ast.FunctionDef, function: str) -> tuple[str, ...] | None:
+    """The asserts of a check, of the function by its own name; None if there is more.
+
+    An assert of a constant, which HumanEval has for debugging, says nothing and goes.
+    """
+    parameter = check.args.args[0].arg
+    rename = _Rename(parameter, function)
+    tests = []
+    for statement in check.body:
+        match statement:
+            case ast.Pass() | ast.Expr(ast.Constant()) | ast.Assert(ast.Constant(True)):
+                continue
+            case ast.Assert(test):
+                if parameter != function and _binds(test, parameter, function):
+                    return None
+                tests.append(f"assert {ast.unparse(rename.visit(test))}")
+            case _:
+                return None
+    return tuple(dict.fromkeys(tests))
+
+
+def _binds(test: ast.expr, *names: str) -> bool:
+    """Whether an expression gives one of the names a meaning of its own."""
+    for node in ast.walk(test):
+        match node:
+            case ast.arg(name) | ast.Name(name, ast.Store()) if name in names:
+                return True
+    return False
+
+
+class _Rename(ast.NodeTransformer):
+    """Calls a function by another name."""
+
+    def __init__(self, old: str, new: str):
+        self._old, self._new = old, new
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        """Renames one name."""
+        return ast.Name(self._new, node.ctx) if node.id == self._old else node

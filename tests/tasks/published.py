@@ -1,0 +1,130 @@
+"""Tiny programs of our own in the formats of published evaluation sets."""
+
+import json
+
+# NAME: (reference, faulty, text, cases)
+QUIXBUGS = {
+    "add_up": (
+        "# Python 3\ndef add_up(xs):\n    return sum(xs)\n\n\n"
+        "'''\nAnother:\n    0\n'''\n",
+        "def add_up(xs):\n    return sum(xs[1:])\n",
+        "Add numbers up.\n\nExample:\n    >>> add_up([1, 2])\n    3",
+        [[[[0]], 0], [[[0, 1]], 1], [[[0, 2]], 2], [[[]], 0], [[[3, 4]], 7]],
+    ),
+    "climb": (
+        "def climb(n):\n    while True:\n        yield n\n        n -= 1\n"
+        "        if n < 0:\n            return\n",
+        "def climb(n):\n    while True:\n        yield n\n        n -= 1\n"
+        "        if n <= 0:\n            return\n",
+        "Count down.",
+        [[2, [2, 1, 0]], [[0], [0]]],
+    ),
+    "half": (
+        "def half(x):\n    return [x / 2, str(x)]\n",
+        "def half(x):\n    return [x / 3, str(x)]\n",
+        "Halve.",
+        [[[1], [0.5, "1"]], [[0.3], [0.15, "0.3"]]],
+    ),
+    "moves": (
+        "def moves(n):\n    out = []\n    for i in range(n):\n"
+        "        out.append((i, n))\n    return out\n",
+        "def moves(n):\n    out = []\n    for i in range(n):\n"
+        "        out.append((n, i))\n    return out\n",
+        "List the moves.",
+        [[[0], []], [[2], [[0, 2], [1, 2]]]],
+    ),
+    "root": (
+        "def root(x, epsilon):\n    y = x\n    while abs(y * y - x) > epsilon:\n"
+        "        y = (y + x / y) / 2\n    return y\n",
+        "def root(x, epsilon):\n    y = x\n    while abs(y * y - x) > epsilon:\n"
+        "        y = (y - x / y) / 2\n        if y < 0:\n            break\n"
+        "    return y\n",
+        "Find the root.",
+        [[[2, 0.01], 1.4166666666666665], [[4, 0.2], 2]],
+    ),
+}
+
+
+def write_quixbugs(folder):
+    """A clone of QuixBugs, but for its contents; returns the path."""
+    for part in ("python_programs", "correct_python_programs", "json_testcases"):
+        (folder / part).mkdir()
+    for name, (reference, faulty, text, cases) in QUIXBUGS.items():
+        (folder / f"correct_python_programs/{name}.py").write_text(reference)
+        program = f'{faulty}\n\n"""\n{text}\n"""\n'
+        (folder / f"python_programs/{name}.py").write_bytes(
+            program.replace("\n", "\r\n").encode()
+        )
+        lines = [json.dumps(case) for case in cases]
+        (folder / f"json_testcases/{name}.json").write_text("\n".join([*lines, ""]))
+    for name in ("node", "walk", "walk_test"):
+        for part in ("python_programs", "correct_python_programs"):
+            (folder / part / f"{name}.py").write_text("class Node:\n    pass\n")
+    return folder
+
+
+def humaneval_row(number=0, **fields):
+    """A Python row of HumanEvalPack."""
+    row = {
+        "task_id": f"Python/{number}",
+        "prompt": "ignored",
+        "declaration": "from typing import List\n\n\ndef top(xs: List[int]) -> int:\n",
+        "canonical_solution": "    return max(xs)\n",
+        "buggy_solution": "    return xs[0]\n",
+        "bug_type": "value misuse",
+        "failure_symptoms": "incorrect output",
+        "entry_point": "top",
+        "import": "",
+        "test_setup": "",
+        "test": (
+            "\n\n\n\n\ndef check(top):\n    # some cases\n"
+            "    assert top([1, 2]) == 2, 'why'\n    assert top([1,\n      3]) == 3\n"
+            '    assert True, "This prints if it fails"\n\ncheck(top)'
+        ),
+        "example_test": "def check(top):\n    assert top([1,2]) == 2\ncheck(top)\n",
+        "signature": "top(xs: List[int]) -> int",
+        "docstring": "The largest.",
+        "instruction": "Write a Python function `top` to solve:\nThe largest.",
+    }
+    return row | fields
+
+
+def mbppplus_row(number=11, **fields):
+    """A row of EvalPlus's MbppPlus.jsonl."""
+    row = {
+        "task_id": f"Mbpp/{number}",
+        "prompt": '"""\nKeep what both have.\nassert both((1,), (1,)) == (1,)\n"""\n',
+        "entry_point": "both",
+        "canonical_solution": "\ndef both(a, b):\n"
+        "  return tuple(x for x in a if x in b)\n",
+        "base_input": [[[3, 1], [1, 4]], [[2], [2]]],
+        "plus_input": [[[], []], [[5, 1, 5], [5]], [[2], [2]]],
+        "atol": 0,
+        "contract": "\n  assert isinstance(a, tuple)\n",
+        "assertion": "assert set(both((3, 1), (1, 4))) == set((1,))\n"
+        "assert set(both((2,), (2,))) == set((2,))",
+    }
+    return row | fields
+
+
+def write_rows(path, *rows):
+    """A file of JSON lines; returns the path."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def evaluate(jobs):
+    """Values of expressions of our own programs, in this process."""
+
+    def value(source, scope):
+        try:
+            return (eval(source, scope),)
+        except Exception:
+            return None
+
+    found = []
+    for code, sources in jobs:
+        scope = {}
+        exec(code, scope)
+        found.append([value(source, scope) for source in sources])
+    return found
