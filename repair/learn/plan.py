@@ -129,7 +129,10 @@ def plan(config: Config, devices=None) -> dict[str, Phase]:
         weights["policy before"] = _bytes(_placed(mesh, trainable))
         weights["trained, with its optimiser"] = _bytes(state)
         phases["rlvr: update"] = _update(config, model, state, frozen, weights)
-        phases["rlvr: rollouts"] = _rollouts(config, model, params, weights)
+        here = _at_a_place(model)
+        if mesh.shape["fsdp"] > 1:
+            phases["rlvr: gather"] = _gather(model, here, params, weights)
+        phases["rlvr: rollouts"] = _rollouts(config, model, here, params, weights)
     return phases
 
 
@@ -204,6 +207,7 @@ def _update(config: Config, model: Model, state, frozen, weights) -> Phase:
         scalar,
         c.loss,
         config.loss_chunk,
+        batch.log_probs if c.loss.importance_cap else None,
     )
     compiled = _compile(traced)
     held = weights | {
@@ -214,30 +218,49 @@ def _update(config: Config, model: Model, state, frozen, weights) -> Phase:
     }
     operations = cost.operations(traced.jaxpr)
     sent = collections.Counter(cost.traffic(compiled.as_text()))
-    if c.loss.kl_coef:  # the reference comes first, and needs less memory
+    # Log-probs of other policies come first, and need less memory.
+    if others := bool(c.loss.kl_coef) + bool(c.loss.importance_cap):
         params = join(state.trainable, frozen)
         traced = rlvr.log_probs.trace(model, params, batch, scalar, config.loss_chunk)
-        operations += cost.operations(traced.jaxpr)
-        sent.update(cost.traffic(_compile(traced).as_text()))
+        operations += others * cost.operations(traced.jaxpr)
+        for kind, size in cost.traffic(_compile(traced).as_text()).items():
+            sent[kind] += others * size
     return Phase(held, "a micro-batch", operations, dict(sent))
 
 
-def _rollouts(config: Config, model: Model, params, weights) -> Phase:
+def _at_a_place(model: Model) -> Model:
+    """The model as a sampler has it."""
+    devices = places(model.mesh)[0]
+    shape = dataclasses.replace(model.config, scan_layers=False)
+    return Model(shape, make_mesh(tensor=len(devices), devices=devices))
+
+
+def _for_rollouts(model: Model, here: Model, params) -> dict[str, float]:
+    """What a place holds beside what is trained, if it needs a copy."""
+    if model.config.scan_layers:
+        params = jax.eval_shape(unstack, params)
+    elif model.mesh.shape["fsdp"] == 1:
+        return {}
+    return {"weights for rollouts": _bytes(_placed(here.mesh, params))}
+
+
+def _gather(model: Model, here: Model, params, weights) -> Phase:
+    """The moment when all parts of the weights are together, and copied if stacked."""
+    together = _bytes(_placed(here.mesh, params))
+    held = weights | {"weights put together": together}
+    if model.config.scan_layers:
+        held |= _for_rollouts(model, here, params)
+    sent = together - _bytes(_placed(model.mesh, params))
+    return Phase(held, "a step's rollouts", traffic={"all-gather": sent})
+
+
+def _rollouts(config: Config, model: Model, here: Model, params, weights) -> Phase:
     """All slots full, of the longest episodes: the worst that may come.
 
     Counted, not compiled: this backend would keep the weights in float32 as well.
     """
-    c, mesh = config.sampler, model.mesh
-    shape = dataclasses.replace(model.config, scan_layers=False)
-    devices = places(mesh)[0]
-    here = Model(shape, make_mesh(tensor=len(devices), devices=devices))
-    held = dict(weights)
-    mine = params
-    if model.config.scan_layers:
-        mine = jax.eval_shape(unstack, params)
-    mine = _placed(here.mesh, mine)
-    if mesh.shape["fsdp"] > 1 or model.config.scan_layers:
-        held["weights for rollouts"] = _bytes(mine)
+    c, shape = config.sampler, here.config
+    held = weights | _for_rollouts(model, here, params)
     rows = -(-c.slots // c.cohorts)
     # One cohort more: it is copied where its cache grows.
     count = rows * (c.cohorts + 1) + c.prefill
@@ -252,8 +275,11 @@ def _rollouts(config: Config, model: Model, params, weights) -> Phase:
     )
     # As they come, over the temperature, as log-probs and as probabilities.
     held["logits"] = 4.0 * 4 * (rows * c.cohorts + c.prefill) * shape.vocab_size
-    token = cost.operations(jax.make_jaxpr(_one_token(here))(mine))
-    return Phase(held, "a token in all slots", token * c.slots * len(places(mesh)))
+    if model.config.scan_layers:
+        params = jax.eval_shape(unstack, params)
+    token = cost.operations(jax.make_jaxpr(_one_token(here))(params))
+    slots = c.slots * len(places(model.mesh))
+    return Phase(held, "a token in all slots", token * slots)
 
 
 def _one_token(model: Model):

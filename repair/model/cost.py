@@ -4,7 +4,7 @@ import collections
 import math
 import re
 
-import jax
+from jax.extend.core import jaxprs_in_params
 
 _COLLECTIVES = (
     "all-gather",
@@ -13,8 +13,6 @@ _COLLECTIVES = (
     "all-to-all",
     "collective-permute",
 )
-_BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4}
-_BYTES |= {"f32": 4, "s64": 8, "u64": 8, "f64": 8}
 
 
 def operations(jaxpr) -> float:
@@ -31,7 +29,7 @@ def operations(jaxpr) -> float:
         if equation.primitive.name == "dot_general":
             total += _dot(equation)
             continue
-        inner = [operations(j) for j in jax.core.jaxprs_in_params(equation.params)]
+        inner = [operations(j) for j in jaxprs_in_params(equation.params)]
         if equation.primitive.name == "cond":
             total += max(inner)
         else:
@@ -50,26 +48,53 @@ def traffic(hlo: str) -> dict[str, float]:
     """Bytes that a device sends in one run of a compiled program, by collective.
 
     By the usual ring: of n devices each sends (n - 1) / n of what an all-gather makes
-    or a reduce-scatter takes, and twice that in an all-reduce.
+    or a reduce-scatter takes, and twice that in an all-reduce. Every branch counts, and
+    a loop whose turns only the device knows counts once.
 
     Args:
       hlo: `jax.stages.Compiled.as_text()`.
     """
     bodies = _computations(hlo)
     runs = _runs(bodies)
+    everyone = re.search(r"num_partitions=(\d+)", hlo.partition("\n")[0])
+    devices = int(everyone[1]) if everyone else 1
     sent: dict[str, float] = collections.Counter()
     for name, lines in bodies.items():
         for line in lines:
             found = re.search(rf"= (.*?) ({'|'.join(_COLLECTIVES)})(-start)?\(", line)
             if found:
-                kind, n = found[2], _group_size(line)
-                size = _size(found[1], largest=bool(found[3]))
-                if kind == "reduce-scatter":  # what is shown is the part that is left
-                    size *= n
-                share = 1.0 if kind == "collective-permute" else (n - 1) / n
-                times = 2 if kind == "all-reduce" else 1
-                sent[kind] += runs[name] * size * share * times
+                kind = found[2]
+                size = _result(found[1], kind, starts=bool(found[3]))
+                sent[kind] += runs[name] * _sent(kind, size, _group(line, devices))
     return dict(sent)
+
+
+def _sent(kind: str, size: float, n: int) -> float:
+    """Bytes that each of n devices sends for a result of so many bytes."""
+    if kind == "collective-permute":
+        return size
+    if kind == "reduce-scatter":  # its result is the part that is left
+        size *= n
+    return size * (n - 1) / n * (2 if kind == "all-reduce" else 1)
+
+
+def _result(shape: str, kind: str, starts: bool) -> float:
+    """Bytes that a collective gives; where it only starts, its operands come first."""
+    if starts and kind != "all-reduce":
+        shape = _parts(shape)[1]
+    return _size(shape)
+
+
+def _parts(shape: str) -> list[str]:
+    """The members of a tuple's shape, themselves tuples or not."""
+    parts, depth = [""], 0
+    for character in shape[1:-1]:
+        depth += (character in "([{") - (character in ")]}")
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
 
 
 def _computations(hlo: str) -> dict[str, list[str]]:
@@ -93,7 +118,10 @@ def _runs(bodies: dict[str, list[str]]) -> dict[str, float]:
         for line in lines:
             trips = re.search(r'"known_trip_count":\{"n":"(\d+)"\}', line)
             times = float(trips[1]) if trips and " while(" in line else 1.0
-            pattern = r"(?:body|condition|calls|to_apply)=%?([\w.\-]+)"
+            pattern = (
+                r"(?:body|condition|calls|to_apply|true_computation|false_computation)"
+                r"=%?([\w.\-]+)"
+            )
             called = re.findall(pattern, line)
             for group in re.findall(r"branch_computations=\{([^}]*)\}", line):
                 called += re.findall(r"%?([\w.\-]+)", group)
@@ -112,23 +140,24 @@ def _runs(bodies: dict[str, list[str]]) -> dict[str, float]:
     return runs
 
 
-def _group_size(line: str) -> int:
+def _group(line: str, devices: int) -> int:
     """Devices of each group: of a mesh's axes, of a list, or of its short form."""
-    if found := re.search(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}", line):
+    mesh = r"replica_groups=mesh\[([^\]]*)\](?:, device_ids=\S+)? \{([^}]*)\}"
+    if found := re.search(mesh, line):
         sizes = dict(re.findall(r"'(\w+)'=(\d+)", found[1]))
-        return math.prod(int(sizes[a]) for a in re.findall(r"'(\w+)'", found[2]))
+        axes = re.findall(r"'(\w+)'(?::\(\d+\)(\d+))?", found[2])  # or a part of one
+        return math.prod(int(part or sizes[axis]) for axis, part in axes)
     if found := re.search(r"replica_groups=\[\d+,(\d+)\]", line):
         return int(found[1])
     if found := re.search(r"replica_groups=\{\{([\d,]+)\}", line):
         return len(found[1].split(","))
-    return 2  # a permutation: of one to another
+    return devices  # no groups: all of them
 
 
-def _size(shape: str, largest: bool) -> float:
-    """Bytes of an HLO shape; of a pair of operand and result only the larger."""
-    sizes = [
-        math.prod(int(d) for d in dims.split(",") if d) * _BYTES[kind]
-        for kind, dims in re.findall(r"(\w+)\[([\d,]*)\]", shape)
-        if kind in _BYTES
-    ]
-    return float(max(sizes) if largest else sum(sizes))
+def _size(shape: str) -> float:
+    """Bytes of an HLO shape, a tuple's in sum; types are named by their bits."""
+    total = 0.0
+    for kind, bits, dims in re.findall(r"([a-z]+)(\d*)\w*\[([\d,]*)\]", shape):
+        each = 1.0 if kind == "pred" else int(bits or 0) / 8
+        total += each * math.prod(int(d) for d in dims.split(",") if d)
+    return total
