@@ -5,8 +5,9 @@ gives, found out by an `evaluate` that the caller brings, since references are r
 sandbox and this folder knows none. The values become literals in asserts, so that a
 program is judged like by any other test and cannot reach the reference.
 
-JSON has no tuples, sets or complex numbers. A row's own asserts (`assertion`) do: they
-tell what an input was, and how results are compared (as sets, say, or for truth).
+JSON has no tuples, sets, complex numbers or keys but strings. A row's own asserts
+(`assertion`) do: they tell what an input was, and how results are compared (as sets,
+say, or for truth).
 """
 
 import ast
@@ -281,7 +282,7 @@ def _typed(arguments: Sequence, kinds: Sequence) -> list:
     for value, example in zip(arguments, examples, strict=False):
         try:
             typed.append(_like(value, example))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, SyntaxError):
             typed.append(value)  # not such as the example is
     return typed
 
@@ -291,8 +292,8 @@ def _like(value, example):
     if isinstance(example, complex) and isinstance(value, str):
         return complex(value)
     if isinstance(value, dict) and isinstance(example, dict) and example:
-        kind = max(example.values(), key=_size)
-        return {key: _like(item, kind) for key, item in value.items()}
+        kind, name = max(example.values(), key=_size), next(iter(example))
+        return {_key(key, name): _like(item, kind) for key, item in value.items()}
     if not isinstance(value, list) or not isinstance(example, list | tuple | set):
         return value
     inner = [x for x in example if isinstance(x, _SHAPED)]
@@ -302,3 +303,8 @@ def _like(value, example):
     parts = [part if isinstance(part, _SHAPED) else kind for part in parts]
     items = [_like(item, part) for item, part in zip(value, parts, strict=True)]
     return type(example)(items)
+
+
+def _key(key: str, example):
+    """A JSON key, read as a literal where the example is no string."""
+    return key if isinstance(example, str) else ast.literal_eval(key)

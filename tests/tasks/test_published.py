@@ -290,6 +290,11 @@ def test_mbppplus(tmp_path):
              "assert f({'b': (2, 3)}) == {'b': (2, 3)}"],
         ),
         (
+            _of("def f(x): return x", [[{"1": [2]}]], [[{"one": 2}]],
+                assertion="assert f({1: [2]}) == {1: [2]}"),
+            ["assert f({1: [2]}) == {1: [2]}", "assert f({'one': 2}) == {'one': 2}"],
+        ),
+        (
             _of("def f(x): return x.real", [["1j"]], [["x"]],
                 assertion="assert f(1j) == 0"),
             ["assert abs(f(1j) - 0.0) <= 1e-06"],
