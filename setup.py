@@ -16,8 +16,18 @@ CORE = [
     "numpy>=1.26,<3",
     "rich>=13,<16",
 ]
+DATA = ["grain>=0.2.18,<0.3", "array_record>=0.8,<1"]
 EXTRAS = {
-    "test": ["pytest>=8,<10", "hypothesis>=6,<7", "matplotlib>=3.8,<4", "ruff>=0.9,<1"],
+    "test": [
+        *("pytest>=8,<10", "hypothesis>=6,<7", "matplotlib>=3.8,<4", "ruff>=0.9,<1"),
+        *DATA,
+    ],
+    "data": DATA,
+    "tfds": [
+        "tensorflow-datasets>=4.9.10,<5",
+        "importlib_resources>=6,<8",
+        "array_record>=0.8,<1",
+    ],
     "report": ["matplotlib>=3.8,<4"],
     "parity": ["torch>=2.4,<3", "peft>=0.15,<1"],
     "cuda": ["jax[cuda12]>=0.10,<0.12"],

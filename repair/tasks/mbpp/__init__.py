@@ -1,7 +1,10 @@
 """MBPP (Austin et al. 2021, arXiv 2108.07732): its splits, by task id."""
 
+import pathlib
+
 from repair.errors import UserError
-from repair.tasks.jsonl import read_jsonl
+from repair.tasks.jsonl import read_jsonl, task_of
+from repair.tasks.rows import Row, read_rows
 from repair.tasks.task import Task
 
 SPLITS = {
@@ -18,7 +21,11 @@ def split_of(task_id: int | str) -> str | None:
 
 
 def read_split(path: str | None, split: str) -> list[Task]:
-    """The tasks of one split from a file with MBPP's rows.
+    """The tasks of one split.
+
+    Args:
+      path: A file with MBPP's rows, or a folder with what `build_tfds` made.
+      split: "prompt", "test", "validation" or "train".
 
     Raises:
       UserError: No path was given, the split is unknown, or the file has none of it.
@@ -32,6 +39,8 @@ def read_split(path: str | None, split: str) -> list[Task]:
             f"mbpp/{split} needs MBPP's public file: give its path"
             " (--path=mbpp.jsonl, or --config.tasks.path for training)"
         )
+    if pathlib.Path(path).is_dir():
+        return read_tfds(path, split)
     tasks = [task for task in read_jsonl(path) if split_of(task.task_id) == split]
     if not tasks:
         ids = SPLITS[split]
@@ -40,3 +49,95 @@ def read_split(path: str | None, split: str) -> list[Task]:
             f" {ids[-1]}); give a file that does"
         )
     return tasks
+
+
+def build_tfds(folder: str | pathlib.Path, path: str | pathlib.Path = "") -> None:
+    """Builds MBPP as a TensorFlow dataset below a folder, without tensorflow.
+
+    What the folder holds already is left as it is.
+
+    Args:
+      folder: TFDS's data_dir.
+      path: A file with MBPP's rows, all or some of them; "" to download it.
+
+    Raises:
+      UserError: TFDS is not installed, the file cannot be had or read, or the folder
+        cannot be written.
+    """
+    tfds = _tfds()
+    from repair.tasks.mbpp.mbpp_dataset_builder import Builder
+
+    tfds.disable_progress_bar()
+    try:
+        # The default format needs tensorflow.
+        settings = {"data_dir": str(folder), "file_format": "array_record"}
+        Builder(path=str(path), **settings).download_and_prepare()
+    except OSError as error:
+        raise UserError(
+            f"MBPP cannot be built in {folder} ({error}); check that it can be written,"
+            " and where there is no network give the path of MBPP's file"
+        ) from error
+
+
+def read_tfds(folder: str | pathlib.Path, split: str) -> list[Task]:
+    """The tasks of one split of what `build_tfds` made, in the order of their ids.
+
+    Raises:
+      UserError: TFDS is not installed, or the folder does not hold the split.
+    """
+    tfds = _tfds()
+    versions = sorted(pathlib.Path(folder).glob("mbpp/*/dataset_info.json"))
+    if not versions:
+        raise UserError(
+            f"{folder} holds no TensorFlow dataset of MBPP; build it there with"
+            " repair.tasks.mbpp.build_tfds"
+        )
+    builder = tfds.builder_from_directory(str(versions[-1].parent))
+    if split not in builder.info.splits:
+        raise UserError(
+            f"{versions[-1].parent} holds MBPP's {', '.join(builder.info.splits)}, not"
+            f" {split}; build it elsewhere from a file with all rows"
+        )
+    rows = builder.as_data_source(split=split)
+    return [task_of(Row(f"{folder}:{split}", _plain(row))) for row in rows]
+
+
+def count_quirks(path: str | pathlib.Path) -> dict[str, int]:
+    """How many rows of a file have what a reader may stumble over.
+
+    Raises:
+      UserError: The file or a row is wrong.
+    """
+    counts = dict.fromkeys(("rows", "crlf", "tabs", "trailing_blanks", "setup"), 0)
+    for row in read_rows(path):
+        code = row.text("code")
+        lines = code.replace("\r\n", "\n").split("\n")
+        counts["rows"] += 1
+        counts["crlf"] += "\r\n" in code
+        counts["tabs"] += "\t" in code
+        counts["trailing_blanks"] += any(line != line.rstrip() for line in lines)
+        counts["setup"] += bool(row.text("test_setup_code", ""))
+    return counts
+
+
+def _tfds():
+    try:
+        import tensorflow_datasets
+    except ImportError as error:
+        raise UserError(
+            f"TensorFlow Datasets cannot be imported ({error}); pip install"
+            " 'repair[tfds]', or give MBPP's file itself"
+        ) from error
+    return tensorflow_datasets
+
+
+def _plain(example: dict) -> dict:
+    """TFDS's arrays and bytes as what JSON would give."""
+    return {
+        name: [text.decode() for text in value]
+        if name.endswith("_list")
+        else value.decode()
+        if isinstance(value, bytes)
+        else int(value)
+        for name, value in example.items()
+    }
