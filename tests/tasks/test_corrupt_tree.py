@@ -115,6 +115,7 @@ def _changed(kind, code):
         ("variable", "f = lambda a, b: a", {"f = lambda a, b: b"}),
         ("variable", "xs = 1; [x for x in xs]", {"xs = 1; [xs for x in xs]"}),
         ("variable", "[x for x in n if x]", set()),
+        ("variable", "a, b = 1; [0 for x in a]", {"a, b = 1; [0 for x in b]"}),
     ],
 )  # fmt: skip
 def test_each_kind_by_hand(kind, code, wanted):
