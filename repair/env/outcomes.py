@@ -9,7 +9,7 @@ _EXCEPTION = re.compile(r"(?:^|: )([A-Za-z_]\w*)(?::|$)")
 
 
 def failure_class(result: Result) -> str:
-    """ "passed", "failed" (a test), the name of an exception, or another status."""
+    """Of a result: "passed", "failed" (a test), an exception's name, another status."""
     if result.status != "error":
         return result.status
     names = _EXCEPTION.findall(result.feedback)

@@ -121,8 +121,10 @@ def attend_packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, query_block: int):
         same = segments_BT[:, start:end, None] == segments_BT[:, None, :end]
         q = q_BKGTH[:, :, :, start:end].reshape(B, K, -1, H)
         scores = jnp.matmul(q, k_BKHT[..., :end], preferred_element_type=jnp.float32)
-        scores = scores.reshape(B, K, G, end - start, end)
-        scores = jnp.where((causal & same)[:, None, None], scores, kv.MASKED)
+        # Added, not chosen by: what no layer changes jax computes before a scan over
+        # layers, and a choice's mask would be held spread over all heads.
+        bias = jnp.where(causal & same, 0.0, kv.MASKED)[:, None, None]
+        scores = scores.reshape(B, K, G, end - start, end) + bias
         weights = jax.nn.softmax(scores, axis=-1).astype(v_BKTH.dtype)
         out = weights.reshape(B, K, -1, end) @ v_BKTH[:, :, :end]
         outs.append(out.reshape(B, K, G, end - start, H))

@@ -112,7 +112,7 @@ def test_an_int_will_do_for_a_float():
         ({"model__heads": 3}, "heads=3 must be a multiple"),
         ({"sft__state_weight": 1.0}, "state_weight=1.0"),
         ({"rlvr__temperature": 0.0}, "temperature=0.0"),
-        ({"rlvr__advantages__estimator": "reinforce"}, "estimator 'reinforce'"),
+        ({"rlvr__advantages__estimator": "reinforced"}, "estimator 'reinforced'"),
         ({"rlvr__loss__kl_estimator": "k9"}, "kl_estimator"),
         ({"sft__optimiser__name": "sgd"}, "sgd"),
         ({"rlvr__optimiser__decay": "step"}, "step"),
