@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import pathlib
 from collections.abc import Callable, Iterator, Sequence
 
 from repair.env.demos import DemoMaker, DemoSettings
@@ -32,6 +33,11 @@ class DemoFolder(Sequence):
         self._records = ShardReader(folder, _NAME)
 
     @property
+    def folder(self) -> pathlib.Path:
+        """Where they are."""
+        return self._records.folder
+
+    @property
     def index(self) -> dict:
         """What index.json holds; see `repair.env.shards`."""
         return self._records.index
@@ -40,7 +46,11 @@ class DemoFolder(Sequence):
         return len(self._records)
 
     def __getitem__(self, number: int) -> Demo:
-        return from_line(self._records[number], self._records.where(number))
+        return from_line(self._records[number], self.where(number))
+
+    def where(self, number: int) -> str:
+        """File and line of one, for messages."""
+        return self._records.where(number)
 
     def report(self, tally: Tally) -> DemoReport:
         """The figures of a tally that has seen all of these."""

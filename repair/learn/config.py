@@ -64,6 +64,8 @@ class DemosConfig:
       max_corruptions: Most corruptions of a program (paper: 5).
       order: "reversed" as in the paper, or "top_down".
       kinds: Kinds of corruption, drawn uniformly.
+      path: A folder with demonstrations that `repair.make_data` made, which then take
+        the place of all this in stage one; "" to make them in the run.
     """
 
     per_task: int = 100
@@ -71,6 +73,7 @@ class DemosConfig:
     max_corruptions: int = 5
     order: str = "reversed"
     kinds: tuple[str, ...] = KINDS
+    path: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

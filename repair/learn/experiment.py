@@ -28,6 +28,7 @@ import jax
 
 from repair.env.answers import as_answers
 from repair.env.bugs import make_bugs
+from repair.env.demo_folder import DemoFolder
 from repair.env.demos import make_demos, read_demos, write_demos
 from repair.env.sandbox import Sandbox, sandbox_shares
 from repair.learn import processes, rlvr, sft
@@ -35,6 +36,7 @@ from repair.learn.alarms import alarms
 from repair.learn.clock import Clock
 from repair.learn.config import Config, check_mesh
 from repair.learn.metrics import MetricsWriter, NoMetrics, progress, read_metrics
+from repair.learn.pipeline import Pipeline, remembered
 from repair.learn.policy import eval_bugs, load_run_tasks, make_policy, measure
 from repair.learn.stage import Workshop, run_stage
 from repair.learn.workdir import open_workdir, write_whole
@@ -117,8 +119,7 @@ class _Run:
     def go(self) -> dict:
         c = self.config
         train_tasks, eval_tasks = self._tasks()
-        demos = processes.once(lambda: self._demos(train_tasks))
-        demos = as_answers(demos, c.mode)
+        demos = self._demos(train_tasks)
         processes.once(lambda: self._save_tokenizer(demos))
         codec = load_codec(self.workdir / "tokenizer", c.text.prompt, c.mode)
         model, params = self._model(codec)
@@ -128,7 +129,7 @@ class _Run:
             self.bugs = processes.once(lambda: eval_bugs(c, eval_tasks, self.sandbox))
         self._evaluate("init", params)
         if "sft" in c.stages:
-            params = self._sft(params, encode_demos(codec, demos))
+            params = self._sft(params, codec, demos, eval_tasks)
             self._evaluate("sft", params)
         if "rlvr" in c.stages:
             params = self._rlvr(params, train_tasks)
@@ -141,6 +142,13 @@ class _Run:
         return train, held
 
     def _demos(self, tasks):
+        if path := self.config.demos.path:
+            demos = DemoFolder(path)
+            self.report(f"demonstrations: {len(demos)} in {path}")
+            return demos
+        return processes.once(lambda: self._made(tasks))
+
+    def _made(self, tasks):
         c = self.config.demos
         path = self.workdir / "demos.jsonl"
         if path.exists():
@@ -179,13 +187,15 @@ class _Run:
         if source := c.tokenizer or self.config.init_from:
             copy_tokenizer(local_folder(source), folder)
             return
+        every = max(len(demos) // _TOKENIZER_DEMOS, 1)
+        some = as_answers([demos[i] for i in range(0, len(demos), every)], mode)
         texts = [
             render_prompt(demo.bug.task, c.prompt, mode)
             + "".join(
                 f"{state}{command}\n"
                 for state, command in zip(demo.states, demo.commands, strict=True)
             )
-            for demo in demos[:: max(len(demos) // _TOKENIZER_DEMOS, 1)]
+            for demo in some
         ]
         size = self.config.model.vocab_size
         if mode == "coe":
@@ -255,17 +265,24 @@ class _Run:
             self._spent(stage, started)
         return params
 
-    def _sft(self, params, episodes) -> dict:
-        settings = self.config.sft
-        plan = sft.plan(episodes, settings)
-        epochs = settings.steps * settings.rows / len(plan.rows)
+    def _sft(self, params, codec, demos, held_out) -> dict:
+        c, settings = self.config, self.config.sft
+        folder = isinstance(demos, DemoFolder)
+        if folder:
+            codes = {task.code for task in held_out}
+            lengths = remembered(self.workdir, demos, codec, codes)
+            data = Pipeline(demos, lengths, codec, settings, c.seed, self.mesh)
+        else:
+            episodes = encode_demos(codec, as_answers(demos, c.mode))
+            data = sft.InMemory(episodes, settings, c.seed)
+        epochs = settings.steps * settings.rows / data.rows
         self.report(
-            f"sft: {len(plan.episodes)} demonstrations in {len(plan.rows)} rows,"
-            f" {epochs:.1f} epochs; {plan.left_out} too long for a row"
+            f"sft: {len(demos) - data.left_out} demonstrations in {data.rows} rows,"
+            f" {epochs:.1f} epochs; {data.left_out} too long for a row"
         )
 
         def one_step(step, state, frozen, optimiser):
-            batch = sft.batch_at(plan, settings, self.config.seed, step)
+            batch, real_share = data.batch(step)
             state, values = sft.update(
                 self.policy.model,
                 state,
@@ -275,9 +292,10 @@ class _Run:
                 settings.accumulate,
                 self.config.loss_chunk,
             )
-            return state, values | {"real_share": batch.real_share}
+            return state, values | {"real_share": real_share}
 
-        return self._loop("sft", params, settings, one_step)
+        kept = data if folder else None  # what is in memory needs no state
+        return self._loop("sft", params, settings, one_step, data=kept)
 
     def _history(self) -> list[dict]:
         """What a curriculum and alarms go by: the metrics of the steps so far."""

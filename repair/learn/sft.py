@@ -9,6 +9,7 @@ nothing to read and copy; the prompt's never do, since nobody can predict a test
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -77,29 +78,68 @@ def plan(episodes: list[Episode], config: SftConfig) -> Plan:
     Raises:
       UserError: Not even one batch of rows comes together.
     """
-    fitting = [e for e in episodes if len(e) <= config.row_length]
-    rows = plan_rows([len(e) for e in fitting], config.row_length)
+    fitting, rows = lay_out([len(e) for e in episodes], config)
+    episodes, left_out = [episodes[i] for i in fitting], len(episodes) - len(fitting)
+    weights = [loss_weights(e, config.state_weight) for e in episodes]
+    return Plan(episodes, weights, rows, left_out)
+
+
+class InMemory:
+    """The batches of episodes that are held in memory.
+
+    Attributes:
+      rows: Rows of an epoch.
+      left_out: Episodes that are too long for a row.
+
+    Raises:
+      UserError: As for `plan`.
+    """
+
+    def __init__(self, episodes: list[Episode], config: SftConfig, seed: int):
+        self._plan = plan(episodes, config)
+        self._config, self._seed = config, seed
+        self.rows, self.left_out = len(self._plan.rows), self._plan.left_out
+
+    def batch(self, step: int) -> tuple[Batch, float]:
+        """The batch of a step, and its share of real tokens."""
+        batch = batch_at(self._plan, self._config, self._seed, step)
+        return batch, batch.real_share
+
+
+def lay_out(lengths: Sequence[int], config: SftConfig) -> tuple[list[int], list]:
+    """Which episodes fit a row, and for each row which of these, from 0, lie in it.
+
+    Raises:
+      UserError: Not even one batch of rows comes together.
+    """
+    fitting = [i for i, n in enumerate(lengths) if n <= config.row_length]
+    rows = plan_rows([int(lengths[i]) for i in fitting], config.row_length)
     if len(rows) < config.rows:
         raise UserError(
             f"{len(fitting)} demonstrations that fit row_length={config.row_length}"
             f" give {len(rows)} rows, fewer than a batch of {config.rows}; make more"
             " demonstrations or lower sft.rows"
         )
-    weights = [_weights(e, config.state_weight) for e in fitting]
-    return Plan(fitting, weights, rows, len(episodes) - len(fitting))
+    return fitting, rows
 
 
 def batch_at(plan: Plan, config: SftConfig, seed: int, step: int) -> Batch:
     """The batch of a step: a function of (seed, step), so resuming needs no more."""
-    per_epoch = len(plan.rows) // config.rows
-    epoch, index = divmod(step, per_epoch)
-    order = np.random.default_rng((seed, epoch)).permutation(len(plan.rows))
-    chosen = order[index * config.rows : (index + 1) * config.rows]
-    rows = [plan.rows[i] for i in chosen]
+    rows = rows_at(plan.rows, config, seed, step)
     return pack(plan.episodes, rows, config.row_length, weights=plan.weights)
 
 
-def _weights(episode: Episode, state_weight: float) -> np.ndarray:
+def rows_at(rows: list, config: SftConfig, seed: int, step: int) -> list:
+    """The rows of a step's batch: the next ones of the order of its epoch."""
+    per_epoch = len(rows) // config.rows
+    epoch, index = divmod(step, per_epoch)
+    order = np.random.default_rng((seed, epoch)).permutation(len(rows))
+    chosen = order[index * config.rows : (index + 1) * config.rows]
+    return [rows[i] for i in chosen]
+
+
+def loss_weights(episode: Episode, state_weight: float) -> np.ndarray:
+    """Of each token: 1 in commands, state_weight in states, 0 in the prompt."""
     turns = np.array(episode.turns)
     state = np.float32(state_weight) * (turns == ENVIRONMENT)
     return np.where(turns >= 0, np.float32(1), state)

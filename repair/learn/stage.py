@@ -41,6 +41,7 @@ def run_stage(
     *,
     updates: int = 1,
     spent: Callable[[int], bool] | None = None,
+    data=None,
 ) -> tuple[dict, int]:
     """Trains to the end of a stage: (parameters, steps made here).
 
@@ -52,9 +53,11 @@ def run_stage(
       one_step: (step, state, frozen, optimiser) to (state, metrics).
       updates: Of the optimiser in a step.
       spent: Whether so many steps have used up a budget; None for no budget.
+      data: Where batches come from, if it has a `state` to `restore`: a
+        `repair.learn.pipeline.Pipeline`.
     """
     checkpointer, optimiser, state, frozen = _open(
-        where, stage, params, settings, updates
+        where, stage, params, settings, updates, data
     )
 
     def over(step: int) -> bool:
@@ -69,12 +72,12 @@ def run_stage(
             where.metrics.write(stage, step, **values)
             bar.update(step, **_headline(values))
             if over(step) or step % where.config.checkpoint_every == 0:
-                _save(where, checkpointer, step, state, frozen)
+                _save(where, checkpointer, step, state, frozen, data)
     checkpointer.close()
     return join(state.trainable, frozen), step - first
 
 
-def _open(where: Workshop, stage: str, params, settings, updates: int):
+def _open(where: Workshop, stage: str, params, settings, updates: int, data):
     """(checkpointer, optimiser, state, frozen) at the stage's latest step."""
     mode = where.config.train
     trainable, frozen = split(params, mode)
@@ -85,7 +88,9 @@ def _open(where: Workshop, stage: str, params, settings, updates: int):
     checkpointer = Checkpointer(where.folder)
     latest = checkpointer.latest_step()
     if latest is not None:
-        saved, _ = checkpointer.restore(_to_save(state, frozen))
+        saved, extra = checkpointer.restore(_to_save(state, frozen))
+        if data is not None:
+            data.restore(extra["data"])
         trainable, frozen = split(saved["params"], mode)
         state = TrainState(saved["step"], trainable, saved["optimiser"])
         where.report(f"{stage}: resumed at step {latest} of {settings.steps}")
@@ -93,11 +98,13 @@ def _open(where: Workshop, stage: str, params, settings, updates: int):
     return checkpointer, optimiser, state, frozen
 
 
-def _save(where: Workshop, checkpointer, step: int, state, frozen) -> None:
+def _save(where: Workshop, checkpointer, step: int, state, frozen, data) -> None:
     extra = {
         "config": dataclasses.asdict(where.config),
         "model": dataclasses.asdict(where.model.config),
     }
+    if data is not None:
+        extra["data"] = data.state()
     checkpointer.save(step, _to_save(state, frozen), extra)
 
 
