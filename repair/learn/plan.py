@@ -245,12 +245,13 @@ def _for_rollouts(model: Model, here: Model, params) -> dict[str, float]:
 
 
 def _gather(model: Model, here: Model, params, weights) -> Phase:
-    """The moment when all parts of the weights are together, and copied if stacked."""
+    """The moment when all parts of the weights come together."""
+    held = weights | _for_rollouts(model, here, params)
     together = _bytes(_placed(here.mesh, params))
-    held = weights | {"weights put together": together}
+    parts = _bytes(_placed(model.mesh, params))
     if model.config.scan_layers:
-        held |= _for_rollouts(model, here, params)
-    sent = together - _bytes(_placed(model.mesh, params))
+        held["layers apart, in parts"] = parts
+    sent = together - parts
     return Phase(held, "a step's rollouts", traffic={"all-gather": sent})
 
 

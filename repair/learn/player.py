@@ -8,8 +8,7 @@ from repair.env.environment import Environment
 from repair.model.ahead import warm_up
 from repair.model.draw import Sampling
 from repair.model.grammar import Constraint
-from repair.model.sampler import Sampler
-from repair.model.sharding import gather
+from repair.model.sampler import Sampler, spread
 from repair.tasks import Bug
 from repair.text.grammar import Grammar
 from repair.text.tokens import Codec
@@ -53,7 +52,7 @@ class Player:
         Under a grammar, all but programs that have grown to twice their size.
         """
         _, size = self.cohort_size(self.slots * len(self.samplers))
-        params = gather(params)
+        params = spread(params)
         if self.grammar:
             self.grammar.reserve([split_program(bug.faulty_code) for bug in bugs])
         for sampler in self.samplers:

@@ -25,8 +25,8 @@ from repair.learn.trajectory import Rollout
 from repair.model.decode import Sampled
 from repair.model.draw import Sampling
 from repair.model.grammar import Constraint
-from repair.model.sampler import SamplerState
-from repair.model.sharding import gather
+from repair.model.rows import SamplerState
+from repair.model.sampler import spread
 from repair.tasks import Bug
 from repair.text.episodes import PROMPT, Episode
 
@@ -145,7 +145,7 @@ class _Game:
     ):
         self.player, self.samplers, self.codec = player, player.samplers, player.codec
         self.sampler = self.samplers[0]  # for what they have in common
-        whole = gather(params)
+        whole = spread(params)
         self.params = [sampler.place(whole) for sampler in self.samplers]
         self.sampling = sampling
         self.bugs, self.numbers, self.samples = bugs, numbers, samples

@@ -33,7 +33,9 @@ from repair.model.rows import SamplerState, extend, insert, select, start
 from repair.model.sharding import (
     build,
     cache_sharding,
+    gather,
     make_mesh,
+    mesh_of,
     place,
     replicated,
 )
@@ -98,7 +100,6 @@ class Sampler:
         )
         devices = list(devices or jax.local_devices()[:1])
         self.mesh = make_mesh(tensor=len(devices), devices=devices)
-        self._stacked = model.config.scan_layers
         # A scan would write the whole cache anew for every token; and there is no
         # backward pass to compute anything again for.
         shape = dataclasses.replace(model.config, scan_layers=False, remat="none")
@@ -126,12 +127,12 @@ class Sampler:
         )
 
     def place(self, params):
-        """The parameters where this sampler lives, and as it wants them.
+        """The parameters where this sampler lives, layer by layer.
 
-        Those of a model with scan_layers are copied: a layer of its own for each.
+        Args:
+          params: As from `spread`, which costs no copy; or as from `Model.init_params`.
         """
-        params = place(self.mesh, params)
-        return build(self.mesh, unstack, params) if self._stacked else params
+        return place(self.mesh, _apart(params))
 
     def replicate(self, tree):
         """Arrays, whole, on each of its devices."""
@@ -353,6 +354,25 @@ class Sampler:
         if S == state.slots:
             return state
         return dataclasses.replace(state, cache=self.programs.resize(state.cache, S))
+
+
+def spread(params):
+    """Parameters ready for the samplers of all places: layers apart, then whole.
+
+    In this order, so that a stacked tree that is in parts is copied in parts, and what
+    is whole on each device is there once.
+    """
+    return gather(_apart(params))
+
+
+def _apart(params):
+    """One leaf for each layer, where the parts of a stacked one are."""
+    if "layers" not in params["params"]:
+        return params
+    mesh = mesh_of(params)
+    if mesh is None:
+        return jax.jit(unstack)(params)
+    return build(mesh, unstack, params)
 
 
 def _bucket(buckets, need: int, what: str) -> int:

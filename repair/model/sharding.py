@@ -166,19 +166,20 @@ def place_batch(mesh: Mesh, batch):
     )
 
 
+def mesh_of(tree) -> Mesh | None:
+    """The mesh that the leaves of a tree are on, or None if they are on none."""
+    leaves = jax.tree.leaves(tree)
+    shardings = (getattr(leaf, "sharding", None) for leaf in leaves)
+    meshes = (s.mesh for s in shardings if isinstance(s, NamedSharding))
+    return next(meshes, None)
+
+
 def gather(params):
     """Parameters with all parts but those of "tensor" on each device of their mesh.
 
     Arrays on no mesh, or on one of a single device, stay as they are.
     """
-    mesh = next(
-        (
-            leaf.sharding.mesh
-            for leaf in jax.tree.leaves(params)
-            if isinstance(getattr(leaf, "sharding", None), NamedSharding)
-        ),
-        None,
-    )
+    mesh = mesh_of(params)
     if mesh is None or mesh.shape["fsdp"] == 1:
         return params
 

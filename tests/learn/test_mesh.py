@@ -78,7 +78,7 @@ def start(code, devices, *args):
 
 
 def finish(process):
-    said, _ = process.communicate(timeout=400)
+    said, _ = process.communicate(timeout=900)
     assert process.returncode == 0, said[-3000:]
     return said
 

@@ -23,6 +23,7 @@ from repair.text.episodes import encode_demos
 from repair.text.grammar import Grammar
 
 SHAPE = LlamaConfig(width=16, mlp_width=32, layers=2, heads=2, kv_heads=1, head_size=8)
+NOTHING = {"params": {}}  # of a sampler that only recites
 FIX = "### REPL 2 >>>    return x + 1"
 
 
@@ -98,7 +99,7 @@ class ScriptedSampler:
         return dataclasses.replace(state, sampled=None), state.sampled[0]
 
 
-def play(sampler, codec, sandbox, bugs, samples=1, params=None, **settings):
+def play(sampler, codec, sandbox, bugs, samples=1, params=NOTHING, **settings):
     settings = dict(seed=0, step=0, temperature=1.0, max_turns=3) | settings
     max_turns = settings.pop("max_turns")
     names = ("slots", "cohorts", "stragglers")
@@ -390,7 +391,7 @@ def test_what_breaks_costs_its_own_episodes_only(codec, sandbox, bugs, kind):
         prefill=4,
     )
     played = rollout.play(
-        player, None, bugs[:6], 1, seed=0, step=0, sampling=Sampling()
+        player, NOTHING, bugs[:6], 1, seed=0, step=0, sampling=Sampling()
     )
     broken = [i for i, bug in enumerate(bugs[:6]) if "x - 4" in bug.faulty_code]
     assert len(broken) == 1
@@ -423,7 +424,7 @@ def test_a_killed_worker_and_a_hanging_candidate_stop_nobody_else(codec, bugs):
         )
         played = rollout.play(
             player,
-            None,
+            NOTHING,
             everyone,
             2,
             seed=0,
