@@ -18,6 +18,9 @@ FENCED = {
     "orbax": lambda path: path == "learn/checkpoint.py",
     "transformers": lambda path: path in ("text/tokens.py", "model/hf.py"),
     "huggingface_hub": lambda path: path == "model/hf.py",
+    "grain": lambda path: path == "learn/pipeline.py",
+    "array_record": lambda path: path == "env/shards.py",
+    "tensorflow_datasets": lambda path: path.startswith("tasks/mbpp/"),
     "absl": lambda path: path.removesuffix(".py") in ENTRY_POINTS | {"cli"},
     "jax": lambda path: not path.startswith(("tasks/", "env/")),
 }

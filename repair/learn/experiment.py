@@ -8,7 +8,8 @@ killed goes on where its last checkpoint stands, to the same bits.
 In several processes each runs all of this: the first one makes what is on the host
 and writes the files, in a workdir that all can read (`repair.learn.processes`).
 
-The workdir holds config.json, metrics.jsonl, demos.jsonl, tokenizer/,
+The workdir holds config.json, metrics.jsonl, demos.jsonl (or, where demonstrations come
+from a folder, lengths-*.npy with those of their texts in tokens), tokenizer/,
 checkpoints/{sft,rlvr}/<step>, trajectories/*.jsonl and results.json.
 
 Starting weights, first match wins:
