@@ -9,7 +9,7 @@ In several processes each runs all of this: the first one makes what is on the h
 and writes the files, in a workdir that all can read (`repair.learn.processes`).
 
 The workdir holds config.json, metrics.jsonl, demos.jsonl (or, where demonstrations come
-from a folder, lengths-*.npy with those of their texts in tokens), tokenizer/,
+from a folder, lengths-*.npy with how many tokens each has), tokenizer/,
 checkpoints/{sft,rlvr}/<step>, trajectories/*.jsonl and results.json.
 
 Starting weights, first match wins:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -128,6 +129,30 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tasks, whole, tmp_path):
     assert contents(tmp_path) == contents(whole)
     assert os.stat(first).st_mtime_ns == stamp
     assert calls[0] == 7 * 4 and calls[-1] == 21 * 4 and calls == sorted(calls)
+
+
+def test_references_are_judged_once_for_all(tasks, whole, tmp_path):
+    class Judge:
+        """A sandbox that a second run should not ask about references."""
+
+        def __init__(self, sandbox):
+            self.sandbox, self.jobs = sandbox, []
+
+        def map(self, jobs):
+            self.jobs += jobs
+            return self.sandbox.map(jobs)
+
+        def allowances(self, references):
+            return self.sandbox.allowances(references)
+
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "demos-00002-of-00003.jsonl").unlink()
+    with Sandbox() as sandbox:
+        judge = Judge(sandbox)
+        make_demo_folder(tmp_path, tasks, judge, SETTINGS, shard=SHARD)
+    assert contents(tmp_path) == contents(whole)
+    known = {task.code for task in tasks[:14]}
+    assert judge.jobs and not any(job[0] in known for job in judge.jobs)
 
 
 def test_a_finished_folder_needs_no_sandbox(tasks, whole):
