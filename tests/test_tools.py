@@ -1,6 +1,8 @@
 """make_data, fix and report, called as their commands call them."""
 
 import json
+import subprocess
+import sys
 import types
 
 import pytest
@@ -161,6 +163,12 @@ def test_make_data_refuses(monkeypatch, tmp_path, changes, says):
     set_flags(monkeypatch, make_data, **demos_flags(tmp_path / "old", **changes))
     with pytest.raises(UserError, match=says):
         make_data.main()
+
+
+def test_make_data_starts_without_jax():
+    """Or --help would take seconds."""
+    code = "import sys, repair.make_data; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 @pytest.mark.parametrize("text", ["3", "2,1", "0,1", "a,b"])
