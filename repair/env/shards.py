@@ -34,6 +34,9 @@ _BLOCK = 1 << 20
 class ShardWriter:
     """Writes a folder's files in any order, and knows which are there.
 
+    Nothing is written before the first fact or file: settings that turn out to be wrong
+    leave the folder free for others.
+
     Args:
       folder: Made when needed; what it holds already is kept.
       name: What the records are, in one word.
@@ -71,7 +74,6 @@ class ShardWriter:
             self._settle()
         else:
             self.index = mine | {"facts": {}, "shards": []}
-        self._save()
 
     @property
     def missing(self) -> list[int]:

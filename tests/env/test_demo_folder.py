@@ -161,6 +161,15 @@ def test_a_finished_folder_needs_no_sandbox(tasks, whole):
     assert len(demos) > 70 and contents(whole) == before
 
 
+def test_wrong_settings_leave_the_folder_free(tasks, tmp_path):
+    wrong = DemoSettings(per_task=1, kinds=("swap",))
+    with Sandbox() as sandbox:
+        with pytest.raises(UserError, match="kinds"):
+            make_demo_folder(tmp_path, tasks, sandbox, wrong)
+        right = DemoSettings(per_task=1)
+        assert len(make_demo_folder(tmp_path, tasks, sandbox, right)) > 15
+
+
 def test_other_tasks_or_settings_are_refused(tasks, whole):
     other = DemoSettings(per_task=4, seed=6)
     with pytest.raises(UserError, match="seed: 5 there, 6 here"):
