@@ -119,6 +119,8 @@ class SamplerConfig:
       slots: Episodes at once on each device, or few that share a model's heads.
       cohorts: Parts of the slots that take turns there, so that it has work while the
         sandbox judges the others; 1 for no overlap.
+      places: Most devices (or few that share a model's heads) of a process that play,
+        each with programs that are compiled for it alone; 0 for all.
       prefill: Prompts processed at once.
       stragglers: Share of a cohort that may be left in the midst of a command, rather
         than that all wait for the longest; below 1.
@@ -135,6 +137,7 @@ class SamplerConfig:
 
     slots: int = 64
     cohorts: int = 2
+    places: int = 0
     prefill: int = 8
     stragglers: float = 0.0
     block: int = 128
@@ -149,6 +152,8 @@ class SamplerConfig:
         for name in ("slots", "cohorts", "prefill", "block"):
             if (value := getattr(self, name)) < 1:
                 raise ValueError(f"{name} is {value}, expected 1 or more")
+        if self.places < 0:
+            raise ValueError(f"places is {self.places}, expected 0 or more")
         if not 0 <= self.stragglers < 1:
             raise ValueError(f"stragglers is {self.stragglers}, expected 0 to below 1")
         if self.cache_dtype not in ("", "float32", "bfloat16", "float16"):

@@ -1,5 +1,6 @@
 """What it takes to play episodes, whatever the parameters and the bugs."""
 
+import concurrent.futures
 import dataclasses
 from collections.abc import Callable, Sequence
 
@@ -55,13 +56,21 @@ class Player:
         params = spread(params)
         if self.grammar:
             self.grammar.reserve([split_program(bug.faulty_code) for bug in bugs])
-        for sampler in self.samplers:
+
+        def one(sampler: Sampler) -> None:
             constrain = None
             if self.grammar:
                 tables = sampler.replicate(self.grammar.tables)
 
-                def constrain(B, tables=tables):
+                def constrain(B):
                     return Constraint(tables, self.grammar.rows([[]] * B))
 
             here = sampler.place(params)
             warm_up(sampler, here, size, self.prefill, sampling, constrain)
+
+        if len(self.samplers) == 1:  # a thread would not see jax's settings here
+            one(self.samplers[0])
+            return
+        # Each place compiles for itself, which takes no interpreter.
+        with concurrent.futures.ThreadPoolExecutor(len(self.samplers)) as pool:
+            list(pool.map(one, self.samplers))

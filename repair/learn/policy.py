@@ -105,7 +105,7 @@ def make_policy(config: Config, codec: Codec, model: Model, sandbox: Sandbox) ->
             cache_dtype=config.sampler.cache_dtype or None,
             devices=devices,
         )
-        for devices in where
+        for devices in where[: config.sampler.places or None]
     )
     player = Player(
         samplers,
