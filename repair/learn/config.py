@@ -41,7 +41,7 @@ class TasksConfig:
       path: File with MBPP's rows, for "mbpp/SPLIT"; or any tasks file, which then
         takes the place of `train`.
       eval_path: The same for `eval`. Where only `path` is given, and it holds no rows
-        of the `eval` split, every tenth of its tasks is held out.
+        of the `eval` split, every tenth of its programs is held out.
       train_count: At most so many training tasks; 0 for all there are.
       eval_count: At most so many evaluation tasks; 0 for all there are.
     """

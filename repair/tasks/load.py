@@ -120,7 +120,7 @@ def load_pair(
       path: A tasks file: what "mbpp/SPLIT" and published sets are read from, or what
         takes the place of `train`.
       held_path: The same for `held`. Where only `path` is given, and it has no rows of
-        the held-out split, every tenth of its tasks is held out.
+        the held-out split, every tenth of its programs is held out.
       train_count: At most so many tasks to train on.
       held_count: At most so many held-out tasks.
       evaluate: As for `load`.
@@ -135,7 +135,9 @@ def load_pair(
         shared = "" if published and held.partition("/")[0] not in train else path
         others = _load_from(held, held_path or shared, held_count, evaluate, False)
     else:
-        others = tasks[9::10]
+        # By programs: of one there may be many rows, each with another bug.
+        chosen = set(list(dict.fromkeys(task.code for task in tasks))[9::10])
+        others = [task for task in tasks if task.code in chosen]
     known = {task.code for task in others}
     tasks = [task for task in tasks if task.code not in known]
     if not others or not tasks:

@@ -161,6 +161,19 @@ def test_pair_holds_out_a_tenth_of_a_file_without_held_out_rows(tmp_path):
         assert [t.task_id for t in train] == [601, 602, 603, 604, 605]
 
 
+def test_pair_holds_out_programs_with_all_of_their_bugs(tmp_path):
+    _write_rows(tmp_path / "rows.jsonl", range(20))
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").open()]
+    many = [
+        row | {"task_id": f"{row['task_id']}/{n}"} for row in rows for n in range(3)
+    ]
+    path = tmp_path / "many.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in many))
+    train, held = load_pair("generated/train", "x", path=str(path))
+    assert [t.task_id for t in held] == [f"{i}/{n}" for i in (9, 19) for n in range(3)]
+    assert len(train) == 54
+
+
 def test_pair_shares_no_program(tmp_path):
     train = _write_rows(tmp_path / "train.jsonl", [1, 2, 3])
     held = _write_rows(tmp_path / "held.jsonl", [3, 4])
