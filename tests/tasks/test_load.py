@@ -163,7 +163,8 @@ def test_pair_holds_out_a_tenth_of_a_file_without_held_out_rows(tmp_path):
 
 def test_pair_holds_out_programs_with_all_of_their_bugs(tmp_path):
     _write_rows(tmp_path / "rows.jsonl", range(20))
-    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").open()]
+    text = (tmp_path / "rows.jsonl").read_text()
+    rows = [json.loads(line) for line in text.splitlines()]
     many = [
         row | {"task_id": f"{row['task_id']}/{n}"} for row in rows for n in range(3)
     ]
