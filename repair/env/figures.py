@@ -5,11 +5,10 @@ import dataclasses
 import re
 
 from repair.env.alignment import levenshtein
+from repair.env.outcomes import exception_in
 from repair.env.records import Demo
 
 _QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
-# "line 2: NameError: name 'y' is not defined", also of a test or the setup.
-_FAULT = re.compile(r"(?:setup: |test \d+: )?(?:line \d+: )?([A-Za-z_]\w*)(?::|$)")
 _SAID = {"out of memory": "memory", "the program ended the interpreter": "crashed"}
 _LINE_NUMBER = re.compile(r"L \d+ ")
 
@@ -127,9 +126,8 @@ def first_failure(demo: Demo) -> str:
     _, feedback = _parts(demo.states[0])
     if feedback in _SAID:
         return _SAID[feedback]
-    found = _FAULT.match(feedback)
     # "test 1: got [5]" and "test 1: failed" say no more than that a test failed.
-    return found[1] if found else "failed"
+    return exception_in(feedback) or "failed"
 
 
 def _parts(state: str) -> tuple[str, str]:

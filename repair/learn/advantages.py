@@ -172,9 +172,8 @@ def _reinforce(returns: list[np.ndarray], config: AdvantageConfig) -> list[np.nd
 
 def _grpo(returns: list[np.ndarray], config: AdvantageConfig) -> list[np.ndarray]:
     del config  # GRPO as published has no options here.
-    total = np.array([g[0] for g in returns])
-    outcome = (total - total.mean()) / (total.std() + _EPSILON)
-    return [np.full_like(g, a) for g, a in zip(returns, outcome, strict=True)]
+    spread = np.std([g[0] for g in returns]) + _EPSILON
+    return [g / spread for g in _dr_grpo(returns, None)]
 
 
 def _per_turn(returns: list[np.ndarray], config: AdvantageConfig) -> list[np.ndarray]:

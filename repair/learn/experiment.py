@@ -330,8 +330,8 @@ class _Run:
             )
         )
         reference = params
-        counts = {bug.corruptions for bug in bugs}
-        bounds = min(counts), max(counts)
+        corruptions = [bug.corruptions for bug in bugs]
+        bounds = min(corruptions), max(corruptions)
         history = processes.once(self._history)
         if c.sampler.warm_up:
             sampling = c.sampler.sampling(c.rlvr.temperature)
@@ -343,13 +343,19 @@ class _Run:
             most = rlvr.most_corruptions(solved, bounds, c.rlvr)
             open_to = [bug for bug in bugs if bug.corruptions <= most]
             chosen = rlvr.choose(open_to, c.rlvr, c.seed, step)
-            rollouts = self._play(join(state.trainable, frozen), chosen, step, clock)
+            now = join(state.trainable, frozen)
+            rollouts = self._play(now, chosen, step, clock)
+            # Those of earlier rounds that stayed silent were replaced already.
+            silent: set[str] = set()
             for again in range(c.rlvr.resample):
-                missing = len(rlvr.silent_groups(rollouts, c.rlvr))
-                more = rlvr.substitutes(open_to, chosen, missing, c.seed, (step, again))
-                params_now = join(state.trainable, frozen)
-                rollouts += self._play(params_now, more, step, clock, len(chosen))
+                fresh = rlvr.silent_groups(rollouts, c.rlvr) - silent
+                place = step, again
+                more = rlvr.substitutes(open_to, chosen, len(fresh), c.seed, place)
+                if not more:
+                    break
+                rollouts += self._play(now, more, step, clock, len(chosen))
                 chosen += more
+                silent |= fresh
             state, values = rlvr.update(
                 self.policy.model,
                 state,

@@ -99,9 +99,3 @@ def put_together(shares: list[list]) -> list:
     for process, part in enumerate(shares):
         items[process :: len(shares)] = part
     return items
-
-
-def wait(what: str) -> None:
-    """Returns when all processes have come here."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(what)

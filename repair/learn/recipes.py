@@ -10,10 +10,9 @@ import dataclasses
 
 import ml_collections
 
+from repair.env.answers import MODES
 from repair.learn.config import defaults
 from repair.model import shapes
-
-MODES = ("coe", "direct", "cot")
 
 
 def paper(name: str, mode: str, **mesh: int) -> ml_collections.ConfigDict:

@@ -82,6 +82,9 @@ class RlvrConfig:
     def __post_init__(self):
         if self.temperature <= 0:
             raise ValueError(f"temperature={self.temperature} must be above 0")
+        for name, least in (("minibatches", 1), ("resample", 0), ("sampled_tokens", 0)):
+            if (value := getattr(self, name)) < least:
+                raise ValueError(f"{name} is {value}, expected {least} or more")
         if not 0 <= self.curriculum <= 1 or self.curriculum_steps < 1:
             raise ValueError(
                 f"curriculum={self.curriculum} must be a share from 0 to 1, and"
@@ -137,17 +140,19 @@ def substitutes(
 
 def silent_groups(rollouts: Sequence[Rollout], config: RlvrConfig) -> set[str]:
     """Ids of the bugs whose episodes teach nothing."""
-    rollouts = trainable(rollouts)
-    _, active, _ = turn_advantages(
+    kept = trainable(rollouts)
+    _, active, _ = _advantages(kept, config)
+    pairs = zip(kept, active, strict=True)
+    taught = {r.bug.bug_id for r, is_active in pairs if is_active}
+    return {r.bug.bug_id for r in rollouts} - taught
+
+
+def _advantages(rollouts: Sequence[Rollout], config: RlvrConfig):
+    return turn_advantages(
         [r.rewards for r in rollouts],
         [r.bug.bug_id for r in rollouts],
         config.advantages,
     )
-    return {
-        r.bug.bug_id
-        for r, is_active in zip(rollouts, active, strict=True)
-        if not is_active
-    }
 
 
 def trainable(rollouts: Sequence[Rollout]) -> list[Rollout]:
@@ -164,11 +169,7 @@ def make_batches(
     the denominator is the number of what counts alike there.
     """
     rollouts = trainable(rollouts)
-    advantages, active, metrics = turn_advantages(
-        [r.rewards for r in rollouts],
-        [r.bug.bug_id for r in rollouts],
-        config.advantages,
-    )
+    advantages, active, metrics = _advantages(rollouts, config)
     kept = [i for i, is_active in enumerate(active) if is_active]
     episodes = [rollouts[i].episode for i in kept]
     weights = [_weights(episode, config.loss.aggregate) for episode in episodes]

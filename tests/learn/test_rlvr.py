@@ -255,6 +255,14 @@ def test_a_curriculum_opens_one_number_after_another():
             dataclasses.replace(CONFIG, **fields)
 
 
+@pytest.mark.parametrize(
+    "fields", [{"minibatches": 0}, {"resample": -1}, {"sampled_tokens": -1}]
+)
+def test_impossible_settings_are_refused(fields):
+    with pytest.raises(ValueError, match=next(iter(fields))):
+        dataclasses.replace(CONFIG, **fields)
+
+
 @pytest.mark.parametrize("aggregate", ["token", "turn", "sequence", "fixed"])
 def test_what_counts_alike(play, bugs, aggregate):
     """Weights of a turn, or of an episode, sum to one; the denominator counts them."""
@@ -331,6 +339,9 @@ def test_programs_without_signal_are_replaced_by_others(play, bugs):
     silent = [play(bugs[0], 0, [1.0], 0), play(bugs[0], 1, [1.0], 0)]
     loud = [play(bugs[1], 0, [1.0], 1), play(bugs[1], 1, [0.0], 1)]
     assert rlvr.silent_groups(silent + loud, CONFIG) == {bugs[0].bug_id}
+    never = play(bugs[2], 0, [], 0)  # no room for a command teaches nothing either
+    expected = {bugs[0].bug_id, bugs[2].bug_id}
+    assert rlvr.silent_groups([never, *silent, *loud], CONFIG) == expected
     chosen = bugs[:2]
     drawn = rlvr.substitutes(bugs, chosen, 3, 0, (5, 0))
     assert len({b.bug_id for b in drawn}) == 3
