@@ -91,19 +91,19 @@ def _faulty(args) -> None:
         seed=args.seed,
     )
     model, params, codec = load_model(args.model)
+    writer = codec.with_examples(examples)
     total = len(tasks) * args.samples
     with Sandbox() as sandbox, progress(total, "drafts") as bar:
         drafts = draft(
             model,
             params,
-            codec,
+            writer,
             tasks,
-            examples,
             sandbox,
             config,
             progress=lambda done, _: bar.update(done),
         )
-        rows, report = keep_faulty(drafts, codec, sandbox, config)
+        rows, report = keep_faulty(drafts, writer, sandbox, config)
     summary = {"tasks": args.tasks, "model": args.model, "examples": spec}
     summary |= {"config": dataclasses.asdict(config)} | dataclasses.asdict(report)
     write_whole(out / "summary.json", json.dumps(summary, indent=2) + "\n")

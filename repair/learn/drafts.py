@@ -11,7 +11,6 @@ import statistics
 from collections.abc import Callable, Sequence
 
 import jax
-import numpy as np
 
 from repair.env.alignment import levenshtein
 from repair.env.answers import WholeProgram
@@ -86,9 +85,8 @@ class _Draft(Environment):
 def draft(
     model: Model,
     params,
-    codec: Codec,
+    writer: Codec,
     tasks: Sequence[Task],
-    examples: Sequence[Task],
     sandbox: Sandbox,
     config: DraftConfig,
     progress: Callable[[int, int], None] | None = None,
@@ -98,20 +96,16 @@ def draft(
     Args:
       model: Any decoder.
       params: Its parameters.
-      codec: Its tokenizer.
+      writer: Its tokenizer, as from `Codec.with_examples`.
       tasks: What to write programs for.
-      examples: Shown with their programs before each task.
       sandbox: Judges the programs.
       config: How to sample.
       progress: Called with (drafts ended, drafts in all).
     """
-    writer = codec.with_examples(examples)
-    stop_V = np.zeros(model.config.vocab_size, bool)
-    stop_V[: codec.vocab_size] = writer.stop_V
     cohort = -(-config.slots // 2)
     sampler = Sampler(
         model,
-        stop_V,
+        writer.stops(model.config.vocab_size),
         max_new=config.max_tokens,
         max_length=config.max_length,
         row_buckets=(cohort, 8),
@@ -140,7 +134,7 @@ def draft(
 
 
 def keep_faulty(
-    rollouts: Sequence[Rollout], codec: Codec, sandbox: Sandbox, config: DraftConfig
+    rollouts: Sequence[Rollout], writer: Codec, sandbox: Sandbox, config: DraftConfig
 ) -> tuple[list[dict], DraftReport]:
     """Rows for a JSONL file of tasks with `faulty_code`, and what became of the rest.
 
@@ -149,13 +143,12 @@ def keep_faulty(
 
     Args:
       rollouts: As from `draft`.
-      codec: The tokenizer.
+      writer: As for `draft`.
       sandbox: Says how the kept ones fail.
       config: As for `draft`.
     """
     kept, left_out = [], collections.Counter()
     seen: dict[int | str, set[str]] = collections.defaultdict(set)
-    writer = codec.with_examples(())
     for rollout in rollouts:
         reason = _why_not(rollout, writer, seen[rollout.bug.task.task_id], config)
         if reason:
@@ -193,14 +186,14 @@ def keep_faulty(
     return rows, report
 
 
-def _why_not(rollout: Rollout, codec: Codec, seen: set[str], config) -> str | None:
+def _why_not(rollout: Rollout, writer: Codec, seen: set[str], config) -> str | None:
     """Why a draft is not kept, if so."""
     ids = rollout.episode.ids
     if not rollout.commands:
         return "no room for a draft"
     if rollout.status == "fault":
         return "the sandbox broke"
-    if not codec.ends(ids[-1]):
+    if not writer.ends(ids[-1]):
         return "cut"
     if rollout.passed:
         return "passes"

@@ -6,7 +6,6 @@ import pathlib
 import time
 
 import jax
-import numpy as np
 
 from repair.env.answers import tool_of
 from repair.env.bugs import make_bugs
@@ -91,12 +90,10 @@ def make_policy(config: Config, codec: Codec, model: Model, sandbox: Sandbox) ->
         where = [[device] for device in jax.local_devices()]
     else:
         where = places(model.mesh)
-    stop_V = np.zeros(room, bool)
-    stop_V[: codec.vocab_size] = codec.stop_V
     samplers = tuple(
         Sampler(
             model,
-            stop_V,
+            codec.stops(room),
             max_new=config.text.max_command,
             max_length=config.text.max_length,
             row_buckets=config.sampler.rows,
@@ -199,16 +196,12 @@ def load_policy(checkpoint, **sampler) -> tuple[Policy, dict]:
       UserError: The checkpoint is missing, torn or not below a workdir, or a field
         is out of range.
     """
-    params, extra = load_params(checkpoint)
-    config = from_dict(extra["config"])
+    config, model, params, codec = _load_run(checkpoint)
     try:
         settings = dataclasses.replace(config.sampler, **sampler)
     except ValueError as error:
         raise UserError(f"sampler {error}") from error
     config = dataclasses.replace(config, sampler=settings)
-    folder = workdir_of(checkpoint) / "tokenizer"
-    codec = load_codec(folder, config.text.prompt, config.mode)
-    model = Model(from_dict(extra["model"], LlamaConfig))
     sandbox = Sandbox(limits=config.sandbox)
     return make_policy(config, codec, model, sandbox), params
 
@@ -224,14 +217,19 @@ def load_model(source) -> tuple[Model, dict, Codec]:
       UserError: It is none of them, or incomplete.
     """
     if "checkpoints" in pathlib.Path(source).absolute().parts:
-        params, extra = load_params(source)
-        config = from_dict(extra["config"])
-        folder = workdir_of(source) / "tokenizer"
-        codec = load_codec(folder, config.text.prompt, config.mode)
-        return Model(from_dict(extra["model"], LlamaConfig)), params, codec
+        return _load_run(source)[1:]
     mesh = make_mesh(devices=jax.local_devices()[:1])
     shape, params = load_hf(source, mesh)
     return Model(shape), params, load_codec(local_folder(source), "full")
+
+
+def _load_run(checkpoint) -> tuple[Config, Model, dict, Codec]:
+    """What a checkpoint and its workdir hold: config, model, parameters, tokenizer."""
+    params, extra = load_params(checkpoint)
+    config = from_dict(extra["config"])
+    folder = workdir_of(checkpoint) / "tokenizer"
+    codec = load_codec(folder, config.text.prompt, config.mode)
+    return config, Model(from_dict(extra["model"], LlamaConfig)), params, codec
 
 
 def workdir_of(checkpoint) -> pathlib.Path:

@@ -186,6 +186,12 @@ class Codec:
         other.end_ids = []
         return other
 
+    def stops(self, vocab_size: int) -> np.ndarray:
+        """`stop_V` for a model that embeds more ids than the tokenizer has."""
+        stop_V = np.zeros(vocab_size, bool)
+        stop_V[: self.vocab_size] = self.stop_V
+        return stop_V
+
     def ends(self, token: int) -> bool:
         """Whether an id ends a command; ids that only the model knows do not."""
         return token < self.vocab_size and bool(self.stop_V[token])

@@ -46,17 +46,16 @@ def test_a_model_is_asked_by_examples_and_stops_at_the_fence(writer_codec):
 
 
 def test_drafts_are_the_text_that_was_sampled(model, params, writer_codec, sandbox):
-    codec = writer_codec
+    writer = writer_codec.with_examples(EXAMPLES)
 
     def sample(seed=0):
         config = DraftConfig(**vars(CONFIG) | {"seed": seed})
-        return draft(model, params, codec, TASKS, EXAMPLES, sandbox, config)
+        return draft(model, params, writer, TASKS, sandbox, config)
 
     played = sample()
     assert [(r.bug.task, r.sample) for r in played] == [
         (task, n) for task in TASKS for n in range(3)
     ]
-    writer = codec.with_examples(EXAMPLES)
     for r in played:
         prompt = writer.prompt_ids(r.bug.task)
         assert r.episode.ids[: len(prompt)] == prompt
@@ -98,7 +97,7 @@ def test_unique_failing_programs_are_kept_and_the_rest_counted(
     ]
     rows, report = keep_faulty(
         [drafted(codec, t, n, text, ok) for n, (t, text, ok) in enumerate(texts)],
-        codec,
+        codec.with_examples(EXAMPLES),
         sandbox,
         CONFIG,
     )
