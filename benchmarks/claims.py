@@ -1,6 +1,6 @@
 """The paper's claims at laptop scale: tool turns against words, at equal cost.
 
-python -m benchmarks.claims [--part=MODE/SEED] [--tokens=200000] [--folder=runs/claims]
+python -m benchmarks.claims [--part=MODE/SEED] [--tokens=100000] [--folder=runs/claims]
 
 Trains configs/tiny.py in each mode ("coe" the editor, "direct" the whole program, "cot"
 thought, then the program) with three seeds: SFT on as many tokens of demonstrations,
@@ -41,9 +41,7 @@ def run(mode: str, seed: int, tokens: int, folder: pathlib.Path) -> None:
     command = [
         *(sys.executable, "-m", "repair.train", f"--config={config}"),
         *(f"--workdir={workdir}", f"--config.seed={seed}"),
-        # Steps are the limit only where the budget is not.
-        *("--config.rlvr.steps=200", f"--config.rlvr.sampled_tokens={tokens}"),
-        *("--config.checkpoint_every=20",),
+        *(f"--config.rlvr.sampled_tokens={tokens}", "--config.checkpoint_every=20"),
     ]
     subprocess.run(command, check=True)
     for stage in ("sft", "rlvr"):
@@ -155,7 +153,7 @@ def main() -> int:
     """Runs what is missing and prints the tables; 1 while a part is missing."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--part", default="", help="MODE/SEED, such as coe/0")
-    parser.add_argument("--tokens", type=int, default=200_000, help="of RLVR")
+    parser.add_argument("--tokens", type=int, default=100_000, help="of RLVR")
     folder = pathlib.Path("runs/claims")
     parser.add_argument("--folder", type=pathlib.Path, default=folder)
     args = parser.parse_args()

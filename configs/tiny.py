@@ -37,7 +37,8 @@ def get_config(arg=""):
     c.sft.optimiser.learning_rate = 0.005
     c.sft.optimiser.adam_learning_rate = 0.005
     c.sft.optimiser.decay = "linear"
-    c.rlvr.steps = 30
+    # A budget rather than steps, so that all modes learn from equally many tokens.
+    c.rlvr.steps, c.rlvr.sampled_tokens = 200, 100_000
     c.rlvr.rows = 4
     c.rlvr.row_length = 768
     c.rlvr.optimiser.learning_rate = 3e-4

@@ -120,7 +120,10 @@ class _Run:
     def go(self) -> dict:
         c = self.config
         train_tasks, eval_tasks = self._tasks()
-        demos = self._demos(train_tasks)
+        own_words = not (c.text.tokenizer or c.init_from)
+        demos = []
+        if "sft" in c.stages or own_words:
+            demos = self._demos(train_tasks)
         processes.once(lambda: self._save_tokenizer(demos))
         codec = load_codec(self.workdir / "tokenizer", c.text.prompt, c.mode)
         model, params = self._model(codec)
