@@ -350,3 +350,80 @@ def test_programs_without_signal_are_replaced_by_others(play, bugs):
     others = [rlvr.substitutes(bugs, chosen, 3, 0, (5, n)) for n in range(1, 6)]
     assert any(other != drawn for other in others)
     assert len(rlvr.substitutes(bugs, chosen, 99, 0, (5, 0))) == len(bugs) - 2
+
+
+class Logits:
+    """A model whose parameters are its logits."""
+
+    mesh = None
+
+    def hidden(self, params, tokens, cache, positions, segments):
+        return params["logits"], cache
+
+    def head(self, params):
+        return lambda hidden: hidden
+
+
+LOSSES = [
+    PolicyLossConfig(kl_coef=0.1),
+    PolicyLossConfig(kl_coef=0.1, kl_estimator="k2", ratio="turn", aggregate="turn"),
+    PolicyLossConfig(kl_coef=0.0, entropy_coef=0.2, clip_low=0.3, importance_cap=2.0),
+    PolicyLossConfig(kl_coef=0.1, ratio="sequence", aggregate="sequence"),
+]
+
+
+def one_batch(experience, loss):
+    """All episodes, as if a policy near ours had sampled: what `gradients` takes."""
+    config = dataclasses.replace(CONFIG, loss=loss, rows=6)
+    (batch,), denominator, _ = rlvr.make_batches(experience, config)
+    rng = np.random.default_rng(0)
+    off = [rng.normal(0, 0.5, batch.tokens.shape).astype(np.float32) for _ in "abc"]
+    batch = dataclasses.replace(batch, log_probs=batch.log_probs + off[0])
+    reference = batch.log_probs + off[1] if loss.kl_coef else None
+    before = batch.log_probs + off[2] if loss.importance_cap else None
+    return batch, reference, before, denominator
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda c: f"{c.ratio}-{c.aggregate}")
+def test_what_the_environment_wrote_gets_no_gradient(experience, loss):
+    """Only outputs that a sampled token was drawn from are pulled at, every one."""
+    batch, reference, before, denominator = one_batch(experience, loss)
+    logits = jax.random.normal(jax.random.key(0), (*batch.tokens.shape, 300))
+    grads, _ = rlvr.gradients(
+        *(Logits(), {"logits": logits}, {}, batch, reference, denominator),
+        *(1.0, dataclasses.replace(loss, clip_low=0.99, clip_high=1e3), 0, before),
+    )
+    pulled = np.abs(grads["logits"]).max(axis=-1) > 0
+    sampled = np.zeros_like(pulled)
+    sampled[:, :-1] = batch.turns[:, 1:] > 0
+    assert sampled.sum() == sum(sum(r.episode.mask) for r in experience)
+    np.testing.assert_array_equal(pulled, sampled)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda c: f"{c.ratio}-{c.aggregate}")
+def test_gradients_of_the_whole_loss_are_finite_differences(
+    model, params, experience, loss
+):
+    """Along a random direction in each array of the model, by the loss alone."""
+    batch, reference, before, denominator = one_batch(experience, loss)
+
+    def value_and_grads(params):
+        grads, metrics = rlvr.gradients(
+            *(model, params, {}, batch, reference, denominator, 1.0, loss, 0, before)
+        )
+        return float(metrics["policy_loss"]), grads
+
+    _, grads = value_and_grads(params)
+    leaves, tree = jax.tree.flatten(params)
+    for place, grad in enumerate(jax.tree.leaves(grads)):
+        way = np.asarray(grad) + np.random.default_rng(place).normal(
+            0, np.std(grad), grad.shape
+        )
+        way *= 3e-4 / np.linalg.norm(way)
+
+        def moved(sign, place=place, way=way):
+            there = [*leaves[:place], leaves[place] + sign * way, *leaves[place + 1 :]]
+            return value_and_grads(jax.tree.unflatten(tree, there))[0]
+
+        slope = float(np.sum(np.asarray(grad, np.float64) * way))
+        assert moved(1) - moved(-1) == pytest.approx(2 * slope, rel=0.02, abs=1e-6)
