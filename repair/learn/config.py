@@ -66,6 +66,8 @@ class DemosConfig:
       kinds: Kinds of corruption, drawn uniformly.
       path: A folder with demonstrations that `repair.make_data` made, which then take
         the place of all this in stage one; "" to make them in the run.
+      traces: A file of reasoning traces (`repair.env.traces`), which mode "cot" learns
+        to think from in stage one, in the place of worded edits; "" for these.
     """
 
     per_task: int = 100
@@ -74,6 +76,7 @@ class DemosConfig:
     order: str = "reversed"
     kinds: tuple[str, ...] = KINDS
     path: str = ""
+    traces: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -307,6 +310,11 @@ def _check(config: Config) -> None:
         (
             c.mode == "coe" or not c.sampler.grammar,
             f"sampler.grammar knows the editor's commands only, not mode {c.mode!r}",
+        ),
+        (
+            not c.demos.traces or (c.mode == "cot" and not c.demos.path),
+            f"demos.traces is for mode 'cot' without demos.path, found mode {c.mode!r}"
+            f" and demos.path={c.demos.path!r}",
         ),
         (
             c.train in TRAINABLE,

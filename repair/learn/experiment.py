@@ -32,6 +32,7 @@ from repair.env.bugs import make_bugs
 from repair.env.demo_folder import DemoFolder
 from repair.env.demos import make_demos, read_demos, write_demos
 from repair.env.sandbox import Sandbox, sandbox_shares
+from repair.env.traces import read_traces
 from repair.learn import processes, rlvr, sft
 from repair.learn.alarms import alarms
 from repair.learn.clock import Clock
@@ -46,7 +47,7 @@ from repair.model.hf import load_hf, local_folder
 from repair.model.lora import init_adapters, join
 from repair.model.sharding import build, make_mesh, place_batch
 from repair.tasks import Task
-from repair.text.episodes import encode_demos
+from repair.text.episodes import encode_demos, encode_traces
 from repair.text.tokens import (
     Codec,
     copy_tokenizer,
@@ -119,10 +120,11 @@ class _Run:
 
     def go(self) -> dict:
         c = self.config
+        traces = read_traces(c.demos.traces) if c.demos.traces else []
         train_tasks, eval_tasks = self._tasks()
         own_words = not (c.text.tokenizer or c.init_from)
         demos = []
-        if "sft" in c.stages or own_words:
+        if own_words or ("sft" in c.stages and not traces):
             demos = self._demos(train_tasks)
         processes.once(lambda: self._save_tokenizer(demos))
         codec = load_codec(self.workdir / "tokenizer", c.text.prompt, c.mode)
@@ -133,7 +135,7 @@ class _Run:
             self.bugs = processes.once(lambda: eval_bugs(c, eval_tasks, self.sandbox))
         self._evaluate("init", params)
         if "sft" in c.stages:
-            params = self._sft(params, codec, demos, eval_tasks)
+            params = self._sft(params, codec, traces or demos, eval_tasks)
             self._evaluate("sft", params)
         if "rlvr" in c.stages:
             params = self._rlvr(params, train_tasks)
@@ -277,7 +279,10 @@ class _Run:
             lengths = remembered(self.workdir, demos, codec, codes)
             data = Pipeline(demos, lengths, codec, settings, c.seed, self.mesh)
         else:
-            episodes = encode_demos(codec, as_answers(demos, c.mode))
+            if c.demos.traces:
+                episodes = encode_traces(codec, demos)
+            else:
+                episodes = encode_demos(codec, as_answers(demos, c.mode))
             data = sft.InMemory(episodes, settings, c.seed)
         epochs = settings.steps * settings.rows / data.rows
         self.report(

@@ -26,8 +26,8 @@ def read_lines(
         rows = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
     except OSError as error:
         raise UserError(
-            f"cannot read tasks from {path}: {error.strerror}; give a JSONL file of"
-            " tasks"
+            f"cannot read {path}: {error.strerror}; give a JSONL file with one"
+            f" {wanted} a line"
         ) from error
     for number, row in enumerate(rows, start=1):
         if not row.strip():

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from repair.env.demos import Demo
+from repair.env.traces import Trace
 from repair.text.tokens import Codec
 
 # Turn index of tokens that the policy did not write.
@@ -71,6 +72,19 @@ def encode_demos(codec: Codec, demos: list[Demo]) -> list[Episode]:
         for turn, (state, command) in enumerate(pairs):
             episode.append(state_ids[state])
             episode.append(command_ids[command], turn)
+        episodes.append(episode)
+    return episodes
+
+
+def encode_traces(codec: Codec, traces: list[Trace]) -> list[Episode]:
+    """Questions and answers as episodes of one turn, without any state."""
+    episodes = []
+    answers = codec.command_ids([trace.answer for trace in traces])
+    for trace, answer in zip(traces, answers, strict=True):
+        episode = Episode()
+        question = codec.encode(f"{trace.question}\n")
+        episode.append(codec.bos_ids + question, PROMPT)
+        episode.append(answer, 0)
         episodes.append(episode)
     return episodes
 

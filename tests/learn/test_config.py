@@ -96,6 +96,7 @@ def test_an_int_will_do_for_a_float():
         ({"train": "lora"}, "lora_rank"),
         ({"train": "half"}, "train is 'half'"),
         ({"demos__order": "random"}, "demos.order"),
+        ({"demos__traces": "s1k.jsonl"}, "demos.traces is for mode 'cot'"),
         ({"demos__kinds": ()}, "demos.kinds"),
         ({"demos__kinds": ("swap",)}, "demos.kinds"),
         ({"demos__min_corruptions": 6}, "min_corruptions=6"),

@@ -251,3 +251,23 @@ def test_with_the_grammar_no_command_is_malformed(tmp_path):
     (step,) = (row for row in rows if row["stage"] == "rlvr")
     assert step["malformed"] == 0.0 and step["log_prob_gap"] < 1e-4
     assert step["gradient_norm"] > 0 and step["entropy"] > 0
+
+
+@pytest.mark.slow
+def test_thinking_is_learnt_from_traces(tmp_path):
+    """Stage one on them alone; they are read before anything else is done."""
+    path = tmp_path / "s1k.jsonl"
+    answer = {"thinking_trajectories": ["So."], "attempt": "4"}
+    rows = [{"question": "2 + 2? " * n} | answer for n in range(1, 40)]
+    rows.append({"question": "too long " * 600} | answer)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = changed(mode="cot", demos__traces=str(path), stages=("sft",))
+    lines = []
+    experiment.run(config, tmp_path / "run", report=lines.append)
+    (told,) = (line for line in lines if line.startswith("sft: "))
+    assert told.startswith("sft: 39 demonstrations") and "; 1 too long" in told
+    path.write_text("no JSON")
+    lines.clear()
+    with pytest.raises(UserError, match="s1k.jsonl:1: not valid JSON"):
+        experiment.run(config, tmp_path / "other", report=lines.append)
+    assert not any(line.startswith("tasks") for line in lines)

@@ -8,8 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repair.env.demos import Demo
+from repair.env.traces import Trace
 from repair.tasks import Bug, Task
-from repair.text.episodes import Episode, encode_demos, pack, plan_rows
+from repair.text.episodes import (
+    Episode,
+    encode_demos,
+    encode_traces,
+    pack,
+    plan_rows,
+)
 from repair.text.tokens import Codec, train_tokenizer
 
 TASK = Task(1, "Add one.", "def f(x):\n    return x + 1", ("assert f(1) == 2",))
@@ -185,3 +192,14 @@ def test_check_names_the_bad_field(name, change, message):
         bad = bad.astype(np.float32)
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(batch, **{name: bad}).check()
+
+
+def test_a_trace_is_one_answer_and_only_that_is_learnt():
+    tokenizer = train_tokenizer(["What is 2 + 2? four"], 300, ("<pad>", "<end>"))
+    codec = Codec(tokenizer, "short", mode="cot", end_token="<end>")
+    (episode,) = encode_traces(codec, [Trace("What is 2 + 2?", "Two\ntwice.\n4")])
+    answer = [i for i, m in zip(episode.ids, episode.mask, strict=True) if m]
+    assert codec.decode(answer) == "Two\ntwice.\n4<end>"
+    asked = episode.ids[: -len(answer)]
+    assert codec.decode(asked) == "What is 2 + 2?\n"
+    assert set(episode.turns[len(asked) :]) == {0}
