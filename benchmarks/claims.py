@@ -26,6 +26,7 @@ import statistics
 import subprocess
 import sys
 
+from benchmarks.spread import cell, spread
 from repair.learn.metrics import read_metrics
 
 MODES = ("coe", "direct", "cot")
@@ -99,11 +100,7 @@ def table(parts: dict[str, list[dict]]) -> dict[str, dict]:
     names = dict.fromkeys(name for runs in parts.values() for r in runs for name in r)
     return {
         name: {
-            mode: {
-                "seeds": (values := [run[name] for run in runs]),
-                "mean": statistics.mean(values),
-                "std": statistics.stdev(values) if len(values) > 1 else 0.0,
-            }
+            mode: spread([run[name] for run in runs])
             for mode, runs in parts.items()
             if runs
         }
@@ -173,13 +170,8 @@ def main() -> int:
     rows = table(parts)
     print(f"{'':28}" + "".join(f"{mode + ' (seeds)':>34}" for mode in MODES))
     for name, row in rows.items():
-        print(f"{name:28}", end="")
-        for mode in MODES:
-            cell = row.get(mode)
-            seeds = " ".join(f"{v:.1f}" for v in cell["seeds"]) if cell else ""
-            text = f"{cell['mean']:.1f} +- {cell['std']:.1f} ({seeds})" if cell else ""
-            print(f"{text:>34}", end="")
-        print()
+        cells = "".join(f"{cell(row.get(mode)):>34}" for mode in MODES)
+        print(f"{name:28}{cells}")
     curves(args.folder, there)
     whole = len(there) == len(everything)
     found = claims(rows) if whole else {}
