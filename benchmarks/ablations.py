@@ -20,7 +20,7 @@ import statistics
 import subprocess
 import sys
 
-from benchmarks.spread import cell, spread
+from benchmarks.spread import print_table, spread
 from repair.learn.metrics import read_metrics
 
 SEEDS = (0, 1, 2)
@@ -180,9 +180,7 @@ def main() -> int:
     rows = table(args.folder)
     columns = [*("before", "pass@1", "sampled_pass@1", "pass@4"), "pass@1 to default"]
     columns += ["sampled_pass@1 to default", "malformed", "gave up", "turns", "steps"]
-    print("\t".join(["", *columns]))
-    for name, row in rows.items():
-        print("\t".join([name, *(cell(row.get(column)) for column in columns)]))
+    print_table(rows, columns)
     text = json.dumps(rows, indent=2)
     (args.folder / "ablations.json").write_text(text + "\n")
     return 0 if all(finished(*part, args.folder) for part in everything) else 1

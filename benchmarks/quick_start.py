@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 
-from benchmarks.spread import spread
+from benchmarks.spread import print_table, spread
 
 SFT_BAR, GAIN_BAR, MINUTES_BAR = 0.50, 0.10, 20.0
 STAGES = ("init", "sft", "rlvr")
@@ -61,10 +61,10 @@ def main() -> int:
     parser.add_argument("--folder", type=pathlib.Path, default=folder)
     args = parser.parse_args()
     rows = table([run(seed, args.folder) for seed in range(args.seeds)])
-    print(f"{'':16}{'mean':>7}{'std':>7}   seeds")
-    for name, row in rows.items():
-        seeds = "".join(f"{value:7.1f}" for value in row["seeds"])
-        print(f"{name:16}{row['mean']:7.1f}{row['std']:7.1f}  {seeds}")
+    print_table(
+        {name: {"mean +- std (seeds)": row} for name, row in rows.items()},
+        ["mean +- std (seeds)"],
+    )
     (args.folder / "table.json").write_text(json.dumps(rows, indent=2) + "\n")
     sft, rlvr = (rows[f"{stage} pass@1"]["mean"] / 100 for stage in ("sft", "rlvr"))
     slowest = max(rows["minutes"]["seeds"])

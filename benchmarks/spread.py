@@ -15,3 +15,16 @@ def cell(figure: dict | None) -> str:
         return "-"
     seeds = " ".join(f"{value:.1f}" for value in figure["seeds"])
     return f"{figure['mean']:.1f} +- {figure['std']:.1f} ({seeds})"
+
+
+def print_table(rows: dict[str, dict[str, dict]], columns) -> None:
+    """Prints a figure for each row and column, "-" where there is none."""
+    cells = [["", *columns]]
+    cells += [
+        [name, *(cell(row.get(c)) for c in columns)] for name, row in rows.items()
+    ]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for first, *others in cells:
+        pairs = zip(others, widths[1:], strict=True)
+        padded = "  ".join(text.rjust(width) for text, width in pairs)
+        print(f"{first.ljust(widths[0])}  {padded}")
