@@ -22,7 +22,11 @@ FENCED = {
     "array_record": lambda path: path == "env/shards.py",
     "tensorflow_datasets": lambda path: path.startswith("tasks/mbpp/"),
     "absl": lambda path: path.removesuffix(".py") in ENTRY_POINTS | {"cli"},
-    "jax": lambda path: not path.startswith(("tasks/", "env/")),
+    "jax": lambda path: not path.startswith(("tasks/", "env/", "bridges/")),
+    "gymnasium": lambda path: path == "bridges/gym_env.py",
+    "verifiers": lambda path: path == "bridges/verifiers_env.py",
+    "trl": lambda path: path == "bridges/trl_env.py",
+    "datasets": lambda path: path == "bridges/trl_env.py",
 }
 
 

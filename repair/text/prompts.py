@@ -1,4 +1,4 @@
-"""The only prompt: what a model is told before the first state. No jax, no tokenizer."""
+"""The only prompt: what a model is told before the first state. Needs no tokenizer."""
 
 import re
 from collections.abc import Sequence
