@@ -43,8 +43,8 @@ class RepairEnv(gymnasium.Env[str, str]):
     bug_id, status, passed and malformed, as `repair.env.environment.Turn` has them.
 
     `reset(seed=...)` draws the bug by the seed, so samples that form a group get one
-    seed; `reset(options={"bug_id": ...})` names it. A policy whose context is full calls
-    `truncate`.
+    seed; `reset(options={"bug_id": ...})` names it. A policy whose context is full
+    calls `truncate`.
 
     Lost: nothing. But each step waits for the sandbox; to play many episodes at once,
     step many of these from threads, or `repair.env.step_all` without Gymnasium.

@@ -1,4 +1,4 @@
-"""What every other trainer is given: bugs, and how their episodes are played and told."""
+"""What other trainers are given: bugs, and how episodes are played and told."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -39,7 +39,9 @@ class Problems:
         if not self.bugs:
             raise UserError("there are no bugs to repair; give at least one")
         if len(self._by_id) < len(self.bugs):
-            raise UserError("two bugs have one id; samples of a group share a bug by it")
+            raise UserError(
+                "two bugs have one id; samples of a group share a bug by it"
+            )
 
     @functools.cached_property
     def _by_id(self) -> dict[str, Bug]:

@@ -8,6 +8,7 @@ from repair.env import Environment, Rewards, Sandbox
 from repair.env.bugs import make_bugs
 from repair.tasks.load import load_tasks
 
+
 @pytest.fixture(scope="session")
 def sandbox():
     with Sandbox(workers=2) as sandbox:
