@@ -8,39 +8,19 @@ pytest.importorskip("trl", reason="needs pip install -e '.[trl]'")
 
 import torch
 from scripted import EXIT, MAX_TURNS, SENSELESS, play, repair, scripts
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from tiny_torch import make_tokenizer, tiny_config
+from transformers import LlamaForCausalLM
 from trl import GRPOConfig, GRPOTrainer
-from trl.chat_template_utils import qwen3_instruct_2507_chat_template
 
 from repair.bridges.trl_env import RepairEnvironment, make_dataset
 from repair.errors import UserError
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:You are using 'environment_factory'"),
-]
-SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tool_call>"]
+pytestmark = pytest.mark.filterwarnings("ignore:You are using 'environment_factory'")
 
 
 @pytest.fixture(scope="module")
 def tokenizer(problems):
-    inner = Tokenizer(models.BPE())
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    inner.decoder = decoders.ByteLevel()
-    texts = [qwen3_instruct_2507_chat_template, *map(problems.prompt, problems.bugs)]
-    trainer = trainers.BpeTrainer(
-        vocab_size=700,
-        special_tokens=SPECIALS,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    inner.train_from_iterator(texts * 2, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=inner,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        chat_template=qwen3_instruct_2507_chat_template,
-    )
+    return make_tokenizer([problems.prompt(bug) for bug in problems.bugs])
 
 
 def call(command):
@@ -80,19 +60,7 @@ class Scripted(LlamaForCausalLM):
 def train(tmp_path, tokenizer, problems, scripts):
     """One step on the first bug; the trainer, its environments, the weights before."""
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=8192,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    model = Scripted(config)
+    model = Scripted(tiny_config(tokenizer))
     model.play(tokenizer, scripts)
     made = []
 
