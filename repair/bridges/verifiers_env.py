@@ -1,17 +1,18 @@
 """Repairing bugs as an environment of verifiers, for prime-rl and whoever speaks it.
 
-verifiers finds it by the name `repair-editor` (`eval repair-editor`, or `[env.taskset]`
-with `id = "repair-editor"`); in Python `load_environment` gives the same. A task is one
-bug, so that verifiers' rollouts of a task are a group. Bugs are made where tasks are
-loaded, episodes are judged where they are played: each has a sandbox of its own and
-closes it.
+verifiers finds it by the name `repair-editor` (`vf-eval repair-editor`, or
+`id = "repair-editor"` under `[env.taskset]`); in Python `load_environment` gives the
+same. A task is one bug, so that verifiers' rollouts of a task are a group. Bugs are
+made where tasks are loaded, episodes are judged where they are played: each has a
+sandbox of its own and closes it.
 """
 
 import asyncio
+import ssl
 from collections.abc import Iterator
 
 import verifiers.v1 as vf
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from verifiers.v1.dialects.chat import message_to_wire
 from verifiers.v1.harness import HarnessConfig
 
@@ -119,9 +120,11 @@ class ChatHarness(vf.Harness[HarnessConfig]):
             messages.append({"role": "user", "content": prompt})
         else:
             messages += [message_to_wire(message) for message in prompt]
-        # No limit of time here: verifiers has its own.
+        # The endpoint is on this machine, and to load certificates would hold up all
+        # episodes at every turn, so there are none. verifiers has limits of time.
+        http = DefaultAsyncHttpxClient(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
         async with AsyncOpenAI(
-            base_url=endpoint, api_key=secret, timeout=None
+            base_url=endpoint, api_key=secret, timeout=None, http_client=http
         ) as client:
             await client.chat.completions.create(model=ctx.model, messages=messages)
         return vf.ProgramResult(exit_code=0, stdout="", stderr="")
