@@ -25,6 +25,7 @@ FENCED = {
     "jax": lambda path: not path.startswith(("tasks/", "env/", "bridges/")),
     "gymnasium": lambda path: path == "bridges/gym_env.py",
     "verifiers": lambda path: path == "bridges/verifiers_env.py",
+    "openai": lambda path: path == "bridges/verifiers_env.py",
     "trl": lambda path: path == "bridges/trl_env.py",
     "datasets": lambda path: path == "bridges/trl_env.py",
 }

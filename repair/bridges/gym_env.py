@@ -6,10 +6,12 @@ from typing import Any
 import gymnasium
 from gymnasium.spaces import Text
 
-from repair.bridges.problems import Problems, was_cut
+from repair.bridges.problems import Problems, outcome
 from repair.env.environment import Turn
 
 _SAMPLED = 80  # most characters of a sampled text
+# Ends of an episode that the policy did not choose.
+_CUT = ("max_turns", "truncated")
 
 
 class AnyText(Text):
@@ -101,14 +103,9 @@ class RepairEnv(gymnasium.Env[str, str]):
         return self._environment.code if self.render_mode == "ansi" else None
 
     def _step(self, turn: Turn) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        cut = was_cut(turn)
+        cut = turn.status in _CUT
         terminated = turn.done and not cut
         return turn.state_text, turn.reward, terminated, cut, self._info(turn)
 
     def _info(self, turn: Turn) -> dict[str, Any]:
-        return {
-            "bug_id": self._bug.bug_id,
-            "status": turn.status,
-            "passed": turn.passed,
-            "malformed": turn.malformed,
-        }
+        return {"bug_id": self._bug.bug_id, **outcome(turn)}

@@ -2,14 +2,12 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from repair.env.environment import Environment, Turn
 from repair.errors import UserError
 from repair.tasks import Bug
 from repair.text.prompts import PROMPTS, render_prompt
-
-# Ends of an episode that the policy did not choose.
-_CUT = ("max_turns", "truncated")
 
 
 class Problems:
@@ -65,6 +63,10 @@ class Problems:
         return render_prompt(bug.task, self.style)
 
 
-def was_cut(turn: Turn) -> bool:
-    """Whether the episode was ended from outside, rather than by the policy."""
-    return turn.status in _CUT
+def outcome(turn: Turn) -> dict[str, Any]:
+    """What became of a command beside its reward, as other trainers carry it."""
+    return {
+        "status": turn.status,
+        "passed": turn.passed,
+        "malformed": turn.malformed,
+    }

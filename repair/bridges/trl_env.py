@@ -5,7 +5,7 @@ from typing import Any
 from datasets import Dataset
 
 from repair.bridges.problems import Problems
-from repair.env.environment import Turn
+from repair.env.environment import Turn, step_all
 
 _ENDED = "The episode has ended.\n"
 
@@ -46,6 +46,7 @@ class RepairEnvironment:
 
         Raises:
           UserError: There is no such bug.
+          SandboxError: The sandbox failed.
         """
         self.turns = []
         return self._environment.reset(self._problems[bug_id]).state_text
@@ -61,16 +62,22 @@ class RepairEnvironment:
         """
         if not self._environment.running:
             return _ENDED
-        turn = self._environment.step(command)
+        # Not strict: TRL would tell the model of an exception, and go on.
+        (turn,) = step_all([self._environment], [command], strict=False)
         self.turns.append(turn)
         return turn.state_text + (_ENDED if turn.done else "")
 
-    def get_reward(self) -> float:
-        """The sum of the turns' rewards; cuts an episode that has not ended."""
-        if self._environment.running and not self.turns:
-            self.turns.append(self._environment.step(""))
+    def get_reward(self) -> float | None:
+        """The sum of the turns' rewards; cuts an episode that has not ended.
+
+        None if the sandbox broke, which TRL leaves out of the group.
+        """
+        if not self.turns:
+            self.edit("")
         if self._environment.running:
             self.turns[-1] = self._environment.truncate()
+        if any(turn.fault for turn in self.turns):
+            return None
         return sum(turn.reward for turn in self.turns)
 
 

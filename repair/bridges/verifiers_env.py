@@ -16,7 +16,7 @@ from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from verifiers.v1.dialects.chat import message_to_wire
 from verifiers.v1.harness import HarnessConfig
 
-from repair.bridges.problems import Problems
+from repair.bridges.problems import Problems, outcome
 from repair.env.bugs import make_bugs
 from repair.env.environment import Environment, Turn, reset_all
 from repair.env.rewards import Rewards
@@ -195,13 +195,7 @@ class RepairEnv(vf.Env[RepairEnvConfig]):
             turns[-1:] = [last] if turns else []
         trace.record_reward("repair", sum(turn.reward for turn in turns))
         trace.info["turns"] = [
-            {
-                "reward": turn.reward,
-                "status": turn.status,
-                "passed": turn.passed,
-                "malformed": turn.malformed,
-            }
-            for turn in turns
+            {"reward": turn.reward, **outcome(turn)} for turn in turns
         ]
         trace.record_metrics(
             {

@@ -12,7 +12,9 @@ from tiny_torch import make_tokenizer, tiny_config
 from transformers import LlamaForCausalLM
 from trl import GRPOConfig, GRPOTrainer
 
+from repair.bridges.problems import Problems
 from repair.bridges.trl_env import RepairEnvironment, make_dataset
+from repair.env import Environment, Sandbox, SandboxError
 from repair.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:You are using 'environment_factory'")
@@ -132,6 +134,18 @@ def test_equal_rewards_move_nothing(tmp_path, tokenizer, problems):
     trainer, _, before = train(tmp_path, tokenizer, problems, said)
     for name, parameter in trainer.model.named_parameters():
         assert torch.equal(parameter, before[name]), name
+
+
+def test_a_broken_sandbox_is_no_reward(bugs):
+    with Sandbox(workers=1, cache=False) as sandbox:
+        environment = RepairEnvironment(Problems(bugs, lambda: Environment(sandbox)))
+        environment.reset(bug_id=bugs[0].bug_id)
+        environment.edit(SENSELESS)
+    assert environment.edit(repair(bugs[0])[0]) == "The episode has ended.\n"
+    assert environment.turns[-1].status == "fault"
+    assert environment.get_reward() is None
+    with pytest.raises(SandboxError, match="closed"):
+        environment.reset(bug_id=bugs[0].bug_id)
 
 
 def test_an_episode_that_nobody_ended_is_cut(problems):
