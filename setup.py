@@ -31,7 +31,7 @@ EXTRAS = {
     "report": ["matplotlib>=3.8,<4"],
     "gymnasium": ["gymnasium>=1.0,<2"],
     "verifiers": ["verifiers>=0.4,<0.5"],
-    # What it asks for, GRPOTrainer with an environment_factory, is new and may change.
+    # GRPOTrainer's environment_factory is experimental: one release at a time.
     "trl": ["trl>=1.16,<1.17", "torch>=2.4,<3"],
     "parity": ["torch>=2.4,<3", "peft>=0.15,<1"],
     "cuda": ["jax[cuda12]>=0.10,<0.12"],

@@ -28,9 +28,10 @@ class RepairEnvironment:
 
     Lost: commands are arguments of a tool, in the model's own template for these, so
     the model must know how to call tools. A call that TRL cannot read is no command: it
-    ends the episode rather than cost a turn. After EXIT the model writes one more
-    reply. TRL gives one advantage to all tokens of an episode, and it waits for the
-    samples of a batch one after another.
+    ends the episode rather than cost a turn, and one with other arguments TRL answers
+    by itself, for nothing; `max_tool_calling_iterations` bounds these. After EXIT the
+    model writes one more reply. TRL gives one advantage to all tokens of an episode,
+    and it waits for the samples of a batch one after another.
 
     Attributes:
       turns: Of the episode, one for each command.
@@ -62,8 +63,9 @@ class RepairEnvironment:
         """
         if not self._environment.running:
             return _ENDED
-        # Not strict: TRL would tell the model of an exception, and go on.
-        (turn,) = step_all([self._environment], [command], strict=False)
+        # Models may well give a number. Not strict, since TRL would tell the model of
+        # an exception and go on.
+        (turn,) = step_all([self._environment], [str(command)], strict=False)
         self.turns.append(turn)
         return turn.state_text + (_ENDED if turn.done else "")
 

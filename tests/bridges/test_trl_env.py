@@ -159,6 +159,9 @@ def test_an_episode_that_nobody_ended_is_cut(problems):
     # No command at all is a malformed one, and no EXIT.
     environment.reset(bug_id=bug.bug_id)
     assert environment.get_reward() == -0.5 - 0.125 - 0.5
+    # What is no text is a malformed command too.
+    environment.reset(bug_id=bug.bug_id)
+    assert environment.edit(7).endswith("***\nmalformed: unknown command\n")
     # The last command of a cut episode counts, and nothing after it.
     environment.reset(bug_id=bug.bug_id)
     answers = [environment.edit(SENSELESS) for _ in range(MAX_TURNS - 1)]
