@@ -29,6 +29,10 @@ EXTRAS = {
         "array_record>=0.8,<1",
     ],
     "report": ["matplotlib>=3.8,<4"],
+    "gymnasium": ["gymnasium>=1.0,<2"],
+    "verifiers": ["verifiers>=0.4,<0.5"],
+    # GRPOTrainer's environment_factory is experimental: one release at a time.
+    "trl": ["trl>=1.16,<1.17", "torch>=2.4,<3"],
     "parity": ["torch>=2.4,<3", "peft>=0.15,<1"],
     "cuda": ["jax[cuda12]>=0.10,<0.12"],
     "tpu": ["jax[tpu]>=0.10,<0.12"],
@@ -40,6 +44,7 @@ setuptools.setup(
     description="Small language models learn to repair code with a line editor",
     python_requires=">=3.11",
     packages=setuptools.find_packages(include=["repair", "repair.*"]),
+    py_modules=["repair_editor"],
     install_requires=CORE,
     extras_require=EXTRAS,
 )

@@ -35,7 +35,8 @@ from repair.model.draw import Sampling
 from repair.model.sampler import Sampler
 from repair.model.sharding import build, make_mesh
 from repair.tasks import load_tasks
-from repair.text.tokens import Codec, render_prompt, train_tokenizer
+from repair.text.prompts import render_prompt
+from repair.text.tokens import Codec, train_tokenizer
 
 REPEATS = 5
 NEW = 32  # tokens of a decode

@@ -16,7 +16,8 @@ from repair.env.shards import FILES
 from repair.errors import UserError
 from repair.tasks import load_tasks
 from repair.tasks.corrupt import KINDS
-from repair.text.tokens import PROMPTS, load_codec
+from repair.text.prompts import PROMPTS
+from repair.text.tokens import load_codec
 
 # The paper's figures (arXiv 2507.05065), for MBPP's training split.
 _PAPER = {"demonstrations": "35,223", "tokens each": "559", "edit distance": "39.93"}

@@ -26,7 +26,7 @@ def _strict_jax(request):
     Tests of rooms that must not import jax are left without it.
     """
     folder = request.path.parent.name
-    if folder in ("tasks", "env") or importlib.util.find_spec("jax") is None:
+    if folder in ("tasks", "env", "bridges") or importlib.util.find_spec("jax") is None:
         yield
         return
     import jax

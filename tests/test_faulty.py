@@ -12,7 +12,8 @@ from repair.model.api import Model
 from repair.model.hf import save_hf
 from repair.model.llama import LlamaConfig
 from repair.tasks import load_tasks
-from repair.text.tokens import Codec, render_examples, train_tokenizer
+from repair.text.prompts import render_examples
+from repair.text.tokens import Codec, train_tokenizer
 
 FLAGS = {
     "kind": "faulty",

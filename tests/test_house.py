@@ -22,7 +22,12 @@ FENCED = {
     "array_record": lambda path: path == "env/shards.py",
     "tensorflow_datasets": lambda path: path.startswith("tasks/mbpp/"),
     "absl": lambda path: path.removesuffix(".py") in ENTRY_POINTS | {"cli"},
-    "jax": lambda path: not path.startswith(("tasks/", "env/")),
+    "jax": lambda path: not path.startswith(("tasks/", "env/", "bridges/")),
+    "gymnasium": lambda path: path == "bridges/gym_env.py",
+    "verifiers": lambda path: path == "bridges/verifiers_env.py",
+    "openai": lambda path: path == "bridges/verifiers_env.py",
+    "trl": lambda path: path == "bridges/trl_env.py",
+    "datasets": lambda path: path == "bridges/trl_env.py",
 }
 
 
@@ -86,7 +91,9 @@ def test_no_two_files_of_a_room_need_one_another(room):
         needs = {m: others for m, others in needs.items() if m not in free}
 
 
-@pytest.mark.parametrize("module", ["repair.env", "repair.tasks"])
+@pytest.mark.parametrize(
+    "module", ["repair.env", "repair.tasks", "repair.bridges.problems"]
+)
 def test_the_tool_is_usable_without_jax(module):
     heavy = "{'jax', 'numpy', 'flax', 'transformers', 'orbax'}"
     code = f"import sys, {module}; print(sorted({heavy} & set(sys.modules)))"
@@ -94,6 +101,15 @@ def test_the_tool_is_usable_without_jax(module):
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
     )
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_bridges_stand_on_the_tool_and_the_prompt_alone(path):
+    if name_of(path).startswith("bridges/"):
+        for name in own(path):
+            assert re.match(
+                r"repair\.(errors|tasks|env|bridges|text\.prompts)\b", name
+            ), f"{name_of(path)} imports {name}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

@@ -26,7 +26,7 @@ from repair.model.llama import LlamaConfig
 from repair.model.lora import MODES as TRAINABLE
 from repair.model.sharding import row_parts
 from repair.tasks.corrupt import ALL_KINDS, KINDS
-from repair.text.tokens import PROMPTS
+from repair.text.prompts import PROMPTS
 
 STAGES = ("sft", "rlvr", "eval")
 

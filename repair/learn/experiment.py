@@ -48,13 +48,8 @@ from repair.model.lora import init_adapters, join
 from repair.model.sharding import build, make_mesh, place_batch
 from repair.tasks import Task
 from repair.text.episodes import encode_demos, encode_traces
-from repair.text.tokens import (
-    Codec,
-    copy_tokenizer,
-    load_codec,
-    render_prompt,
-    train_tokenizer,
-)
+from repair.text.prompts import render_prompt
+from repair.text.tokens import Codec, copy_tokenizer, load_codec, train_tokenizer
 
 # Demonstrations that a tokenizer is trained on; more change next to nothing.
 _TOKENIZER_DEMOS = 2000

@@ -1,6 +1,6 @@
-"""The only place where text becomes token ids, and the only prompt.
+"""The only place where text becomes token ids.
 
-SFT, rollouts and evaluation all render through `Codec`, one call per segment
+SFT, rollouts and evaluation all encode through `Codec`, one call per segment
 (prompt, state, command), so that a context is the same ids however it came about:
 the ids of a segment never depend on its neighbours.
 """
@@ -8,7 +8,6 @@ the ids of a segment never depend on its neighbours.
 import copy
 import json
 import pathlib
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +16,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from repair.env.answers import FENCE
 from repair.errors import UserError
 from repair.tasks import Task
+from repair.text.prompts import render_examples, render_prompt
 
 # A line's number as states show it, a word with its leading blank or underscore, one
 # digit, a run of blanks (code is indented by runs), a run of punctuation, or one
@@ -30,60 +30,6 @@ _PIECES = (
 
 # What goes with a tokenizer when it is copied, where it is there.
 _BESIDE = ("special_tokens_map.json", "chat_template.jinja", "generation_config.json")
-
-COMMANDS = """\
-### ADDL n >>>text    insert text as a new line before line n
-### REPL n >>>text    replace line n by text
-### DELL n    delete line n
-### REPW n >>>old >>>new    replace every old on line n by new
-### EXIT    finish, once the tests pass"""
-
-# What large models are told, by mode; the rest of the prompt is the same.
-_TELL = {
-    "coe": (
-        "You are an expert Python programmer. The program below is faulty. Repair"
-        " every mistake in it, only through these line-editor commands, one per"
-        " turn:\n" + COMMANDS + "\nThe text after >>> is taken verbatim, so mind the"
-        " indentation. After each command you see the numbered program and what the"
-        " tests say; nothing after *** means that all tests pass.\n"
-    ),
-    "direct": (
-        "You are an expert Python programmer. The program below is faulty; after ***"
-        " stands what its tests say. Answer with the whole repaired program and nothing"
-        " else.\n"
-    ),
-    "cot": (
-        "You are an expert Python programmer. The program below is faulty; after ***"
-        " stands what its tests say. Think about what is wrong, then write the whole"
-        " repaired program between two lines of ```.\n"
-    ),
-}
-PROMPTS = {
-    "full": "{tell}Task: {text}\nTests:\n{tests}\nProgram:\n",
-    # A model trained from scratch learns nothing from a preamble that never changes.
-    "short": "{text}\n{tests}\n",
-}
-
-
-def render_prompt(task: Task, style: str, mode: str = "coe") -> str:
-    """What stands before the first state: the task's text and its shown tests."""
-    tests = "\n".join(task.test_list)
-    if task.test_setup_code and style == "full":
-        tests = f"{task.test_setup_code}\n{tests}"
-    # Not str.format, and in one pass: task text may hold braces, even these.
-    values = {"{text}": task.text, "{tests}": tests, "{tell}": _TELL[mode]}
-    return re.sub(r"\{(text|tests|tell)\}", lambda m: values[m[0]], PROMPTS[style])
-
-
-def render_examples(examples: Sequence[Task], task: Task) -> str:
-    """Tasks with their programs, then one whose program is to be written."""
-    parts = [f"{_examine(e)}{e.code}\n{FENCE}\n\n" for e in examples]
-    return "".join([*parts, _examine(task)])
-
-
-def _examine(task: Task) -> str:
-    tests = "\n".join(filter(None, (task.test_setup_code, *task.test_list)))
-    return f"Task: {task.text}\nTests:\n{tests}\nProgram:\n{FENCE}\n"
 
 
 def train_tokenizer(texts, vocab_size: int, specials=("<pad>",)) -> Tokenizer:

@@ -10,7 +10,8 @@ from repair.learn.trajectory import Rollout
 from repair.tasks import Bug, Task
 from repair.tasks.jsonl import read_jsonl
 from repair.text.episodes import Episode
-from repair.text.tokens import Codec, render_examples, train_tokenizer
+from repair.text.prompts import render_examples
+from repair.text.tokens import Codec, train_tokenizer
 
 EXAMPLES = [
     Task(f"e{n}", f"Give {n}.", f"def g():\n    return {n}", (f"assert g() == {n}",))

@@ -10,7 +10,8 @@ from tokenizers import Tokenizer, models
 
 from repair.errors import UserError
 from repair.tasks import Task
-from repair.text.tokens import Codec, load_codec, render_prompt, train_tokenizer
+from repair.text.prompts import render_prompt
+from repair.text.tokens import Codec, load_codec, train_tokenizer
 
 TEXTS = [
     "def f(xs):\n    total = 0\n    for x in xs:\n        total += x\n",

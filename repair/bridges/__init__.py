@@ -1,0 +1,1 @@
+"""The environment as other trainers expect it. No jax; each file needs its extra."""
