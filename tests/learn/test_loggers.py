@@ -1,9 +1,11 @@
 """One interface to all loggers; what real packages keep of a run that was killed."""
 
 import dataclasses
+import importlib
 import importlib.util
 import json
-import sys
+import os
+import struct
 
 import jax.numpy as jnp
 import pytest
@@ -106,31 +108,43 @@ def wandb_session(monkeypatch):
     """The package reads its environment once in a process, unless it is torn down."""
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     yield monkeypatch
-    sys.modules["wandb"].teardown()
+    importlib.import_module("wandb").teardown()
+
+
+def wandb_records(data):
+    """The records of a .wandb file: LevelDB's log format in blocks of 32 KiB."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    place, parts = 7, b""  # past the header
+    while place + 7 <= len(data):
+        left = -place % 32768
+        if left < 7:  # too few for a record's head: filled up with zeros
+            place += left
+            continue
+        size, kind = struct.unpack_from("<HB", data, place + 4)
+        parts += data[place + 7 : place + 7 + size]
+        place += 7 + size
+        if kind in (1, 4):  # the whole record, or its last part
+            yield Record.FromString(parts)
+            parts = b""
 
 
 def wandb_lines(workdir):
     """The lines in the files of all lives, and the ids of their runs."""
-    from wandb.proto import wandb_internal_pb2
-    from wandb.sdk.internal.datastore import DataStore
-
-    lines, ids = [], set()
-    for path in sorted(workdir.glob("wandb/offline-run-*/run-*.wandb")):
-        store = DataStore()
-        store.open_for_scan(str(path))
-        while (data := store.scan_data()) is not None:
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(data)
-            if record.HasField("run"):
-                ids.add(record.run.run_id)
-            if record.HasField("history"):
-                items = record.history.item
-                values = {
-                    "/".join(i.nested_key) or i.key: json.loads(i.value_json)
-                    for i in items
-                }
-                lines.append(values)
-    return lines, ids
+    importlib.import_module("wandb").teardown()  # waits until files are written
+    paths = sorted(
+        workdir.glob("wandb/offline-run-*/run-*.wandb"), key=os.path.getmtime
+    )
+    records = [r for path in paths for r in wandb_records(path.read_bytes())]
+    lines = [
+        {
+            "/".join(item.nested_key) or item.key: json.loads(item.value_json)
+            for item in record.history.item
+        }
+        for record in records
+        if record.HasField("history")
+    ]
+    return lines, {r.run.run_id for r in records if r.HasField("run")}
 
 
 @needs("wandb")
