@@ -22,7 +22,7 @@ tar -czf "$archive" --exclude=__pycache__ setup.py pyproject.toml repair configs
 
 tpus() { gcloud compute tpus "$@" --zone="$ZONE"; }
 state() {
-  tpus queued-resources list --filter="name~(^|/)$NAME\$" --format='value(state.state)'
+  tpus queued-resources list --filter="name~/$NAME\$" --format='value(state.state)'
 }
 everywhere() { tpus tpu-vm ssh "$NAME" --worker=all --command="$1"; }
 
