@@ -88,7 +88,7 @@ esac
 class Desk:
     """A folder with programs that come first on the PATH, and logs of what they did."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, compiled):
         self.folder, self.bin = folder, folder / "bin"
         self.logs, self.workdir = folder / "logs", folder / "run"
         self.bin.mkdir()
@@ -108,6 +108,8 @@ class Desk:
             "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
             "GLIBC_TUNABLES": "",  # a run would set it and start anew
             "JAX_COORDINATOR_PORT": str(self.port),
+            "JAX_COMPILATION_CACHE_DIR": str(compiled),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         }
         self.program(
             "python",
@@ -146,8 +148,9 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path):
-    return Desk(tmp_path)
+def desk(tmp_path, tmp_path_factory):
+    """A new one; what they compile is the same, so they share it."""
+    return Desk(tmp_path, tmp_path_factory.getbasetemp() / "compiled")
 
 
 def skypilot():
