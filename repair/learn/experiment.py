@@ -37,7 +37,8 @@ from repair.learn import processes, rlvr, sft
 from repair.learn.alarms import alarms
 from repair.learn.clock import Clock
 from repair.learn.config import Config, check_mesh
-from repair.learn.metrics import MetricsWriter, NoMetrics, progress, read_metrics
+from repair.learn.loggers import Loggers, check_packages
+from repair.learn.metrics import NoMetrics, progress, read_metrics
 from repair.learn.pipeline import Pipeline, remembered
 from repair.learn.policy import eval_bugs, load_run_tasks, make_policy, measure
 from repair.learn.stage import Workshop, run_stage
@@ -79,11 +80,12 @@ def run(
     Raises:
       UserError: The workdir belongs to another config, or some input is bad.
     """
+    check_packages(config.log)
     mesh = make_mesh(**dataclasses.asdict(config.mesh), devices=devices)
     check_mesh(config, mesh)
     first = processes.first()
     workdir = processes.once(lambda: open_workdir(workdir, config))
-    metrics = MetricsWriter(workdir) if first else NoMetrics()
+    metrics = Loggers(workdir, config) if first else NoMetrics()
     try:
         with Sandbox(limits=config.sandbox) as sandbox:
             if "rlvr" in config.stages:

@@ -20,7 +20,9 @@ def start(coordinator: str = "", processes: int = 0, process: int = -1) -> None:
 
     Args:
       coordinator: HOST:PORT of the first process; "" to ask the cluster (SLURM, Open
-        MPI, Kubernetes and Cloud TPUs are known to `jax.distributed`).
+        MPI, Kubernetes and Cloud TPUs are known to `jax.distributed`). Where it is
+        given the cluster is not asked for anything, and each process takes all the
+        devices that it sees: asked, SLURM would leave it one.
       processes: How many there are, with a coordinator.
       process: Which one this is, from 0.
 
@@ -32,9 +34,16 @@ def start(coordinator: str = "", processes: int = 0, process: int = -1) -> None:
             f"--coordinator={coordinator} needs --processes and --process with"
             f" 0 <= process < processes; found process={process} of {processes}"
         )
-    given = (coordinator, processes, process) if coordinator else ()
+    given = {}
+    if coordinator:
+        given = {
+            "coordinator_address": coordinator,
+            "num_processes": processes,
+            "process_id": process,
+            "cluster_detection_method": "deactivate",
+        }
     try:
-        jax.distributed.initialize(*given)
+        jax.distributed.initialize(**given)
     except (ValueError, RuntimeError) as error:
         raise UserError(
             "the other processes cannot be found"

@@ -21,7 +21,7 @@ class Workshop:
       config: The run's.
       model: The decoder, on its mesh.
       folder: Of the stage's checkpoints.
-      metrics: A `MetricsWriter`, or what takes its place.
+      metrics: The run's `repair.learn.loggers.Loggers`, or what takes their place.
       report: Gets a line of text at each milestone.
     """
 
