@@ -20,6 +20,7 @@ DATA = ["grain>=0.2.18,<0.3", "array_record>=0.8,<1"]
 EXTRAS = {
     "test": [
         *("pytest>=8,<10", "hypothesis>=6,<7", "matplotlib>=3.8,<4", "ruff>=0.9,<1"),
+        "selenium>=4.20,<5",
         *DATA,
     ],
     "data": DATA,
@@ -40,6 +41,7 @@ setuptools.setup(
     description="Small language models learn to repair code with a line editor",
     python_requires=">=3.11",
     packages=setuptools.find_packages(include=["repair", "repair.*"]),
+    package_data={"repair.view": ["assets/*"]},
     install_requires=CORE,
     extras_require=EXTRAS,
 )
