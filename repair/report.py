@@ -23,6 +23,8 @@ def main(*workdirs: str) -> None:
     """Reads the workdirs and writes the page, or prints to the terminal."""
     args, runs = flags.FLAGS, open_runs(workdirs)
     if args.terminal:
+        if args.out:
+            raise UserError("--out goes with the page; leave it out with --terminal")
         for run in runs:
             choice = args.step, args.group, args.sample, args.status
             terminal.show(run, Console(), *choice)

@@ -131,7 +131,12 @@ def draw(runs: Sequence[Run], stage: str) -> list[Plot]:
         ]
         lines = [line for line in lines if len(line[2])]
         if lines:
-            svg = _svg(f"{stage}{number}", 4.0, 2.3, functools.partial(_plot, lines))
+            svg = _svg(
+                f"{stage}{number}",
+                4.0,
+                2.3,
+                functools.partial(_plot, lines, len(runs) > 1),
+            )
             plots.append(Plot(curve.title, curve.unit, svg, _words(curve, lines)))
     return plots
 
@@ -154,7 +159,7 @@ def _style(index: int, marked: bool) -> dict:
     return style
 
 
-def _plot(lines, axes) -> None:
+def _plot(lines, marked: bool, axes) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.grid(True, color=_GRID, linewidth=0.6)
@@ -166,7 +171,7 @@ def _plot(lines, axes) -> None:
     axes.set_xlabel("step")
     low, high = np.inf, -np.inf
     for index, _, steps, values in lines:
-        style = _style(index, len(lines) > 1 or index > 0 or len(steps) == 1)
+        style = _style(index, marked or len(steps) == 1)
         mean = smoothed(values)
         if mean is not values:
             thin = style | {"linewidth": 0.6, "alpha": 0.35, "marker": ""}
@@ -175,9 +180,10 @@ def _plot(lines, axes) -> None:
         low, high = min(low, values.min()), max(high, values.max())
         axes.plot(steps, mean, markevery=(index * every // 3 % every, every), **style)
 
-    # From nothing up where that is near; a line at nothing has room above it.
+    # From nothing up where that is near; a line at nothing lies off the axis.
     if 0 <= low <= high / 2:
-        axes.set_ylim(0, 1.05 * high or 1)
+        high = high or 1
+        axes.set_ylim(-0.03 * high, 1.05 * high)
 
 
 def _words(curve: Curve, lines) -> str:

@@ -108,7 +108,7 @@ def _show_task(run: Run, step: str, record: dict, console: Console) -> None:
         console.print(_plain(line))
     if record["turns"]:
         feedback = split_state(record["turns"][0]["state"])[1]
-        console.print(_plain(f"tests, at the start: {feedback or 'all pass'}"))
+        console.print(_plain(f"feedback at the start: {feedback or 'all tests pass'}"))
 
 
 def _show_episode(record: dict, console: Console) -> None:
@@ -129,8 +129,8 @@ def _show_episode(record: dict, console: Console) -> None:
             line = Text(f"{row.sign} {row.number:>3} ", style or "dim")
             line += _plain(row.head, style) + _plain(row.changed, f"{style} underline")
             console.print(line + _plain(row.tail, style), soft_wrap=True)
-        feedback = turn["feedback"] or "all pass"
-        console.print(_plain(f"tests: {feedback}"), soft_wrap=True)
+        feedback = turn["feedback"] or "all tests pass"
+        console.print(_plain(f"feedback: {feedback}"), soft_wrap=True)
         console.print(_figures(turn), style="dim")
         if turn.get("tokens"):
             console.print(_tokens(turn))

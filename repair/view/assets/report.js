@@ -147,7 +147,7 @@ function turnOf(turn, number) {
   const said = turn.feedback === undefined ? "not kept"
     : visible(turn.feedback) || "all tests pass";
   item.append(make("p", { class: "feedback" },
-    make("span", { class: "by" }, "Tests: "), said));
+    make("span", { class: "by" }, "Feedback: "), said));
   const pairs = [["reward", signed(turn.reward)]];
   if (turn.return_to_go !== undefined) pairs.push(["return", signed(turn.return_to_go)]);
   if (turn.advantage !== undefined) pairs.push(["advantage", signed(turn.advantage)]);
@@ -189,7 +189,7 @@ function show() {
   view.replaceChildren(
     make("h3", {}, visible(name)), make("p", {}, visible(text)),
     make("pre", {}, make("code", {}, visible(tests.join("\n")))),
-    make("p", {}, make("span", { class: "by" }, "Tests, at the start: "),
+    make("p", {}, make("span", { class: "by" }, "Feedback at the start: "),
       visible(start) || "all tests pass"),
     make("div", { class: "samples" + only }, ...samples.map(sampleOf)));
   reachable(view);
