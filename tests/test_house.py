@@ -10,7 +10,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 FILES = sorted((ROOT / "repair").rglob("*.py"))
-LEVELS = ("errors", "tasks", "env", "text", "model", "learn")
+LEVELS = ("errors", "tasks", "env", "text", "model", "learn", "view")
 ENTRY_POINTS = {"train", "evaluate", "export", "make_data", "fix", "report"}
 # Packages that may be imported in few places, by path below repair/.
 FENCED = {
@@ -23,6 +23,7 @@ FENCED = {
     "tensorflow_datasets": lambda path: path.startswith("tasks/mbpp/"),
     "tensorboard": lambda path: path == "learn/loggers.py",
     "wandb": lambda path: path == "learn/loggers.py",
+    "matplotlib": lambda path: path == "view/curves.py",
     "absl": lambda path: path.removesuffix(".py") in ENTRY_POINTS | {"cli"},
     "jax": lambda path: not path.startswith(("tasks/", "env/", "bridges/")),
     "gymnasium": lambda path: path == "bridges/gym_env.py",

@@ -1,4 +1,4 @@
-"""make_data, fix and report, called as their commands call them."""
+"""make_data and fix, called as their commands call them."""
 
 import json
 import subprocess
@@ -7,7 +7,7 @@ import types
 
 import pytest
 
-from repair import fix, make_data, report
+from repair import fix, make_data
 from repair.env.demo_folder import DemoFolder
 from repair.env.environment import Environment
 from repair.env.sandbox import Sandbox
@@ -88,33 +88,6 @@ def test_fix_that_fails_leaves_the_file(monkeypatch, tmp_path):
 def test_fix_refuses_tests_that_are_no_asserts(monkeypatch, tmp_path, tests):
     with pytest.raises(UserError, match="tests.py"):
         run_fix(monkeypatch, tmp_path, [], tests=tests)
-
-
-def test_report_shows_the_run_and_escapes_what_a_model_wrote(monkeypatch, tmp_path):
-    pytest.importorskip("matplotlib")
-    rate = {"mean": 0.5, "low": 0.25, "high": 0.75}
-    results = {"stages": {"sft": {"pass@1": rate, "pass@4": rate, "bugs": 2}}}
-    (tmp_path / "results.json").write_text(json.dumps(results))
-    rows = [{"stage": "sft", "step": i, "command_loss": 1.0 / i} for i in (1, 2)]
-    lines = "".join(json.dumps(row) + "\n" for row in rows)
-    (tmp_path / "metrics.jsonl").write_text(lines)
-    turn = {"state": "L 1 <script>\n", "command": "### EXIT", "reward": -0.5}
-    record = {"bug_id": "a/0", "sample": 0, "status": "solved", "text": "t"}
-    record |= {"tests": ["assert 1 < 2"], "turns": [turn], "code": "x = '<b>'"}
-    (tmp_path / "trajectories").mkdir()
-    (tmp_path / "trajectories" / "eval_sft.jsonl").write_text(json.dumps(record) + "\n")
-    set_flags(monkeypatch, report, out="", trajectories=5)
-    report.main(str(tmp_path))
-    page = (tmp_path / "report.html").read_text()
-    assert "50.0 (25.0 to 75.0)" in page and "command loss" in page
-    assert "&lt;script&gt;" in page and "<script" not in page
-    assert "reward -0.5" in page and " src=" not in page and "<link" not in page
-
-
-def test_report_of_no_run_is_refused(monkeypatch, tmp_path):
-    set_flags(monkeypatch, report, out="", trajectories=5)
-    with pytest.raises(UserError, match="no results"):
-        report.main(str(tmp_path))
 
 
 def demos_flags(out, **changes):

@@ -91,7 +91,7 @@ def turn_advantages(
     Raises:
       ValueError: When a rollout has no turn or the two lists differ in length.
     """
-    returns = [_returns_to_go(r, config.gamma) for r in rewards]
+    returns = [returns_to_go(r, config.gamma) for r in rewards]
     advantages: list[np.ndarray] = [np.zeros_like(g) for g in returns]
     active = np.zeros(len(returns), bool)
     members: dict = {}
@@ -123,7 +123,8 @@ def turn_advantages(
     return advantages, active, stats
 
 
-def _returns_to_go(rewards, gamma: float) -> np.ndarray:
+def returns_to_go(rewards, gamma: float) -> np.ndarray:
+    """G_e of each turn, float64; ValueError if there is no turn."""
     returns = np.array(rewards, np.float64)
     if returns.ndim != 1 or not len(returns):
         raise ValueError(f"a rollout needs one reward a turn, got {rewards!r}")
@@ -190,7 +191,7 @@ def _per_turn(returns: list[np.ndarray], config: AdvantageConfig) -> list[np.nda
 
 
 def _turn_sum(returns: list[np.ndarray], config: AdvantageConfig) -> list[np.ndarray]:
-    return [_returns_to_go(r, config.gamma) for r in _per_turn(returns, config)]
+    return [returns_to_go(r, config.gamma) for r in _per_turn(returns, config)]
 
 
 # (returns-to-go of the samples of one group, config) -> their advantages.

@@ -45,7 +45,7 @@ def judge(rollouts: Sequence[Rollout], sandbox: Sandbox) -> np.ndarray:
 
 def evaluate(
     play: Callable[[int, float], list[Rollout]], sandbox: Sandbox, config: EvalConfig
-) -> tuple[dict, list[dict]]:
+) -> tuple[dict, list[tuple[Rollout, bool, float]]]:
     """Measures greedy pass@1 and sampled pass@k.
 
     Args:
@@ -57,13 +57,13 @@ def evaluate(
     A bug of which an episode broke (status "fault") is left out, and counted.
 
     Returns:
-      (results, records): results holds "pass@1" (greedy) and "pass@{samples}", each
+      (results, judged): results holds "pass@1" (greedy) and "pass@{samples}", each
       {"mean", "low", "high"} over the bugs, "sampled_pass@1", "shown_pass@1" (greedy,
       shown tests only), "by_status", "by_turn" (share of greedy episodes that first
-      passed at that turn) and means; records describe every episode for a JSONL
-      file.
+      passed at that turn) and means; judged holds every episode with whether it
+      passes the hidden tests too, and its temperature.
     """
-    results, records = {}, []
+    results, judged = {}, []
     greedy, faults = _sound(play(1, 0.0), 1)
     passed = judge(greedy, sandbox)
     results["pass@1"] = mean_interval(passed)
@@ -74,7 +74,7 @@ def evaluate(
     results["malformed"] = float(np.mean([t.malformed for t in commands] or [0.0]))
     results["turns"] = len(commands) / len(greedy)
     results["by_corruptions"] = _by_corruptions(greedy, passed)
-    records += [describe(r, p, 0.0) for r, p in zip(greedy, passed, strict=True)]
+    judged += [(r, bool(ok), 0.0) for r, ok in zip(greedy, passed, strict=True)]
     if config.samples:
         sampled, more = _sound(play(config.samples, config.temperature), config.samples)
         faults += more
@@ -84,15 +84,15 @@ def evaluate(
             name = f"pass@{k}" if k > 1 else "sampled_pass@1"
             rates = [pass_at_k(config.samples, int(c), k) for c in right_P]
             results[name] = mean_interval(rates)
-        records += [
-            describe(r, p, config.temperature)
-            for r, p in zip(sampled, passed, strict=True)
+        judged += [
+            (r, bool(ok), config.temperature)
+            for r, ok in zip(sampled, passed, strict=True)
         ]
     results["bugs"] = len(greedy)
     if faults:
         results["faults"] = faults
     results["temperature"] = config.temperature
-    return results, records
+    return results, judged
 
 
 def _sound(rollouts: list[Rollout], samples: int) -> tuple[list[Rollout], int]:
@@ -101,35 +101,6 @@ def _sound(rollouts: list[Rollout], samples: int) -> tuple[list[Rollout], int]:
     broken = [sum(r.status == "fault" for r in group) for group in groups]
     kept = [g for g, count in zip(groups, broken, strict=True) if not count]
     return [rollout for group in kept for rollout in group], sum(broken)
-
-
-def describe(rollout: Rollout, passed_hidden, temperature: float) -> dict:
-    """One episode as a JSON object: turn by turn the state, command and reward."""
-    turns = [
-        {
-            "state": before.state_text,
-            "command": command,
-            "reward": after.reward,
-            "malformed": after.malformed,
-            "passed": after.passed,
-        }
-        for before, command, after in zip(
-            rollout.turns, rollout.commands, rollout.turns[1:], strict=False
-        )
-    ]
-    return {
-        "bug_id": rollout.bug.bug_id,
-        "sample": rollout.sample,
-        "temperature": temperature,
-        "text": rollout.bug.task.text,
-        "tests": list(rollout.bug.task.test_list),
-        "status": rollout.status,
-        "passed_shown": bool(rollout.passed),
-        "passed": bool(passed_hidden),
-        "return": float(rollout.rewards.sum()),
-        "turns": turns,
-        "code": rollout.code,
-    }
 
 
 def _by_turn(rollouts) -> dict[str, float]:

@@ -41,6 +41,7 @@ from repair.learn.loggers import Loggers, check_packages
 from repair.learn.metrics import NoMetrics, progress, read_metrics
 from repair.learn.pipeline import Pipeline, remembered
 from repair.learn.policy import eval_bugs, load_run_tasks, make_policy, measure
+from repair.learn.records import FOLDER, keep_step
 from repair.learn.stage import Workshop, run_stage
 from repair.learn.workdir import open_workdir, write_whole
 from repair.model.api import Model, count_params
@@ -230,7 +231,7 @@ class _Run:
         c = self.config
         if "eval" not in c.stages or stage in self.results["stages"]:
             return
-        path = self.workdir / "trajectories" / f"eval_{stage}.jsonl"
+        path = self.workdir / FOLDER / f"eval_{stage}.jsonl"
         figures = measure(
             self.policy, params, self.bugs, c.eval, f"evaluation ({stage})", path
         )
@@ -373,6 +374,9 @@ class _Run:
             )
             known = alarms(history[:step])
             history[step:] = [values]
+            last = step + 1 == c.rlvr.steps or spent(step + 1)
+            codec = self.policy.codec
+            keep_step(self.workdir, rollouts, codec, c.rlvr, step + 1, last)
             for name, text in alarms(history).items():
                 if name not in known:
                     self.report(f"rlvr, step {step + 1}: {text}")

@@ -269,11 +269,12 @@ def results_table(results: dict) -> Table:
     for name in metrics:
         table.add_column(name, justify="right", no_wrap=True)
     for stage, figures in stages.items():
-        table.add_row(stage, *(_rate(figures.get(name)) for name in metrics))
+        table.add_row(stage, *(rate(figures.get(name)) for name in metrics))
     return table
 
 
-def _rate(figure: dict | None) -> str:
+def rate(figure: dict | None) -> str:
+    """A rate with its interval, like "12.5 (7.9 to 19.3)"; "-" for none."""
     if figure is None:
         return "-"
     mean, low, high = (100 * figure[name] for name in ("mean", "low", "high"))

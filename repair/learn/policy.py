@@ -1,7 +1,6 @@
 """A policy with all that it needs to play episodes, and how it is measured."""
 
 import dataclasses
-import json
 import pathlib
 import time
 
@@ -19,9 +18,9 @@ from repair.learn.config import Config, from_dict
 from repair.learn.evaluation import EvalConfig, evaluate
 from repair.learn.metrics import progress
 from repair.learn.player import Player
+from repair.learn.records import describe_evaluation, write_records
 from repair.learn.rollout import play
 from repair.learn.trajectory import Rollout
-from repair.learn.workdir import write_whole
 from repair.model.api import Model
 from repair.model.hf import load_hf, local_folder
 from repair.model.llama import LlamaConfig
@@ -176,9 +175,9 @@ def measure(
 
             return policy.play(params, bugs, samples, temperature, progress=shown)
 
-        results, records = evaluate(play_all, policy.sandbox, config)
+        results, judged = evaluate(play_all, policy.sandbox, config)
     if processes.first():
-        write_whole(path, "".join(json.dumps(record) + "\n" for record in records))
+        write_records(path, describe_evaluation(judged, policy.codec))
     return results | {"seconds": round(time.perf_counter() - started, 1)}
 
 

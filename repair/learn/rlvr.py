@@ -61,6 +61,8 @@ class RlvrConfig:
       loss: The policy loss.
       advantages: The estimator.
       optimiser: Optimiser and schedule.
+      trajectories_every: Steps between those whose episodes are written to the workdir
+        whole; the first and the last are too. 0 for none at all.
     """
 
     steps: int = 200
@@ -78,11 +80,13 @@ class RlvrConfig:
     loss: PolicyLossConfig = PolicyLossConfig()
     advantages: AdvantageConfig = AdvantageConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
+    trajectories_every: int = 10
 
     def __post_init__(self):
         if self.temperature <= 0:
             raise ValueError(f"temperature={self.temperature} must be above 0")
-        for name, least in (("minibatches", 1), ("resample", 0), ("sampled_tokens", 0)):
+        for name in ("minibatches", "resample", "sampled_tokens", "trajectories_every"):
+            least = 1 if name == "minibatches" else 0
             if (value := getattr(self, name)) < least:
                 raise ValueError(f"{name} is {value}, expected {least} or more")
         if not 0 <= self.curriculum <= 1 or self.curriculum_steps < 1:
@@ -141,13 +145,14 @@ def substitutes(
 def silent_groups(rollouts: Sequence[Rollout], config: RlvrConfig) -> set[str]:
     """Ids of the bugs whose episodes teach nothing."""
     kept = trainable(rollouts)
-    _, active, _ = _advantages(kept, config)
+    _, active, _ = advantages_of(kept, config)
     pairs = zip(kept, active, strict=True)
     taught = {r.bug.bug_id for r, is_active in pairs if is_active}
     return {r.bug.bug_id for r in rollouts} - taught
 
 
-def _advantages(rollouts: Sequence[Rollout], config: RlvrConfig):
+def advantages_of(rollouts: Sequence[Rollout], config: RlvrConfig):
+    """What an update makes of `trainable` rollouts; see `turn_advantages`."""
     return turn_advantages(
         [r.rewards for r in rollouts],
         [r.bug.bug_id for r in rollouts],
@@ -169,7 +174,7 @@ def make_batches(
     the denominator is the number of what counts alike there.
     """
     rollouts = trainable(rollouts)
-    advantages, active, metrics = _advantages(rollouts, config)
+    advantages, active, metrics = advantages_of(rollouts, config)
     kept = [i for i, is_active in enumerate(active) if is_active]
     episodes = [rollouts[i].episode for i in kept]
     weights = [_weights(episode, config.loss.aggregate) for episode in episodes]
@@ -392,5 +397,6 @@ def describe(rollouts: list[Rollout]) -> dict[str, float]:
         "malformed": float(np.mean([t.malformed for t in commands] or [0.0])),
         "turns": len(commands) / len(rollouts),
         "faults": float(np.mean([r.status == "fault" for r in rollouts])),
+        "episodes": len(rollouts),
         "sampled_tokens": sampled,
     }

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import time
 from collections.abc import Callable
 
 from repair.learn.checkpoint import Checkpointer
@@ -66,9 +67,11 @@ def run_stage(
     first = step = int(state.step)
     with progress(settings.steps, stage, initial=first) as bar:
         while not over(step):
+            started = time.perf_counter()
             state, values = one_step(step, state, frozen, optimiser)
             step += 1
             values = {name: float(value) for name, value in values.items()}
+            values["seconds_step"] = time.perf_counter() - started
             where.metrics.write(stage, step, **values)
             bar.update(step, **_headline(values))
             if over(step) or step % where.config.checkpoint_every == 0:

@@ -119,6 +119,12 @@ def test_a_run_leaves_what_the_contract_says(finished):
         for record in records:
             assert 1 <= len(record["turns"]) <= config.text.max_turns
             assert record["status"] is not None
+            assert all(len(t["tokens"]) == len(t["log_probs"]) for t in record["turns"])
+    for step in (1, 2):  # the first and the last
+        path = workdir / "trajectories" / f"rlvr_{step}.jsonl"
+        records = [json.loads(line) for line in path.read_text().splitlines()]
+        assert len(records) == config.rlvr.problems * config.rlvr.samples
+        assert any(t["advantage"] for r in records for t in r["turns"])
     saved = json.loads((workdir / "config.json").read_text())
     assert saved == json.loads(json.dumps(dataclasses.asdict(config)))
     assert (workdir / "tokenizer" / "tokenizer.json").exists()
@@ -149,6 +155,7 @@ def test_a_run_killed_again_and_again_ends_in_the_same_bits(
         jax.tree.map(np.testing.assert_array_equal, found, expected)
     metrics = [timeless(read_metrics(w / "metrics.jsonl")) for w in (tmp_path, whole)]
     assert metrics[0] == metrics[1]
+    assert len(list((tmp_path / "trajectories").iterdir())) == 5
     for path in (whole / "trajectories").iterdir():
         assert path.read_text() == (tmp_path / "trajectories" / path.name).read_text()
 

@@ -1,0 +1,1 @@
+"""What a person sees of finished or running runs: a page, or a terminal's text."""

@@ -1,0 +1,246 @@
+"use strict";
+
+// The browser of episodes. What is chosen stands in the address after the #, so that a
+// link leads to it. Text from programs and models goes into the page as text only.
+
+const runs = JSON.parse(document.getElementById("data").textContent);
+const byId = (id) => document.getElementById(id);
+const controls = ["run", "step", "status", "group", "sample"];
+// What is chosen; "" for any status, and for all samples side by side.
+let chosen = { run: "", step: "", status: "", group: "", sample: "", tokens: false };
+
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    element.setAttribute(name, value);
+  }
+  element.append(...children);
+  return element;
+}
+
+// Characters that are not seen, or that turn the direction of the text around them.
+function visible(text) {
+  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (c) =>
+    c === "\n" || c === "\t" ? c : `\\u{${c.codePointAt(0).toString(16)}}`);
+}
+
+function signed(number) {
+  const text = Math.abs(number).toFixed(2);
+  return (number < 0 && text !== "0.00" ? "\u2212" : "+") + text;
+}
+
+const named = (list, name) => list.find((item) => item.name === name);
+const run = () => named(runs, chosen.run);
+const step = () => run() && named(run().steps, chosen.step);
+const ofStatus = (group) =>
+  group.episodes.filter((e) => !chosen.status || e.status === chosen.status);
+const groups = () => (step() ? step().groups.filter((g) => ofStatus(g).length) : []);
+const group = () => named(groups(), chosen.group);
+
+// The address.
+
+function readAddress() {
+  const given = new URLSearchParams(location.hash.slice(1));
+  for (const name of controls) chosen[name] = given.get(name) ?? "";
+  chosen.tokens = given.get("tokens") === "1";
+}
+
+function writeAddress() {
+  const said = new URLSearchParams();
+  for (const name of controls) if (chosen[name]) said.set(name, chosen[name]);
+  if (chosen.tokens) said.set("tokens", "1");
+  history.replaceState(null, "", "#" + said);
+}
+
+// Takes the first of what there is where a choice is not on the page; says so.
+function settle() {
+  const missing = [];
+  function first(name, list) {
+    if (named(list, chosen[name])) return;
+    if (chosen[name]) missing.push(`${name} ${chosen[name]}`);
+    chosen[name] = list.length ? list[0].name : "";
+  }
+  first("run", runs);
+  first("step", run().steps);
+  if (groups().length) {
+    first("group", groups());
+    if (!ofStatus(group()).some((e) => e.label === chosen.sample)) chosen.sample = "";
+  }
+  return missing;
+}
+
+// The controls.
+
+function fill(name, options) {
+  byId(name).replaceChildren(
+    ...options.map(([value, text]) => make("option", { value }, text)));
+  byId(name).value = chosen[name];
+}
+
+function counted(list) {
+  const counts = new Map();
+  for (const item of list) counts.set(item, (counts.get(item) ?? 0) + 1);
+  return [...counts].map(([item, count]) => `${count} ${item}`).join(", ");
+}
+
+function fillControls() {
+  fill("run", runs.map((r) => [r.name, r.name]));
+  byId("run").closest("p").hidden = runs.length < 2;
+  fill("step", run().steps.map((s) => [s.name, s.title]));
+  const here = step() ? step().groups.flatMap((g) => g.episodes) : [];
+  const statuses = new Set(runs.flatMap((r) => r.steps.flatMap((s) =>
+    s.groups.flatMap((g) => g.episodes.map((e) => e.status)))));
+  if (chosen.status) statuses.add(chosen.status);
+  fill("status", [["", `any (${here.length})`], ...[...statuses].sort().map((s) =>
+    [s, `${s} (${here.filter((e) => e.status === s).length})`])]);
+  const list = groups();
+  fill("group", list.map((g) =>
+    [g.name, `${visible(g.name)}: ${counted(g.episodes.map((e) => e.status))}`]));
+  const samples = group() ? ofStatus(group()) : [];
+  fill("sample", [["", `all ${samples.length}, side by side`],
+    ...samples.map((e) => [e.label, `${e.label}: ${e.status}`])]);
+  const place = list.indexOf(group());
+  byId("previous").disabled = place <= 0;
+  byId("next").disabled = place < 0 || place === list.length - 1;
+  byId("tokens").checked = chosen.tokens;
+}
+
+// The episodes.
+
+function rowOf([sign, number, head, changed = "", tail = ""]) {
+  const kind = { "+": " plus", "-": " minus", " ": "" }[sign];
+  const text = make("span", {}, visible(head));
+  if (changed) text.append(make("mark", {}, visible(changed)));
+  text.append(visible(tail));
+  return make("span", { class: "row" + kind },
+    make("span", { class: "sign" }, sign), make("span", { class: "number" }, number),
+    text, "\n");
+}
+
+function figures(pairs) {
+  return make("dl", {}, ...pairs.map(([name, value]) =>
+    make("div", {}, make("dt", {}, name), make("dd", {}, value))));
+}
+
+function tokensOf(turn) {
+  if (!turn.tokens?.length) return make("p", {}, "No log-probs were kept.");
+  const shown = turn.tokens.map((text, i) => {
+    const logProb = turn.log_probs[i];
+    const token = make("li", { class: "token" },
+      make("code", {}, visible(text.replaceAll(" ", "\u2423").replaceAll("\n", "\u23ce"))),
+      make("small", {}, logProb.toFixed(2).replace("-", "\u2212")));
+    // The less likely, the thicker the line below.
+    token.style.setProperty("--doubt", Math.min(-logProb / 3, 1).toFixed(2));
+    return token;
+  });
+  return make("ul", { class: "tokens", "aria-label": "Tokens with their log-probs" },
+    ...shown);
+}
+
+function turnOf(turn, number) {
+  const item = make("li", { class: "turn" }, make("h5", {}, `Turn ${number}`),
+    make("p", {}, make("code", { class: "command" }, visible(turn.command) || "(nothing)")));
+  if (turn.malformed) {
+    item.append(make("p", {}, make("span", { class: "flag" }, "malformed")));
+  }
+  item.append(make("pre", { class: "diff" }, make("code", {}, ...turn.rows.map(rowOf))));
+  const said = turn.feedback === undefined ? "not kept"
+    : visible(turn.feedback) || "all tests pass";
+  item.append(make("p", { class: "feedback" },
+    make("span", { class: "by" }, "Feedback: "), said));
+  const pairs = [["reward", signed(turn.reward)]];
+  if (turn.return_to_go !== undefined) pairs.push(["return", signed(turn.return_to_go)]);
+  if (turn.advantage !== undefined) pairs.push(["advantage", signed(turn.advantage)]);
+  if (turn.log_probs?.length) {
+    const sum = turn.log_probs.reduce((a, b) => a + b, 0);
+    pairs.push(["log-prob", signed(sum)]);
+  }
+  item.append(figures(pairs));
+  if (chosen.tokens) item.append(tokensOf(turn));
+  return item;
+}
+
+function sampleOf(episode, index) {
+  const name = episode.label === "greedy" ? "Greedy" : `Sample ${episode.label}`;
+  const pairs = [["return", signed(episode.return)], ["turns", `${episode.turns.length}`]];
+  if (episode.passed !== undefined) {
+    pairs.push(["hidden tests", episode.passed ? "pass" : "fail"]);
+  }
+  const section = make("section", { class: "sample", "aria-labelledby": `sample-${index}` },
+    make("h4", { id: `sample-${index}` }, `${name}: ${episode.status}`), figures(pairs));
+  if (episode.learnt === false) {
+    section.append(make("p", {}, "Not learnt from: its group had no signal, or it broke."));
+  }
+  section.append(make("ol", {}, ...episode.turns.map((t, i) => turnOf(t, i + 1))));
+  return section;
+}
+
+function show() {
+  const view = byId("view");
+  if (!group()) {
+    view.replaceChildren(make("p", {}, step()
+      ? `No episode of this step ended as ${chosen.status}.`
+      : "This run has no episodes yet."));
+    return;
+  }
+  const { name, text, tests, start } = group();
+  const samples = ofStatus(group()).filter((e) => !chosen.sample || e.label === chosen.sample);
+  const only = chosen.sample || samples.length === 1 ? " one" : "";
+  view.replaceChildren(
+    make("h3", {}, visible(name)), make("p", {}, visible(text)),
+    make("pre", {}, make("code", {}, visible(tests.join("\n")))),
+    make("p", {}, make("span", { class: "by" }, "Feedback at the start: "),
+      visible(start) || "all tests pass"),
+    make("div", { class: "samples" + only }, ...samples.map(sampleOf)));
+  reachable(view);
+}
+
+// Code that is wider than its box can be scrolled by keyboard.
+function reachable(within) {
+  for (const block of within.querySelectorAll("pre")) {
+    if (block.scrollWidth > block.clientWidth) {
+      block.tabIndex = 0;
+      block.setAttribute("role", "group");
+      block.setAttribute("aria-label", "Program, scrolls sideways");
+    }
+  }
+}
+
+function update() {
+  const missing = settle();
+  fillControls();
+  show();
+  byId("said").textContent = missing.length
+    ? `Not on this page: ${missing.join(", ")}. See below which episodes it holds.` : "";
+}
+
+function choose(name, value) {
+  chosen[name] = value;
+  update();
+  writeAddress();
+}
+
+function move(by) {
+  const list = groups();
+  choose("group", list[list.indexOf(group()) + by].name);
+}
+
+for (const name of controls) {
+  byId(name).addEventListener("change", (event) => choose(name, event.target.value));
+}
+byId("tokens").addEventListener("change", (event) => choose("tokens", event.target.checked));
+byId("previous").addEventListener("click", () => move(-1));
+byId("next").addEventListener("click", () => move(1));
+byId("controls").addEventListener("submit", (event) => event.preventDefault());
+// A link within the page, such as #curves, chooses nothing.
+const choosing = () => location.hash.includes("=");
+addEventListener("hashchange", () => {
+  if (choosing()) {
+    readAddress();
+    update();
+  }
+});
+
+if (choosing()) readAddress();
+byId("controls").hidden = false;
+update();

@@ -1,0 +1,88 @@
+"""Turns as a reader follows them: the program with each edit as a diff, and figures."""
+
+import dataclasses
+import difflib
+import itertools
+
+from repair.env.editor import split_program
+
+# After the program in a state; then comes one line of feedback.
+_RULE = "***"
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One line of a program with an edit.
+
+    Attributes:
+      sign: " " where it stays, "-" where it goes, "+" where it comes.
+      number: Of the line, before the edit or, for "+", after it.
+      head: Its text up to what differs from the line that it replaces or that
+        replaces it; all of it where there is none.
+      changed: What differs.
+      tail: What follows that.
+    """
+
+    sign: str
+    number: int
+    head: str
+    changed: str = ""
+    tail: str = ""
+
+
+def split_state(state: str) -> tuple[list[str], str]:
+    """The lines of a state's program, without their numbers, and its feedback."""
+    if not state:  # of a turn that broke
+        return [], ""
+    program, _, feedback = state.removesuffix("\n").rpartition("\n")
+    lines = program.removesuffix(_RULE).split("\n")[:-1]
+    numbers = [f"L {n} " for n in range(1, len(lines) + 1)]
+    if all(line.startswith(n) for line, n in zip(lines, numbers, strict=True)):
+        lines = [line[len(n) :] for line, n in zip(lines, numbers, strict=True)]
+    return lines, feedback
+
+
+def diff(before: list[str], after: list[str]) -> list[Row]:
+    """All lines of a program with what an edit does to them."""
+    rows = []
+    matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
+    for kind, i, i_end, j, j_end in matcher.get_opcodes():
+        if kind == "equal":
+            rows += [Row(" ", n + 1, before[n]) for n in range(i, i_end)]
+            continue
+        old, new = before[i:i_end], after[j:j_end]
+        pairs = [(line, "", "") for line in old], [(line, "", "") for line in new]
+        if len(old) == len(new):
+            both = [_marked(a, b) for a, b in zip(old, new, strict=True)]
+            pairs = [a for a, _ in both], [b for _, b in both]
+        rows += [Row("-", n, *texts) for n, texts in enumerate(pairs[0], i + 1)]
+        rows += [Row("+", n, *texts) for n, texts in enumerate(pairs[1], j + 1)]
+    return rows
+
+
+def turns_of(record: dict) -> list[dict]:
+    """The turns of a record, each with "rows" (its edit) and "feedback" (after it)."""
+    states = [split_state(turn["state"]) for turn in record["turns"]]
+    # A program that broke its turn is not known; it is shown as it was before.
+    last = states[-1][0] if states else []
+    if record["status"] != "fault":
+        last = split_program(record["code"])
+    states.append((last, split_state(record.get("last_state", ""))[1]))
+    return [
+        turn | {"rows": diff(before, after), "feedback": feedback}
+        for turn, ((before, _), (after, feedback)) in zip(
+            record["turns"], itertools.pairwise(states), strict=True
+        )
+    ]
+
+
+def _marked(old: str, new: str) -> tuple[tuple, tuple]:
+    """Two lines, each in three: the same start, what differs, the same end."""
+    most = min(len(old), len(new))
+    start = next((i for i in range(most) if old[i] != new[i]), most)
+    most -= start
+    end = next((i for i in range(most) if old[-1 - i] != new[-1 - i]), most)
+    return tuple(
+        (line[:start], line[start : len(line) - end], line[len(line) - end :])
+        for line in (old, new)
+    )

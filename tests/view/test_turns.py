@@ -1,0 +1,56 @@
+"""Turns: a state read back, and the edit that leads to the next."""
+
+import pytest
+
+from repair.env.environment import LineEditor
+from repair.view.turns import Row, diff, split_state, turns_of
+
+
+@pytest.mark.parametrize("code", ["", "x = 1", "a\n\nL 3 b\n***", "\u2028\n\tb"])
+def test_a_state_is_read_back(code):
+    state = f"{LineEditor(code).render()}***\ngot '***'\n"
+    lines = code.split("\n") if code else []
+    assert split_state(state) == (lines, "got '***'")
+
+
+def test_a_state_without_numbers_or_feedback_is_read_back():
+    assert split_state("x = 1\nL 2 y\n***\n\n") == (["x = 1", "L 2 y"], "")
+    assert split_state("") == ([], "")
+
+
+def test_an_edit_is_shown_within_the_program():
+    before = ["def f(x):", "    return x - 1", "# end"]
+    rows = diff(before, ["def f(x):", "    return x + 1"])
+    assert rows[0] == Row(" ", 1, "def f(x):")
+    assert [(r.sign, r.number) for r in rows[1:]] == [("-", 2), ("-", 3), ("+", 2)]
+
+
+def test_what_differs_within_a_line_is_marked():
+    old, new = diff(["    return x - 1"], ["    return x + 1"])
+    assert old == Row("-", 1, "    return x ", "-", " 1")
+    assert new == Row("+", 1, "    return x ", "+", " 1")
+    old, new = diff(["aa"], ["aaa"])
+    assert (old.head, old.changed, old.tail) == ("aa", "", "")
+    assert (new.head, new.changed, new.tail) == ("aa", "a", "")
+
+
+def test_equal_programs_have_no_edit():
+    assert {row.sign for row in diff(["a", "a"], ["a", "a"])} == {" "}
+
+
+def record(*states, code, status="solved", **more):
+    turns = [{"state": s, "command": "c", "reward": 0.0} for s in states]
+    return {"turns": turns, "code": code, "status": status} | more
+
+
+def test_feedback_is_what_came_of_the_turn():
+    last = "L 1 b\n***\n\n"
+    found = turns_of(record("L 1 a\n***\nbad\n", last, code="b", last_state=last))
+    assert [turn["feedback"] for turn in found] == ["", ""]
+    assert [[row.sign for row in turn["rows"]] for turn in found] == [["-", "+"], [" "]]
+
+
+def test_a_turn_that_broke_shows_no_edit():
+    (turn,) = turns_of(record("L 1 a\n***\nbad\n", code="z", status="fault"))
+    assert turn["rows"] == [Row(" ", 1, "a")]
+    assert turns_of(record(code="z")) == []
