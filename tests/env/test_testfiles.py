@@ -267,7 +267,7 @@ def test_the_sandbox_says_what_pytest_says(verdicts):
         ),
         (
             FILES["constants"].partition("    assert math")[0],
-            ["assert inc(2) == 2 + 1"],
+            ["assert whole(2.5) == 2", "assert inc(2) == 2 + 1"],
         ),
         (
             "import pytest\n@pytest.mark.parametrize('xs, want', [([1], 2), ([], 0)])\n"
