@@ -109,6 +109,7 @@ def _attempt(bug: Bug, before: Result, sandbox: Sandbox, console: Console):
         )
     best, total = best_of(attempts, policy, bug), len(bug.task.test_list)
     held = f"attempt {best.number} passes {total - best.failing} of {total} tests"
+    held += f" after {best.edits} edit{'s' * (best.edits != 1)}"
     console.rule(held if best.passed else f"best: {held}")
     _print_diff(console, bug.faulty_code, best.code, 3)
     return best.code if best.passed else None
