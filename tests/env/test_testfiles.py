@@ -42,6 +42,8 @@ def count():
     return len(LOG)
 def whole(x):
     return math.floor(x)
+def same(x):
+    return x
 def locked():
     raise PermissionError("locked")
 def leave(code):
@@ -63,6 +65,7 @@ CHANGES = {
     "needs the tests' import": ("import math", ""),
     "takes the tests' names": ("return x + 1", "return x + STEP"),
     "takes the tests' variable": ("return sorted(xs)", "return sorted(values)"),
+    "copies": ("    return x\ndef locked", "    return (*x,)[::1]\ndef locked"),
     "ends": ("return x / 2\n", "raise SystemExit(0)\n"),
     "open": ('raise PermissionError("locked")', "return True"),
     "stays": ("raise SystemExit(code)", "return None"),
@@ -81,6 +84,17 @@ FILES = {
         "    assert push(xs, 3) is xs\n"
     ),
     "identity": "def test_a():\n    xs = [1]\n    assert push(xs, 2) is xs\n",
+    "identity of constants": (
+        "def test_a():\n    pair = (1, 2)\n    assert same(pair) is pair\n"
+    ),
+    "grows in a loop": (
+        "def test_a():\n    xs = [1]\n    for i in range(2):\n"
+        "        assert len(push(xs, 9)) == i + 2\n"
+    ),
+    "changes its variable": (
+        "def test_a():\n    x = 1\n    if inc(0) == 1:\n        x = 2\n"
+        "    assert inc(x) == 3\n"
+    ),
     "a local": (
         "def test_a():\n    values = [3, 1]\n    before = list(values)\n"
         "    assert ordered(values) == [1, 3]\n    assert values == before\n"
@@ -121,6 +135,11 @@ FILES = {
     "raises many": (
         "import pytest\ndef test_a():\n    with pytest.raises(PermissionError):\n"
         "        locked()\n    with pytest.raises(SystemExit):\n        leave(1)\n"
+    ),
+    "raises in vain": (
+        "import pytest\ndef test_a():\n    try:\n"
+        "        with pytest.raises(ValueError):\n            inc(-2)\n"
+        "    except Exception:\n        pass\n"
     ),
     "fails by hand": (
         "import pytest\ndef test_a():\n    try:\n        inc(-1)\n"
@@ -167,6 +186,11 @@ FILES = {
         "class Bag(list):\n    def append(self, x):\n        self.insert(0, x)\n"
         "def test_a():\n    assert push(Bag([1]), 2) == [2, 1]\n"
     ),
+    "a class that counts": (
+        "class Bag:\n    made = []\n"
+        "def test_a():\n    assert len(push(Bag.made, 1)) == 1\n"
+        "def test_b():\n    assert len(push(Bag.made, 1)) == 2\n"
+    ),
     "a shadow": (
         "def inc(x):\n    return half(x)\nSTEP = 2\n"
         "def test_a():\n    STEP = 0.5\n    assert inc(1) == STEP\n"
@@ -179,12 +203,16 @@ FILES = {
     "a script with a helper": (
         "STEP = 1\ndef check(x):\n    assert inc(x) == x + STEP\ncheck(1)\ncheck(2)\n"
     ),
+    "a late shadow": (
+        "def check(x):\n    assert inc(x) == x + 1\n"
+        "def test_a():\n    if inc(1) == 9:\n        check = None\n    check(2)\n"
+    ),
     "never": "def test_a():\n    assert inc(1) == inc(1) + 1\n",
     "false": "def test_a():\n    assert False\n",
 }
 
 
-HOPELESS = {"never", "false"}
+HOPELESS = {"a late shadow", "never", "false"}
 # A program that ends the interpreter while tests are collected ends pytest itself.
 BREAK_PYTEST = {("a script", "ends")}
 
@@ -195,7 +223,7 @@ def pairs():
         for kind, (old, new) in CHANGES.items():
             before, found, after = SOUND.partition(old) if old else (SOUND, "", "")
             assert found == old, kind
-            functions = re.findall(r"def ([a-z]+)", before + old.split("(")[0])
+            functions = re.findall(r"def ([a-z]+)", before + old.split("\n")[0])
             if kind in ("sound", "fails to load") or functions[-1:] == []:
                 functions = [""]
             if functions[-1] in text:
