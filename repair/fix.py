@@ -1,152 +1,257 @@
 """Repairs a file: python -m repair.fix FILE --tests=TESTS --checkpoint=DIR.
 
-Exit codes: 0 repaired, or nothing to repair; 1 not repaired, the file is untouched;
-2 bad input.
+Exit codes: 0 repaired, or nothing to repair; 1 not repaired, the best attempt is shown
+and the file is untouched; 2 bad input.
 """
 
 import ast
 import difflib
-import pathlib
-import shutil
-import subprocess
 
 from absl import flags
 from rich.console import Console
-from rich.syntax import Syntax
+from rich.text import Text
 
 from repair import cli
-from repair.env.answers import tool_of
+from repair.env.doubts import check_imports, doubts
+from repair.env.editor import split_program
+from repair.env.environment import LineEditor
+from repair.env.sandbox import Limits, Result, Sandbox
+from repair.env.sourcefile import SourceFile, check_writable, read_source
+from repair.env.testfiles import Tests, read_tests
 from repair.errors import UserError
-from repair.learn.policy import Policy, load_policy
-from repair.learn.trajectory import Rollout
 from repair.tasks import Bug, Task
+
+_STYLES = {"+": "green", "-": "red", "@": "cyan"}
+# What a sandbox's answer to the broken program may need to be understood.
+_HINTS = {
+    "timeout": "it takes longer than --cpu_seconds, {limits.cpu_seconds:g} s in all",
+    "memory": "it needs more than {limits.memory_mb} MiB",
+    "crashed": "it ends the interpreter in a way that no test can catch",
+    "forbidden": "the sandbox has no network and no files to write, nor will a repair",
+    "SystemExit": "it ends the interpreter when it is loaded, or when tests call it",
+    "EOFError": "there is no input to read in the sandbox",
+    "FileNotFoundError": "of files, the sandbox has the standard library's alone",
+}
 
 
 def main(path: str) -> int:
-    """Tries greedily, then by samples; writes the first program that passes."""
+    """Checks all that needs no model, then repairs the file or shows the best try."""
     args, console = flags.FLAGS, Console()
-    file = pathlib.Path(path)
-    code, tests = _read(file), _split_tests(_read(pathlib.Path(args.tests)))
-    task = Task(file.name, args.text or _description(code), code, tests)
-    policy, params = load_policy(args.checkpoint)
-    with policy.sandbox:
-        before = policy.sandbox.run(code, tests)
+    file = read_source(path)
+    if not args.dry_run:
+        check_writable(file.path)
+    tests = _read_tests(file, path, args.tests)
+    if args.samples and not args.temperature > 0:
+        raise UserError(
+            "--temperature is 0, so that all samples would be the greedy attempt; give"
+            " more, or --samples=0"
+        )
+    limits = Limits(
+        seconds=Limits.seconds + args.cpu_seconds, cpu_seconds=args.cpu_seconds
+    )
+    with Sandbox(limits=limits) as sandbox:
+        for doubt in doubts(tests, args.tests, path, file.code, sandbox):
+            _say(console, doubt, "yellow")
+        before = sandbox.run(file.code, tests.sources, tests.setup)
         if before.passed:
-            console.print(f"{file} passes all {len(tests)} tests; nothing to repair")
+            _say(console, f"{path} passes all tests; there is nothing to repair")
             return 0
-        console.print(f"{file}: {before.feedback}", highlight=False)
-        best = _attempt(policy, params, Bug(file.name, task, code), console)
-    if not best.passed:
-        console.print(f"not repaired; {file} is as it was")
+        check_imports(file, before)
+        _say(console, _told(path, before, tests, limits))
+        if sandbox.level.name == "weak":
+            _say(console, sandbox.level.line(), "yellow")
+        task = Task(
+            path, args.text or _about(file.code), file.code, tests.sources, tests.setup
+        )
+        best = _attempt(Bug(path, task, file.code), before, sandbox, console)
+    if best is None:
+        _say(console, f"not repaired; {path} is as it was")
         return 1
-    if args.dry_run:
-        console.print(f"repaired; --dry_run leaves {file} as it was")
+    return _finish(file, path, best, console)
+
+
+def _read_tests(file: SourceFile, path: str, where: str) -> Tests:
+    tests = read_source(where)
+    if tests.path == file.path:
+        raise UserError(
+            f"{where} is the file to be repaired; give tests in a file of their own,"
+            " which no repair can change"
+        )
+    return read_tests(tests.code, where, file.path.stem, file.code)
+
+
+def _attempt(bug: Bug, before: Result, sandbox: Sandbox, console: Console):
+    """The code of the first attempt that passes; None, with the best one shown."""
+    # Here, since they bring jax, which everything before can do without.
+    from repair.learn.attempts import best_of, try_repairs
+    from repair.learn.policy import load_policy
+
+    args = flags.FLAGS
+    with console.status("loading the model"):
+        policy, params = load_policy(
+            args.checkpoint,
+            sandbox,
+            slots=max(args.samples, 1),
+            cohorts=1,
+            places=1,
+            prefill=1,
+        )
+    _check_policy(policy, bug, before)
+    with _Display(console, args.samples) as display:
+        attempts = try_repairs(
+            policy,
+            params,
+            bug,
+            samples=args.samples,
+            temperature=args.temperature,
+            seed=args.seed,
+            watch=display.show,
+        )
+    best, total = best_of(attempts, policy, bug), len(bug.task.test_list)
+    held = f"attempt {best.number} passes {total - best.failing} of {total} tests"
+    held += f" after {best.edits} edit{'s' * (best.edits != 1)}"
+    console.rule(held if best.passed else f"best: {held}")
+    _print_diff(console, bug.faulty_code, best.code, 3)
+    return best.code if best.passed else None
+
+
+def _check_policy(policy, bug: Bug, before: Result) -> None:
+    """Refuses what does not write edits, and what does not fit its context."""
+    where, text = flags.FLAGS.checkpoint, policy.config.text
+    if policy.config.mode != "coe":
+        raise UserError(
+            f"{where} was trained in mode {policy.config.mode!r}, to answer in one"
+            " piece; fix needs one that edits (mode 'coe')"
+        )
+    state = f"{LineEditor(bug.faulty_code).render()}***\n{before.feedback}\n"
+    used = len(policy.codec.prompt_ids(bug.task)) + len(policy.codec.encode(state))
+    if used + text.max_command > text.max_length:
+        raise UserError(
+            f"{bug.bug_id} and its tests are {used} tokens, and the model's context has"
+            f" {text.max_length}, {text.max_command} of them for a command; give a"
+            " shorter file or fewer tests"
+        )
+
+
+def _finish(file: SourceFile, path: str, code: str, console: Console) -> int:
+    """Writes the repair, unless it is only to be shown."""
+    data = file.with_code(code)
+    if flags.FLAGS.dry_run:
+        _say(console, f"repaired; --dry_run leaves {path} as it was")
         return 0
-    if not _tracked(file):
-        backup = file.with_name(file.name + ".orig")
-        shutil.copy2(file, backup)
-        console.print(f"the old program is in {backup}")
-    file.write_text(best.code + "\n", encoding="utf-8")
-    console.print(f"repaired {file}: all {len(tests)} tests pass")
+    backup = None if file.in_git() else file.back_up()
+    try:
+        file.write(data)
+    except UserError:
+        if backup:
+            backup.unlink()
+        raise
+    if backup:
+        _say(console, f"the old program is in {backup}")
+    _say(console, f"repaired {path}: all tests pass")
     return 0
 
 
-def _attempt(policy: Policy, params, bug: Bug, console: Console) -> Rollout:
-    """The first attempt that passes, else the last; each is shown."""
-    args = flags.FLAGS
-    rollouts = policy.play(params, [bug], 1, 0.0)
-    if not rollouts[0].passed and args.samples:
-        rollouts += policy.play(params, [bug], args.samples, args.temperature)
-    chosen = next((r for r in rollouts if r.passed), rollouts[-1])
-    for number, rollout in enumerate(rollouts, 1):
-        if rollout is chosen:
-            console.rule(f"attempt {number} of {len(rollouts)}: {rollout.status}")
-            _show(rollout, console, tool_of(policy.config.mode))
-    if not chosen.commands:
-        raise UserError(
-            f"{bug.bug_id} and its tests do not fit the model's context of"
-            f" {policy.config.text.max_length} tokens; give a shorter file"
-        )
-    return chosen
+class _Display:
+    """Shows the greedy attempt turn by turn, and samples as each ends."""
+
+    _ENDS = {
+        "exited_unsolved": "stopped here",
+        "max_turns": "out of turns",
+        "truncated": "out of context",
+        "fault": "broke off",
+    }
+
+    def __init__(self, console: Console, samples: int):
+        self._console, self._samples = console, samples
+        self._turn, self._ended = 0, 0
+        self._status = console.status("attempt 1: greedy")
+
+    def __enter__(self):
+        self._status.start()
+        return self
+
+    def __exit__(self, *exception):
+        self._status.stop()
+
+    def show(self, attempt, steps) -> None:
+        """Takes in the new steps of an attempt."""
+        over = attempt.passed or attempt.ended is not None
+        if attempt.number == 1:
+            if len(attempt.steps) == len(steps):
+                self._console.rule("attempt 1: greedy")
+            self._print(attempt, steps, over)
+            return
+        self._ended += over
+        if len(attempt.steps) > self._turn:
+            self._turn = len(attempt.steps)
+            if not self._console.is_terminal:
+                _say(self._console, self._progress(), "dim")
+        self._status.update(self._progress())
+        if over:
+            self._console.rule(f"attempt {attempt.number}: a sample")
+            self._print(attempt, attempt.steps, over)
+
+    def _progress(self) -> str:
+        last = 1 + self._samples
+        name = "attempt 2" if last == 2 else f"attempts 2 to {last}"
+        return f"{name}: turn {self._turn}, {self._ended} of {self._samples} ended"
+
+    def _print(self, attempt, steps, over: bool) -> None:
+        for step in steps:
+            _say(self._console, step.command, "bold")
+            _print_diff(self._console, step.before, step.after, 1)
+            _say(self._console, step.said or "all tests pass", "dim")
+        if over and not attempt.passed:
+            _say(self._console, self._ENDS[attempt.ended], "dim")
 
 
-def _show(rollout: Rollout, console: Console, make_tool) -> None:
-    """Every command of an attempt with what it changed and what the tests said."""
-    editor = make_tool(rollout.bug.faulty_code)
-    for command, turn in zip(rollout.commands, rollout.turns[1:], strict=True):
-        old = editor.code.split("\n")
-        console.print(command, style="bold", markup=False, highlight=False)
-        if not turn.malformed:
-            editor.apply(command)
-            diff = difflib.unified_diff(old, editor.code.split("\n"), lineterm="", n=1)
-            text = "\n".join(list(diff)[2:])
-            if text:
-                console.print(Syntax(text, "diff", background_color="default"))
-        feedback = turn.state_text.split("***\n")[-1].strip()
-        said = feedback or "all tests pass"
-        console.print(said, style="dim", markup=False, highlight=False)
+def _print_diff(console: Console, old: str, new: str, around: int) -> None:
+    """A coloured diff, with some lines around what changed."""
+    lines = difflib.unified_diff(
+        split_program(old), split_program(new), lineterm="", n=around
+    )
+    for line in list(lines)[2:]:
+        _say(console, line, _STYLES.get(line[0], ""))
 
 
-def _read(path: pathlib.Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").rstrip("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
+def _say(console: Console, text: str, style: str = "") -> None:
+    """Prints as it is: no markup, no lines cut, and nothing that drives a terminal."""
+    shown = "".join(c if c.isprintable() or c == "\t" else repr(c)[1:-1] for c in text)
+    console.print(Text(shown, style), soft_wrap=True, highlight=False)
 
 
-def _split_tests(text: str) -> tuple[str, ...]:
-    """The asserts of a tests file, one string each."""
-    where = flags.FLAGS.tests
-    try:
-        statements = ast.parse(text).body
-    except SyntaxError as error:
-        raise UserError(
-            f"{where}:{error.lineno} is not valid Python: {error.msg}"
-        ) from (error)
-    for statement in statements:
-        if not isinstance(statement, ast.Assert):
-            raise UserError(
-                f"{where}:{statement.lineno} is no assert; give a file of plain asserts"
-                " such as: assert f(1) == 2"
-            )
-    if not statements:
-        raise UserError(f"{where} holds no assert; give at least one")
-    return tuple(ast.unparse(statement) for statement in statements)
+def _told(path: str, before: Result, tests: Tests, limits: Limits) -> str:
+    """What the broken program does, in one line."""
+    failing, total = len(before.failed_tests), len(tests.sources)
+    text = f"{path} fails {failing} of {total} tests; {before.feedback}"
+    for sign, hint in _HINTS.items():
+        if sign == before.status or sign in before.feedback:
+            return f"{text} ({hint.format(limits=limits)})"
+    return text
 
 
-def _description(code: str) -> str:
+def _about(code: str) -> str:
     """The first docstring of the program, or words that say nothing more."""
     try:
         tree = ast.parse(code)
-    except SyntaxError:
+    except (SyntaxError, ValueError):
         return "Repair the program."
     kinds = (ast.Module, ast.FunctionDef, ast.ClassDef)
     found = (ast.get_docstring(n) for n in ast.walk(tree) if isinstance(n, kinds))
     return next((text for text in found if text), "Repair the program.")
 
 
-def _tracked(file: pathlib.Path) -> bool:
-    """Whether git has this very content, so that no backup is needed."""
-    command = ["git", "-C", str(file.absolute().parent), "status", "--porcelain"]
-    try:
-        listed = subprocess.run(
-            [*command[:3], "ls-files", "--error-unmatch", file.name],
-            capture_output=True,
-        )
-        changed = subprocess.run(
-            [*command, "--", file.name], capture_output=True, text=True
-        )
-    except FileNotFoundError:  # no git here
-        return False
-    return listed.returncode == 0 and not changed.stdout.strip()
-
-
 if __name__ == "__main__":
-    flags.DEFINE_string("tests", None, "File of plain asserts.")
+    flags.DEFINE_string("tests", None, "File of plain asserts, or of pytest's form.")
     flags.DEFINE_string("checkpoint", None, "WORKDIR/checkpoints/STAGE.")
     flags.DEFINE_string("text", "", "What the program should do; else its docstring.")
     flags.DEFINE_integer("samples", 4, "Attempts after the greedy one.", 0)
     flags.DEFINE_float("temperature", 0.8, "Of these attempts.", 0.0)
+    flags.DEFINE_integer("seed", 0, "Another draws other samples.", 0)
+    flags.DEFINE_float(
+        "cpu_seconds", Limits.cpu_seconds, "What all tests of a program may take.", 0.01
+    )
     flags.DEFINE_bool("dry_run", False, "Show the repair, write nothing.")
     flags.mark_flags_as_required(["tests", "checkpoint"])
     cli.run(main, "FILE")

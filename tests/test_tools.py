@@ -1,4 +1,4 @@
-"""make_data and fix, called as their commands call them."""
+"""make_data, called as its command calls it."""
 
 import json
 import subprocess
@@ -7,87 +7,16 @@ import types
 
 import pytest
 
-from repair import fix, make_data
+from repair import make_data
 from repair.env.demo_folder import DemoFolder
-from repair.env.environment import Environment
-from repair.env.sandbox import Sandbox
 from repair.errors import UserError
-from repair.learn.config import Config
-from repair.learn.trajectory import Rollout
 from repair.tasks.corrupt import KINDS
-from repair.text.episodes import Episode, encode_demos
+from repair.text.episodes import encode_demos
 from repair.text.tokens import Codec, load_codec, train_tokenizer
-
-FAULTY = 'def keep(xs):\n    """Keep the items above 4."""\n    return [xs]'
-REPAIR = "### REPL 3 >>>    return [x for x in xs if x > 4]"
-TESTS = "assert keep([5, 1]) == [5]\nassert keep(\n    [9]\n) == [9]\n"
-
-
-class ScriptedPolicy:
-    """Answers every attempt with the same commands in the real environment."""
-
-    def __init__(self, *commands):
-        self.commands, self.sandbox = commands, Sandbox(workers=1)
-        self.config = Config()
-
-    def play(self, params, bugs, samples, temperature):
-        return [self._play(bugs[0], i) for i in range(samples)]
-
-    def _play(self, bug, sample):
-        environment = Environment(self.sandbox)
-        turns = [environment.reset(bug)]
-        turns += [environment.step(command) for command in self.commands]
-        code = environment.code
-        return Rollout(bug, sample, Episode(), turns, list(self.commands), code)
 
 
 def set_flags(monkeypatch, module, **values):
     monkeypatch.setattr(module.flags, "FLAGS", types.SimpleNamespace(**values))
-
-
-def run_fix(monkeypatch, tmp_path, commands, tests=TESTS, **values):
-    (tmp_path / "tests.py").write_text(tests)
-    file = tmp_path / "keep.py"
-    if not file.exists():
-        file.write_text(FAULTY + "\n")
-    policy = ScriptedPolicy(*commands)
-    monkeypatch.setattr(fix, "load_policy", lambda checkpoint: (policy, {}))
-    settings = {"text": "", "samples": 2, "temperature": 0.8, "dry_run": False}
-    settings |= {"tests": str(tmp_path / "tests.py"), "checkpoint": ""} | values
-    set_flags(monkeypatch, fix, **settings)
-    try:
-        return fix.main(str(file)), file
-    finally:
-        policy.sandbox.close()
-
-
-def test_fix_writes_what_passes_and_keeps_the_old_file(monkeypatch, tmp_path, capsys):
-    code, file = run_fix(monkeypatch, tmp_path, [REPAIR, "### EXIT"])
-    assert code == 0
-    assert "if x > 4]" in file.read_text()
-    assert (tmp_path / "keep.py.orig").read_text() == FAULTY + "\n"
-    assert "+    return [x for x in xs if x > 4]" in capsys.readouterr().out
-    code, _ = run_fix(monkeypatch, tmp_path, [])
-    assert code == 0 and "nothing to repair" in capsys.readouterr().out
-
-
-def test_fix_dry_run_writes_nothing(monkeypatch, tmp_path):
-    code, file = run_fix(monkeypatch, tmp_path, [REPAIR, "### EXIT"], dry_run=True)
-    assert code == 0
-    assert file.read_text() == FAULTY + "\n"
-    assert not (tmp_path / "keep.py.orig").exists()
-
-
-def test_fix_that_fails_leaves_the_file(monkeypatch, tmp_path):
-    code, file = run_fix(monkeypatch, tmp_path, ["### DELL 9", "### EXIT"])
-    assert code == 1
-    assert file.read_text() == FAULTY + "\n"
-
-
-@pytest.mark.parametrize("tests", ["x = 1", "assert (", ""])
-def test_fix_refuses_tests_that_are_no_asserts(monkeypatch, tmp_path, tests):
-    with pytest.raises(UserError, match="tests.py"):
-        run_fix(monkeypatch, tmp_path, [], tests=tests)
 
 
 def demos_flags(out, **changes):

@@ -181,14 +181,17 @@ def measure(
     return results | {"seconds": round(time.perf_counter() - started, 1)}
 
 
-def load_policy(checkpoint, **sampler) -> tuple[Policy, dict]:
+def load_policy(
+    checkpoint, sandbox: Sandbox | None = None, **sampler
+) -> tuple[Policy, dict]:
     """The policy that a run has saved, and its parameters.
 
-    The policy brings a sandbox of its own, with the run's limits: use it in
-    `with policy.sandbox:`.
+    Unless it is given one, the policy brings a sandbox of its own, with the run's
+    limits: use it in `with policy.sandbox:`.
 
     Args:
       checkpoint: WORKDIR/checkpoints/STAGE, or one step below it.
+      sandbox: What programs run in.
       **sampler: Fields of `SamplerConfig` to use instead of the run's.
 
     Raises:
@@ -201,7 +204,7 @@ def load_policy(checkpoint, **sampler) -> tuple[Policy, dict]:
     except ValueError as error:
         raise UserError(f"sampler {error}") from error
     config = dataclasses.replace(config, sampler=settings)
-    sandbox = Sandbox(limits=config.sandbox)
+    sandbox = sandbox or Sandbox(limits=config.sandbox)
     return make_policy(config, codec, model, sandbox), params
 
 

@@ -89,6 +89,7 @@ def play(
     numbers: Sequence[int] | None = None,
     clock: Clock | None = None,
     progress: Callable[[int, int], None] | None = None,
+    watch: Callable[[Rollout], bool] | None = None,
 ) -> list[Rollout]:
     """Plays `samples` episodes of every bug to their end.
 
@@ -103,6 +104,8 @@ def play(
       numbers: Of the bugs, where they are some of more; by default 0, 1, ...
       clock: Gets the seconds and tokens spent on either side.
       progress: Called with (episodes ended, episodes in all).
+      watch: Called with an episode, as far as it is, after each of its turns; once it
+        says True, what has not ended is given up and left out.
 
     Returns:
       Rollouts, all samples of the first bug first. An episode whose first state
@@ -123,6 +126,7 @@ def play(
         sampling,
         clock,
         progress,
+        watch,
     )
     with game.clock:
         return game.play()
@@ -142,6 +146,7 @@ class _Game:
         sampling,
         clock,
         progress,
+        watch,
     ):
         self.player, self.samplers, self.codec = player, player.samplers, player.codec
         self.sampler = self.samplers[0]  # for what they have in common
@@ -155,7 +160,8 @@ class _Game:
             tables and sampler.replicate(tables) for sampler in self.samplers
         ]
         self.clock = clock or Clock()
-        self.progress = progress
+        self.progress, self.watch = progress, watch
+        self.stopped = False
         self.total = len(bugs) * samples
         self.begun = 0  # bugs that were reset
         self.ended: dict[tuple[int, int], Rollout] = {}
@@ -165,7 +171,10 @@ class _Game:
         self.prefilled: dict[int, SamplerState] = {}  # by place
 
     def play(self) -> list[Rollout]:
-        """Cohorts in turn: collect, judge, refill, launch; until nothing is left."""
+        """Cohorts in turn: collect, judge, refill, launch; until nothing is left.
+
+        Or until who watches has seen enough.
+        """
         count, size = self.player.cohort_size(self.total)
         under_way: collections.deque[_Cohort] = collections.deque()
         for index in range(count):
@@ -179,6 +188,8 @@ class _Game:
         while under_way:
             cohort = under_way.popleft()
             self._judge(cohort, self._collect(cohort))
+            if self.stopped:
+                break
             self._refill(cohort, size)
             if self._launch(cohort):
                 under_way.append(cohort)
@@ -326,14 +337,21 @@ class _Game:
             )
         for slot, row, turn in zip(live, rows, turns, strict=True):
             row.rollout.turns.append(turn)
-            if not turn.done:
-                state_ids = self.codec.encode(turn.state_text)
-                if self._has_room(row, len(state_ids)):
-                    row.rollout.episode.append(state_ids)
-                    continue
-                turn = row.environment.truncate()
-            self._end(row, turn)
-            cohort.rows[slot] = None
+            if not self._goes_on(row, turn):
+                cohort.rows[slot] = None
+            if self.watch and self.watch(row.rollout):
+                self.stopped = True
+
+    def _goes_on(self, row: _Row, turn: Turn) -> bool:
+        """Appends the new state for the next command, or ends the episode."""
+        if not turn.done:
+            state_ids = self.codec.encode(turn.state_text)
+            if self._has_room(row, len(state_ids)):
+                row.rollout.episode.append(state_ids)
+                return True
+            turn = row.environment.truncate()
+        self._end(row, turn)
+        return False
 
     def _record(self, row: _Row, sampled: Sampled, slot: int) -> None:
         """Appends the sampled tokens as sampled, and the command as text."""

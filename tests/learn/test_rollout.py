@@ -1,6 +1,7 @@
 """Rollouts: what is kept is what was sampled, seen and rewarded."""
 
 import dataclasses
+import functools
 import itertools
 
 import jax
@@ -499,3 +500,32 @@ def test_clock_and_progress_are_told(sampler, params, codec, sandbox, bugs):
     assert told == [(n, 10) for n in range(1, 11)]
     assert clock.sampling > 0 and clock.sandbox > 0
     assert 0 <= clock.idle < clock.total and 0 <= clock.idle_share < 1
+
+
+def test_who_watches_sees_every_turn_and_may_stop(
+    sampler, params, codec, sandbox, bugs
+):
+    """All turns of an episode in order; a stop leaves out what had not ended."""
+    seen = {}
+
+    def watch(rollout, stop_at=None):
+        key = rollout.bug.bug_id, rollout.sample
+        assert len(rollout.turns) == len(rollout.commands) + 1
+        seen.setdefault(key, []).append((len(rollout.commands), rollout.status))
+        return sum(map(len, seen.values())) == stop_at
+
+    whole = play(sampler, codec, sandbox, bugs[:3], 2, params, watch=watch)
+    assert seen == {
+        (r.bug.bug_id, r.sample): [
+            (n, r.status if n == len(r.commands) else None)
+            for n in range(1, len(r.commands) + 1)
+        ]
+        for r in whole
+    }
+    seen.clear()
+    stopping = functools.partial(watch, stop_at=3)
+    part = play(sampler, codec, sandbox, bugs[:3], 2, params, watch=stopping)
+    assert 3 <= sum(map(len, seen.values())) < sum(len(r.commands) for r in whole)
+    ends = {(r.bug.bug_id, r.sample): r.episode.ids for r in whole}
+    assert len(part) < len(whole)
+    assert all(ends[r.bug.bug_id, r.sample] == r.episode.ids for r in part)

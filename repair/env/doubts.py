@@ -1,0 +1,159 @@
+"""What no repair could mend: found before a model is asked.
+
+Some tests no program passes, and some programs need what the sandbox does not have.
+Where that is certain it is refused; what only looks so is said.
+"""
+
+import ast
+import builtins
+import collections
+import importlib.util
+import re
+import sys
+from collections.abc import Iterator
+
+from repair.env.sandbox import Result, Sandbox
+from repair.env.sourcefile import SourceFile
+from repair.env.testbodies import binds, literal, loads
+from repair.env.testfiles import Tests
+from repair.errors import UserError
+
+
+def doubts(
+    tests: Tests, where: str, program: str, code: str, sandbox: Sandbox
+) -> list[str]:
+    """What looks as if the tests could not hold.
+
+    Args:
+      tests: The tests.
+      where: The name of their file.
+      program: The name of the program's file.
+      code: The program.
+      sandbox: Runs what the tests do without the program.
+
+    Raises:
+      UserError: No test has to do with the program, or one fails whatever that is.
+    """
+    words = set(re.findall(r"\w+", code))
+    trees = [ast.parse(source) for source in tests.sources]
+    asked = [_asked(tree, words) for tree in trees]
+    names = set().union(*asked)
+    if not names or not (tests.named or names & words):
+        used = ", ".join(sorted(names)) or "nothing but Python's own"
+        raise UserError(
+            f"{where} tests nothing of {program}: it uses {used}; give tests that call"
+            " what the program defines"
+        )
+    places, sources = [], []
+    for i, (tree, about) in enumerate(zip(trees, asked, strict=True)):
+        alone = [] if about else [tests.sources[i]]
+        for source in alone or map(ast.unparse, _own_parts(tree, words)):
+            places.append(i)
+            sources.append(source)
+    results = sandbox.map([("", (source,), tests.setup) for source in sources])
+    for i, source, result in zip(places, sources, results, strict=True):
+        if not result.passed:
+            said = result.feedback.partition(": ")[2] or result.feedback
+            raise UserError(
+                f"{where}:{tests.lines[i]} fails whatever {program} does: `{source}`"
+                f" has nothing of it and ends so: {said}"
+            )
+    return list(_contradictions(tests, trees, where))
+
+
+def check_imports(file: SourceFile, result: Result) -> None:
+    """Refuses a program that fails for want of what is here and not in the sandbox.
+
+    A module that is nowhere may be a slip, which a repair could mend.
+
+    Args:
+      file: The program.
+      result: What became of it in the sandbox.
+
+    Raises:
+      UserError: It imports a file beside it, or an installed package.
+    """
+    if not re.search(r"(ModuleNotFound|Import)Error", result.feedback):
+        return
+    folder = file.path.parent
+    for node in ast.walk(ast.parse(file.code)):
+        match node:
+            case ast.Import(names):
+                found = [alias.name for alias in names]
+            case ast.ImportFrom(module, _, level):
+                found = ["." * level + (module or "")]
+            case _:
+                continue
+        for name in found:
+            top = name.partition(".")[0]
+            if top in sys.stdlib_module_names:
+                continue
+            beside = (
+                not top or (folder / f"{top}.py").exists() or (folder / top).exists()
+            )
+            if beside or importlib.util.find_spec(top):
+                raise UserError(
+                    f"{file.path}:{node.lineno} imports {name}, which the sandbox does"
+                    " not have: programs there have the standard library alone"
+                )
+
+
+def _asked(tree: ast.AST, words: set[str]) -> set[str]:
+    """Names of the program that a test uses."""
+    ours = (vars(builtins).keys() | sys.stdlib_module_names | {"_approx"}) - words
+    return loads(tree).keys() - binds(tree).keys() - ours
+
+
+def _own_parts(tree: ast.Module, words: set[str]) -> Iterator[ast.expr]:
+    """The largest expressions of a bare assert that use Python's own names alone."""
+    match tree.body:
+        case [ast.Assert(test)]:
+            waiting = [test]
+        case _:
+            return
+    python = vars(builtins).keys() - words
+    while waiting:
+        node = waiting.pop()
+        if literal(node) or isinstance(node, ast.Name | ast.Constant):
+            continue
+        if loads(node).keys() - binds(node).keys() <= python:
+            yield node
+        else:
+            waiting += _always_evaluated(node)
+
+
+def _always_evaluated(node: ast.expr) -> list[ast.expr]:
+    """Parts of an expression that are evaluated whatever the others are."""
+    match node:
+        case ast.Compare(left, _, [right, *_]):
+            return [left, right]
+        case ast.Call(function, arguments, keywords):
+            return [function, *arguments, *(each.value for each in keywords)]
+        case ast.BinOp(left, _, right):
+            return [left, right]
+        case ast.UnaryOp(_, inner) | ast.Attribute(inner) | ast.BoolOp(_, [inner, *_]):
+            return [inner]
+        case ast.List(items) | ast.Tuple(items) | ast.Set(items):
+            return [each for each in items if not isinstance(each, ast.Starred)]
+        case ast.Subscript(inner, index) if not isinstance(index, ast.Slice):
+            return [inner, index]
+    return []
+
+
+def _contradictions(tests: Tests, trees, where: str) -> Iterator[str]:
+    """Asserts that want different values of equal calls."""
+    wanted: dict[str, list[tuple[int, object]]] = collections.defaultdict(list)
+    for tree, line in zip(trees, tests.lines, strict=True):
+        match tree.body:
+            case [ast.Assert(ast.Compare(ast.Call() as call, [ast.Eq()], [value]))]:
+                known = literal(value)
+                if known:
+                    wanted[ast.unparse(call)].append((line, known[0]))
+    for call, ((first, value), *others) in wanted.items():
+        for line, other in others:
+            if other != value:
+                yield (
+                    f"{where} wants two values of {call}, in lines {first} and {line};"
+                    " both can only hold if the program remembers its calls"
+                )
+                break
