@@ -9,7 +9,7 @@ import copy
 import json
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -63,10 +63,14 @@ PROMPTS = {
     # A model trained from scratch learns nothing from a preamble that never changes.
     "short": "{text}\n{tests}\n",
 }
+# One of these styles, or a function of one's own.
+Prompt = str | Callable[[Task], str]
 
 
-def render_prompt(task: Task, style: str, mode: str = "coe") -> str:
+def render_prompt(task: Task, style: Prompt, mode: str = "coe") -> str:
     """What stands before the first state: the task's text and its shown tests."""
+    if callable(style):
+        return style(task)
     tests = "\n".join(task.test_list)
     if task.test_setup_code and style == "full":
         tests = f"{task.test_setup_code}\n{tests}"
@@ -135,7 +139,7 @@ class Codec:
     def __init__(
         self,
         tokenizer: Tokenizer,
-        prompt: str,
+        prompt: Prompt,
         bos_token: str | None = None,
         *,
         mode: str = "coe",
@@ -272,7 +276,7 @@ def copy_tokenizer(source, folder) -> None:
     tokenizer.save(str(folder / "tokenizer.json"))
 
 
-def load_codec(folder, prompt: str, mode: str = "coe") -> Codec:
+def load_codec(folder, prompt: Prompt, mode: str = "coe") -> Codec:
     """Opens a folder with a `tokenizer.json` in Hugging Face's format.
 
     Raises:
