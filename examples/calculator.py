@@ -104,7 +104,7 @@ class Calculator:
         c, rng, found = self.config, random.Random(self.config.seed), {}
         held = c.tasks.eval_count
         while len(found) < held + c.tasks.train_count:
-            text = ast.unparse(expression(rng, rng.randint(2, 4)))
+            text = ast.unparse(expression(rng, rng.randint(2, 3)))
             value = str(eval(text))  # our own text, never what a policy wrote
             if len(value) > 1:  # else one PUSH would do
                 found[text] = Task(text, text, value, (value,))
@@ -129,13 +129,16 @@ def get_config():
     c = tiny.get_config()
     c.domain = Calculator.name
     c.tasks.train_count, c.tasks.eval_count = 3000, 128
-    c.text.max_turns, c.text.max_length, c.text.max_command = 12, 256, 8
-    c.model.vocab_size = 320
-    c.sampler.lengths = (128,)
-    c.sft.steps, c.sft.rows, c.sft.row_length = 120, 4, 256
-    c.rlvr.steps, c.rlvr.sampled_tokens = 40, 0
-    c.rlvr.row_length = 256
-    c.rlvr.rows = 8
+    c.text.max_turns, c.text.max_length, c.text.max_command = 10, 160, 8
+    c.model.vocab_size, c.model.width, c.model.mlp_width = 320, 64, 192
+    c.model.layers, c.model.head_size = 3, 16
+    c.sampler.cohorts, c.sampler.lengths = 2, ()
+    c.sft.steps, c.sft.rows, c.sft.row_length = 300, 4, 256
+    c.rlvr.steps, c.rlvr.sampled_tokens = 80, 0
+    c.rlvr.rows, c.rlvr.row_length = 8, 256
+    c.rlvr.optimiser.learning_rate = 2e-4
+    # Giving up is no better than being cut, and a slip costs less than the way on.
+    c.rewards.exit_unsolved, c.rewards.malformed = -0.5, -0.1
     return c
 
 
