@@ -28,7 +28,8 @@ from repair.cli import tune_malloc
 from repair.env.sandbox import Sandbox
 from repair.learn.clock import Clock
 from repair.learn.config import read
-from repair.learn.policy import eval_bugs, make_policy
+from repair.learn.domain import Repair
+from repair.learn.policy import make_policy
 from repair.model import cache as kv
 from repair.model.api import Model
 from repair.model.draw import Sampling
@@ -135,8 +136,9 @@ def play(config, model: Model, params, slots: int) -> dict:
     text = dataclasses.replace(config.text, max_command=NEW)
     config = dataclasses.replace(config, sampler=sampler, text=text)
     with Sandbox(limits=config.sandbox, cache=False) as sandbox:
-        bugs = eval_bugs(config, tasks, sandbox)
-        policy = make_policy(config, codec, model, sandbox)
+        domain = Repair(config)
+        bugs = domain.bugs(tasks, sandbox, config.seed)
+        policy = make_policy(domain, codec, model, sandbox)
         policy.player.warm_up(params, Sampling(), bugs)
         clock = Clock()
         policy.play(params, bugs, 16, 1.0, clock=clock)

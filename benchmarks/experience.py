@@ -18,9 +18,8 @@ import sys
 import time
 
 from benchmarks.spread import print_table, spread
-from repair.env.bugs import make_bugs
 from repair.learn import rlvr
-from repair.learn.policy import Policy, load_policy, load_run_tasks
+from repair.learn.policy import Policy, load_policy
 
 MODES = ("coe", "direct", "cot")
 
@@ -51,14 +50,10 @@ def measure(folder: pathlib.Path, rounds: int) -> dict[str, dict]:
             checkpoint = folder / f"{mode}0" / "checkpoints" / "sft"
             policy, params = load_policy(checkpoint, warm_up=True)
             stack.enter_context(policy.sandbox)
-            tasks, _ = load_run_tasks(policy.config)
+            tasks, _ = policy.domain.tasks()
             count = policy.config.rlvr.problems * (rounds + 1)
-            bugs = make_bugs(
-                tasks[:count], policy.sandbox, per_task=1, corruptions=(1, 2), seed=1
-            )
-            policy.player.warm_up(
-                params, policy.config.sampler.sampling(1.0), bugs[:count]
-            )
+            bugs = policy.domain.bugs(tasks[:count], policy.sandbox, seed=1)
+            policy.player.warm_up(params, policy.config.sampler.sampling(1.0), bugs)
             players[mode] = policy, params, bugs
         found = {mode: [] for mode in MODES}
         for step in range(rounds + 1):

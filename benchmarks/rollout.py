@@ -38,7 +38,8 @@ from repair.env.environment import Environment, reset_all, step_all
 from repair.env.sandbox import Sandbox
 from repair.learn import rollout
 from repair.learn.clock import Clock
-from repair.learn.policy import eval_bugs, load_policy, make_policy
+from repair.learn.domain import Repair
+from repair.learn.policy import load_policy, make_policy
 from repair.model.draw import Sampling
 from repair.model.hf import save_hf
 from repair.model.sampler import Sampler
@@ -218,7 +219,7 @@ def main() -> int:
     config, codec = policy.config, policy.codec
     with policy.sandbox, Sandbox(limits=config.sandbox, cache=False) as sandbox:
         tasks = load_tasks("generated/test", count=args.problems)
-        bugs = eval_bugs(config, tasks, sandbox)
+        bugs = policy.domain.bugs(tasks, sandbox, config.seed)
         each, slots = jax.device_count(), config.sampler.slots
         spread = {"slots": slots // each, "cohorts": config.sampler.cohorts // each}
         player, lone, one, constrained = (
@@ -258,7 +259,7 @@ def _player(policy, sandbox, **changes):
     config = dataclasses.replace(
         policy.config, sampler=dataclasses.replace(policy.config.sampler, **changes)
     )
-    return make_policy(config, policy.codec, policy.model, sandbox).player
+    return make_policy(Repair(config), policy.codec, policy.model, sandbox).player
 
 
 def _torch_model(model, params):

@@ -14,13 +14,7 @@ from repair import cli
 from repair.env.evalsets import load_checked
 from repair.learn.evaluation import EvalConfig
 from repair.learn.metrics import results_table
-from repair.learn.policy import (
-    eval_bugs,
-    load_policy,
-    load_run_tasks,
-    measure,
-    workdir_of,
-)
+from repair.learn.policy import load_policy, measure, workdir_of
 
 
 def main():
@@ -42,7 +36,7 @@ def main():
             tasks, told = list(loaded.tasks), loaded.line()
             console.print(told, highlight=False)
         else:
-            tasks = load_run_tasks(policy.config)[1][:count]
+            tasks = policy.domain.tasks()[1][:count]
             told = f"{len(tasks)} programs"
         folder = (
             workdir_of(args.checkpoint)
@@ -53,7 +47,7 @@ def main():
         figures = measure(
             policy,
             params,
-            eval_bugs(policy.config, tasks, policy.sandbox),
+            policy.domain.bugs(tasks, policy.sandbox, policy.config.seed),
             EvalConfig(args.samples, args.temperature),
             f"evaluation ({spec})",
             out / "trajectories.jsonl",

@@ -90,7 +90,7 @@ def _attempt(bug: Bug, before: Result, sandbox: Sandbox, console: Console):
     with console.status("loading the model"):
         policy, params = load_policy(
             args.checkpoint,
-            sandbox,
+            judge=sandbox,
             slots=max(args.samples, 1),
             cohorts=1,
             places=1,

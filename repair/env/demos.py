@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from repair.env import editor
 from repair.env.alignment import top_down
 from repair.env.bugs import Breaker, split_runnable
-from repair.env.environment import Environment, Rewards, reset_all, step_all
 from repair.env.figures import DemoReport, Tally
 from repair.env.records import Demo, read_demos, write_demos
+from repair.env.replay import Candidate, Outcome, replay
 from repair.env.sandbox import Sandbox
 from repair.errors import UserError
 from repair.tasks import Bug, Task
@@ -59,21 +59,6 @@ class DemoSettings:
             raise UserError(
                 f"demos order is {self.order!r}; use one of {', '.join(ORDERS)}"
             )
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """What became of one candidate.
-
-    Attributes:
-      demo: The demonstration, or None.
-      dropped: Why there is none.
-      kinds: Of the corruptions, in their order.
-    """
-
-    demo: Demo | None
-    dropped: str = ""
-    kinds: tuple[str, ...] = ()
 
 
 class DemoMaker:
@@ -120,13 +105,13 @@ class DemoMaker:
         runnable = self._runnable(tasks)
         candidates = itertools.chain.from_iterable(map(self._candidates, runnable))
         while chunk := list(itertools.islice(candidates, _CHUNK)):
-            yield _replay(chunk, self._sandbox, self._settings.max_turns)
+            yield replay(chunk, self._sandbox, self._settings.max_turns)
 
     def _runnable(self, tasks: Sequence[Task]) -> list[Task]:
         left_out = set(self.unrunnable)
         return [task for task in tasks if task.task_id not in left_out]
 
-    def _candidates(self, task: Task) -> Iterator["_Candidate | Outcome"]:
+    def _candidates(self, task: Task) -> Iterator[Candidate | Outcome]:
         seen, settings = set(), self._settings
         for index in range(settings.per_task):
             broken = self._breaker(task, f"{settings.seed}/{task.task_id}/{index}")
@@ -140,37 +125,8 @@ class DemoMaker:
             seen.add(faulty)
             kinds = drawn_kinds(made)
             bug = Bug(f"{task.task_id}/{index}", task, faulty, len(kinds))
-            yield _Candidate(bug, _edits(bug, made, settings.order), kinds)
-
-
-@dataclasses.dataclass
-class _Candidate:
-    """A bug and the edits that should mend it, on their way through the editor."""
-
-    bug: Bug
-    edits: list[editor.Command]
-    kinds: tuple[str, ...]
-    states: list[str] = dataclasses.field(default_factory=list)
-    commands: list[str] = dataclasses.field(default_factory=list)
-
-    def answer(self, turn) -> str:
-        """The next command, EXIT once the tests pass."""
-        left = self.edits[len(self.commands) :]
-        command = left[0] if left and not turn.passed else editor.Exit()
-        self.states.append(turn.state_text)
-        self.commands.append(command.format())
-        return self.commands[-1]
-
-    def outcome(self, turn) -> Outcome | None:
-        """What the answer to the last command makes of it; None to go on."""
-        if turn.malformed:
-            return Outcome(None, "a command does not apply")
-        if turn.status == "solved":
-            demo = Demo(self.bug, tuple(self.states), tuple(self.commands))
-            return Outcome(demo, kinds=self.kinds)
-        if turn.status == "max_turns":
-            return Outcome(None, "needs too many turns")
-        return Outcome(None, "ends failing") if turn.done else None
+            edits = [edit.format() for edit in _edits(bug, made, settings.order)]
+            yield Candidate(bug, edits, editor.Exit().format(), kinds)
 
 
 def make_demos(
@@ -240,21 +196,3 @@ def _edits(bug: Bug, made: Sequence[Corruption], order: str) -> list[editor.Comm
     if order == "top_down":
         return top_down(editor.split_program(bug.faulty_code), correct)
     return inverses(correct, made)
-
-
-def _replay(chunk: list[_Candidate | Outcome], sandbox, max_turns) -> list[Outcome]:
-    """Plays the candidates in lockstep; what has an outcome already keeps it."""
-    outcomes = [c if isinstance(c, Outcome) else None for c in chunk]
-    live = [i for i, outcome in enumerate(outcomes) if outcome is None]
-    environments = {i: Environment(sandbox, Rewards(), max_turns) for i in live}
-    begun = reset_all(list(environments.values()), [chunk[i].bug for i in live])
-    turns = dict(zip(live, begun, strict=True))
-    for i in live:
-        if turns[i].passed:
-            outcomes[i] = Outcome(None, "starts passing")
-    while live := [i for i in live if outcomes[i] is None]:
-        said = [chunk[i].answer(turns[i]) for i in live]
-        stepped = step_all([environments[i] for i in live], said)
-        for i, turn in zip(live, stepped, strict=True):
-            turns[i], outcomes[i] = turn, chunk[i].outcome(turn)
-    return outcomes

@@ -10,8 +10,9 @@ from typing import Protocol
 
 from repair.env import editor
 from repair.env.alignment import levenshtein
+from repair.env.judge import Judge
 from repair.env.rewards import Rewards
-from repair.env.sandbox import Result, Sandbox, SandboxError
+from repair.env.sandbox import Result, SandboxError
 from repair.tasks import Bug
 
 
@@ -84,7 +85,7 @@ class Environment:
     """An episode of repairing one bug; `reset` starts the next.
 
     Args:
-      sandbox: Runs the tests; shared by many environments.
+      sandbox: Runs the tests, or judges without; shared by many environments.
       rewards: Rewards and rules.
       max_turns: The last command of an episode that reaches this many is carried
         out and rewarded like any other, then the episode is cut.
@@ -93,7 +94,7 @@ class Environment:
 
     def __init__(
         self,
-        sandbox: Sandbox,
+        sandbox: Judge,
         rewards: Rewards | None = None,
         max_turns: int = 10,
         make_tool: Callable[[str], Tool] = LineEditor,

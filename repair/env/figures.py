@@ -52,6 +52,15 @@ class DemoReport:
     unspaced_distance: float
     states_distance: float
 
+    def line(self) -> str:
+        """One line: how many were kept, and what of the others."""
+        return (
+            f"demonstrations: {self.made} replayed until the tests pass,"
+            f" {self.edits:.2f} edits each, edit distance {self.edit_distance:.1f};"
+            f" dropped {self.dropped}; {len(self.unrunnable)} tasks left out because"
+            " their reference fails its own tests"
+        )
+
 
 class Mean:
     """A running mean."""

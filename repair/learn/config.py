@@ -198,6 +198,8 @@ class Config:
 
     Attributes:
       seed: Of everything random.
+      domain: What the run is about, by name: "repair", or that of a class of one's
+        own, which must then be given to the run; see `repair.learn.domain`.
       mode: "coe" for the editor, "direct" for the whole program at once, "cot" for
         thought and then the program.
       stages: What the run does, in order; of "sft", "rlvr" and "eval".
@@ -212,6 +214,7 @@ class Config:
     """
 
     seed: int = 0
+    domain: str = "repair"
     mode: str = "coe"
     stages: tuple[str, ...] = STAGES
     checkpoint_every: int = 100

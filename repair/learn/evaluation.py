@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from repair.env.sandbox import Sandbox
+from repair.env.judge import Judge
 from repair.learn.statistics import mean_interval, pass_at_k
 from repair.learn.trajectory import Rollout
 
@@ -24,7 +24,7 @@ class EvalConfig:
     temperature: float = 0.8
 
 
-def judge(rollouts: Sequence[Rollout], sandbox: Sandbox) -> np.ndarray:
+def judge(rollouts: Sequence[Rollout], sandbox: Judge) -> np.ndarray:
     """Whether each final program passes the shown and the hidden tests, bool.
 
     The shown tests were run when the program came about; the hidden ones run here,
@@ -44,7 +44,7 @@ def judge(rollouts: Sequence[Rollout], sandbox: Sandbox) -> np.ndarray:
 
 
 def evaluate(
-    play: Callable[[int, float], list[Rollout]], sandbox: Sandbox, config: EvalConfig
+    play: Callable[[int, float], list[Rollout]], sandbox: Judge, config: EvalConfig
 ) -> tuple[dict, list[tuple[Rollout, bool, float]]]:
     """Measures greedy pass@1 and sampled pass@k.
 

@@ -28,19 +28,19 @@ from collections.abc import Callable
 import jax
 
 from repair.env.answers import as_answers
-from repair.env.bugs import make_bugs
 from repair.env.demo_folder import DemoFolder
-from repair.env.demos import make_demos, read_demos, write_demos
-from repair.env.sandbox import Sandbox, sandbox_shares
+from repair.env.records import read_demos, write_demos
+from repair.env.sandbox import sandbox_shares
 from repair.env.traces import read_traces
 from repair.learn import processes, rlvr, sft
 from repair.learn.alarms import alarms
 from repair.learn.clock import Clock
 from repair.learn.config import Config, check_mesh
+from repair.learn.domain import Domain, Repair, open_domain
 from repair.learn.loggers import Loggers, check_packages
-from repair.learn.metrics import NoMetrics, progress, read_metrics
+from repair.learn.metrics import NoMetrics, read_metrics
 from repair.learn.pipeline import Pipeline, remembered
-from repair.learn.policy import eval_bugs, load_run_tasks, make_policy, measure
+from repair.learn.policy import make_policy, measure
 from repair.learn.records import FOLDER, keep_step
 from repair.learn.stage import Workshop, run_stage
 from repair.learn.workdir import open_workdir, write_whole
@@ -48,7 +48,7 @@ from repair.model.api import Model, count_params
 from repair.model.hf import load_hf, local_folder
 from repair.model.lora import init_adapters, join
 from repair.model.sharding import build, make_mesh, place_batch
-from repair.tasks import Task
+from repair.tasks import Bug, Task
 from repair.text.episodes import encode_demos, encode_traces
 from repair.text.prompts import render_prompt
 from repair.text.tokens import Codec, copy_tokenizer, load_codec, train_tokenizer
@@ -65,7 +65,11 @@ _END = "<end>"
 
 
 def run(
-    config: Config, workdir, report: Callable[[str], None] = print, devices=None
+    config: Config,
+    workdir,
+    report: Callable[[str], None] = print,
+    devices=None,
+    domain: Callable[[Config], Domain] = Repair,
 ) -> dict:
     """Runs the stages of a config, resuming what the workdir holds.
 
@@ -74,28 +78,32 @@ def run(
       workdir: Folder of the run; made when needed.
       report: Gets a line of text at each milestone.
       devices: What the mesh is made of, by default all there are.
+      domain: What the run is about, from its config; see `repair.learn.domain`.
 
     Returns:
       What results.json holds: {"stages": {"init" | "sft" | "rlvr": figures}, ...}.
 
     Raises:
-      UserError: The workdir belongs to another config, or some input is bad.
+      UserError: The workdir belongs to another config, the config to another domain,
+        or some input is bad.
     """
     check_packages(config.log)
+    opened = open_domain(config, domain)
     mesh = make_mesh(**dataclasses.asdict(config.mesh), devices=devices)
     check_mesh(config, mesh)
     first = processes.first()
     workdir = processes.once(lambda: open_workdir(workdir, config))
     metrics = Loggers(workdir, config) if first else NoMetrics()
     try:
-        with Sandbox(limits=config.sandbox) as sandbox:
-            if "rlvr" in config.stages:
-                sandbox.level.require(config.sandbox_level)
+        with opened.open_judge() as sandbox:
             say = report if first else lambda line: None
-            say(sandbox.level.line())
+            if level := sandbox.level:
+                if "rlvr" in config.stages:
+                    level.require(config.sandbox_level)
+                say(level.line())
             if mesh.size > 1:
                 say(f"mesh: {dict(mesh.shape)}, {jax.process_count()} processes")
-            return _Run(config, mesh, workdir, metrics, sandbox, say).go()
+            return _Run(opened, mesh, workdir, metrics, sandbox, say).go()
     finally:
         metrics.close()
 
@@ -103,13 +111,14 @@ def run(
 class _Run:
     """The stages of one run, in order."""
 
-    def __init__(self, config, mesh, workdir, metrics, sandbox, report):
-        self.config, self.mesh = config, mesh
+    def __init__(self, domain, mesh, workdir, metrics, sandbox, report):
+        self.domain, self.config, self.mesh = domain, domain.config, mesh
         self.workdir, self.metrics = workdir, metrics
         self.sandbox, self.report = sandbox, report
         self.results_path = workdir / "results.json"
         self.results = processes.once(self._saved_results)
-        self.results["sandbox"] = dataclasses.asdict(sandbox.level)
+        if sandbox.level:
+            self.results["sandbox"] = dataclasses.asdict(sandbox.level)
 
     def _saved_results(self) -> dict:
         if self.results_path.exists():
@@ -119,18 +128,21 @@ class _Run:
     def go(self) -> dict:
         c = self.config
         traces = read_traces(c.demos.traces) if c.demos.traces else []
-        train_tasks, eval_tasks = self._tasks()
+        train_tasks, eval_tasks = self.domain.tasks()
+        self.report(
+            f"tasks: {len(train_tasks)} to train on, {len(eval_tasks)} held out"
+        )
         own_words = not (c.text.tokenizer or c.init_from)
         demos = []
         if own_words or ("sft" in c.stages and not traces):
             demos = self._demos(train_tasks)
         processes.once(lambda: self._save_tokenizer(demos))
-        codec = load_codec(self.workdir / "tokenizer", c.text.prompt, c.mode)
+        codec = load_codec(self.workdir / "tokenizer", self.domain.prompt, c.mode)
         model, params = self._model(codec)
-        self.policy = make_policy(c, codec, model, self.sandbox)
+        self.policy = make_policy(self.domain, codec, model, self.sandbox)
         self.bugs = []
         if "eval" in c.stages:
-            self.bugs = processes.once(lambda: eval_bugs(c, eval_tasks, self.sandbox))
+            self.bugs = processes.once(lambda: self._bugs(eval_tasks, c.seed))
         self._evaluate("init", params)
         if "sft" in c.stages:
             params = self._sft(params, codec, traces or demos, eval_tasks)
@@ -140,10 +152,8 @@ class _Run:
             self._evaluate("rlvr", params)
         return self.results
 
-    def _tasks(self) -> tuple[list[Task], list[Task]]:
-        train, held = load_run_tasks(self.config)
-        self.report(f"tasks: {len(train)} to train on, {len(held)} held out")
-        return train, held
+    def _bugs(self, tasks: list[Task], seed: int) -> list[Bug]:
+        return self.domain.bugs(tasks, self.sandbox, seed)
 
     def _demos(self, tasks):
         if path := self.config.demos.path:
@@ -153,39 +163,22 @@ class _Run:
         return processes.once(lambda: self._made(tasks))
 
     def _made(self, tasks):
-        c = self.config.demos
         path = self.workdir / "demos.jsonl"
         if path.exists():
             return read_demos(path)
         started = time.perf_counter()
-        with progress(len(tasks) * c.per_task, "demonstrations") as bar:
-            demos, made = make_demos(
-                tasks,
-                self.sandbox,
-                per_task=c.per_task,
-                corruptions=(c.min_corruptions, c.max_corruptions),
-                order=c.order,
-                kinds=c.kinds,
-                seed=self.config.seed,
-                max_turns=self.config.text.max_turns,
-                progress=lambda done, _: bar.update(done),
-            )
+        demos, made = self.domain.demos(tasks, self.sandbox)
         # Figures first: once the file is there, nothing comes back here.
         self.results["demos"] = json.loads(json.dumps(dataclasses.asdict(made)))
         self._spent("demos", started)
         write_demos(path, demos)
-        self.report(
-            f"demonstrations: {made.made} replayed until the tests pass,"
-            f" {made.edits:.2f} edits each, edit distance {made.edit_distance:.1f};"
-            f" dropped {made.dropped}; {len(made.unrunnable)} tasks left out because"
-            " their reference fails its own tests"
-        )
+        self.report(made.line())
         return demos
 
     def _save_tokenizer(self, demos) -> None:
         """Puts the run's tokenizer into the workdir, if it is not there."""
         c, folder = self.config.text, self.workdir / "tokenizer"
-        mode = self.config.mode
+        mode, prompt = self.config.mode, self.domain.prompt
         if (folder / "tokenizer.json").exists():
             return
         if source := c.tokenizer or self.config.init_from:
@@ -194,7 +187,7 @@ class _Run:
         every = max(len(demos) // _TOKENIZER_DEMOS, 1)
         some = as_answers([demos[i] for i in range(0, len(demos), every)], mode)
         texts = [
-            render_prompt(demo.bug.task, c.prompt, mode)
+            render_prompt(demo.bug.task, prompt, mode)
             + "".join(
                 f"{state}{command}\n"
                 for state, command in zip(demo.states, demo.commands, strict=True)
@@ -203,10 +196,10 @@ class _Run:
         ]
         size = self.config.model.vocab_size
         if mode == "coe":
-            Codec(train_tokenizer(texts, size), c.prompt).save(folder)
+            Codec(train_tokenizer(texts, size), prompt).save(folder)
         else:
             tokenizer = train_tokenizer(texts, size, ("<pad>", _END))
-            Codec(tokenizer, c.prompt, mode=mode, end_token=_END).save(folder)
+            Codec(tokenizer, prompt, mode=mode, end_token=_END).save(folder)
 
     def _model(self, codec) -> tuple[Model, dict]:
         c = self.config
@@ -324,17 +317,8 @@ class _Run:
 
     def _rlvr(self, params, tasks) -> dict:
         c = self.config
-        bugs = processes.once(
-            lambda: make_bugs(
-                tasks,
-                self.sandbox,
-                per_task=1,
-                corruptions=(c.demos.min_corruptions, c.demos.max_corruptions),
-                kinds=c.demos.kinds,
-                # Other faulty programs than the demonstrations of the same tasks.
-                seed=c.seed + 1,
-            )
-        )
+        # Other faulty programs than the demonstrations of the same tasks.
+        bugs = processes.once(lambda: self._bugs(tasks, c.seed + 1))
         reference = params
         corruptions = [bug.corruptions for bug in bugs]
         bounds = min(corruptions), max(corruptions)

@@ -3,18 +3,17 @@
 import dataclasses
 import pathlib
 import time
+from collections.abc import Callable
 
 import jax
 
-from repair.env.answers import tool_of
-from repair.env.bugs import make_bugs
 from repair.env.environment import Environment
-from repair.env.sandbox import Sandbox
-from repair.env.sandbox.values import evaluate as evaluate_references
+from repair.env.judge import Judge
 from repair.errors import UserError
 from repair.learn import processes
 from repair.learn.checkpoint import load_params
 from repair.learn.config import Config, from_dict
+from repair.learn.domain import Domain, Repair, open_domain
 from repair.learn.evaluation import EvalConfig, evaluate
 from repair.learn.metrics import progress
 from repair.learn.player import Player
@@ -26,7 +25,7 @@ from repair.model.hf import load_hf, local_folder
 from repair.model.llama import LlamaConfig
 from repair.model.sampler import Sampler
 from repair.model.sharding import make_mesh, places
-from repair.tasks import Bug, Task, load_pair
+from repair.tasks import Bug
 from repair.text.grammar import Grammar
 from repair.text.tokens import Codec, load_codec
 
@@ -35,11 +34,16 @@ from repair.text.tokens import Codec, load_codec
 class Policy:
     """What it takes to play episodes with given parameters."""
 
-    config: Config
+    domain: Domain
     model: Model
     codec: Codec
-    sandbox: Sandbox
+    sandbox: Judge
     player: Player
+
+    @property
+    def config(self) -> Config:
+        """The run's."""
+        return self.domain.config
 
     def play(
         self,
@@ -73,13 +77,13 @@ class Policy:
         return [rollout for group in together for rollout in group]
 
 
-def make_policy(config: Config, codec: Codec, model: Model, sandbox: Sandbox) -> Policy:
-    """Puts model, tokenizer and sandbox together.
+def make_policy(domain: Domain, codec: Codec, model: Model, sandbox: Judge) -> Policy:
+    """Puts domain, tokenizer, model and judge together.
 
     Raises:
       UserError: The tokenizer has ids that the model has no embedding for.
     """
-    room = model.config.vocab_size
+    config, room = domain.config, model.config.vocab_size
     if codec.vocab_size > room:
         raise UserError(
             f"the tokenizer has {codec.vocab_size} ids but the model embeds {room};"
@@ -110,7 +114,7 @@ def make_policy(config: Config, codec: Codec, model: Model, sandbox: Sandbox) ->
             sandbox,
             config.rewards,
             config.text.max_turns if config.mode == "coe" else 1,
-            tool_of(config.mode),
+            domain.make_tool,
         ),
         slots=config.sampler.slots,
         cohorts=config.sampler.cohorts,
@@ -122,33 +126,7 @@ def make_policy(config: Config, codec: Codec, model: Model, sandbox: Sandbox) ->
             else None
         ),
     )
-    return Policy(config, model, codec, sandbox, player)
-
-
-def load_run_tasks(config: Config) -> tuple[list[Task], list[Task]]:
-    """The tasks that a run trains on, and those that it holds out."""
-    c = config.tasks
-    return load_pair(
-        c.train,
-        c.eval,
-        path=c.path,
-        held_path=c.eval_path,
-        train_count=c.train_count or None,
-        held_count=c.eval_count or None,
-        evaluate=evaluate_references,
-    )
-
-
-def eval_bugs(config: Config, tasks: list[Task], sandbox: Sandbox) -> list[Bug]:
-    """One faulty program of every evaluation task."""
-    return make_bugs(
-        tasks,
-        sandbox,
-        per_task=1,
-        corruptions=(config.demos.min_corruptions, config.demos.max_corruptions),
-        kinds=config.demos.kinds,
-        seed=config.seed,
-    )
+    return Policy(domain, model, codec, sandbox, player)
 
 
 def measure(
@@ -182,7 +160,10 @@ def measure(
 
 
 def load_policy(
-    checkpoint, sandbox: Sandbox | None = None, **sampler
+    checkpoint,
+    domain: Callable[[Config], Domain] = Repair,
+    judge: Judge | None = None,
+    **sampler,
 ) -> tuple[Policy, dict]:
     """The policy that a run has saved, and its parameters.
 
@@ -191,21 +172,16 @@ def load_policy(
 
     Args:
       checkpoint: WORKDIR/checkpoints/STAGE, or one step below it.
-      sandbox: What programs run in.
+      domain: What the run was about, from its config.
+      judge: What judges its states, in the place of one of its own.
       **sampler: Fields of `SamplerConfig` to use instead of the run's.
 
     Raises:
-      UserError: The checkpoint is missing, torn or not below a workdir, or a field
-        is out of range.
+      UserError: The checkpoint is missing, torn, not below a workdir or of another
+        domain, or a field is out of range.
     """
-    config, model, params, codec = _load_run(checkpoint)
-    try:
-        settings = dataclasses.replace(config.sampler, **sampler)
-    except ValueError as error:
-        raise UserError(f"sampler {error}") from error
-    config = dataclasses.replace(config, sampler=settings)
-    sandbox = sandbox or Sandbox(limits=config.sandbox)
-    return make_policy(config, codec, model, sandbox), params
+    opened, model, params, codec = _load_run(checkpoint, domain, **sampler)
+    return make_policy(opened, codec, model, judge or opened.open_judge()), params
 
 
 def load_model(source) -> tuple[Model, dict, Codec]:
@@ -219,19 +195,25 @@ def load_model(source) -> tuple[Model, dict, Codec]:
       UserError: It is none of them, or incomplete.
     """
     if "checkpoints" in pathlib.Path(source).absolute().parts:
-        return _load_run(source)[1:]
+        return _load_run(source, Repair)[1:]
     mesh = make_mesh(devices=jax.local_devices()[:1])
     shape, params = load_hf(source, mesh)
     return Model(shape), params, load_codec(local_folder(source), "full")
 
 
-def _load_run(checkpoint) -> tuple[Config, Model, dict, Codec]:
-    """What a checkpoint and its workdir hold: config, model, parameters, tokenizer."""
+def _load_run(
+    checkpoint, make: Callable[[Config], Domain], **sampler
+) -> tuple[Domain, Model, dict, Codec]:
+    """What a checkpoint and its workdir hold: domain, model, parameters, tokenizer."""
     params, extra = load_params(checkpoint)
     config = from_dict(extra["config"])
-    folder = workdir_of(checkpoint) / "tokenizer"
-    codec = load_codec(folder, config.text.prompt, config.mode)
-    return config, Model(from_dict(extra["model"], LlamaConfig)), params, codec
+    try:
+        settings = dataclasses.replace(config.sampler, **sampler)
+    except ValueError as error:
+        raise UserError(f"sampler {error}") from error
+    domain = open_domain(dataclasses.replace(config, sampler=settings), make)
+    codec = load_codec(workdir_of(checkpoint) / "tokenizer", domain.prompt, config.mode)
+    return domain, Model(from_dict(extra["model"], LlamaConfig)), params, codec
 
 
 def workdir_of(checkpoint) -> pathlib.Path:

@@ -1,7 +1,7 @@
 """The only prompt: what a model is told before the first state. Needs no tokenizer."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from repair.env.answers import FENCE
 from repair.tasks import Task
@@ -38,10 +38,14 @@ PROMPTS = {
     # A model trained from scratch learns nothing from a preamble that never changes.
     "short": "{text}\n{tests}\n",
 }
+# One of these styles, or a function of one's own.
+Prompt = str | Callable[[Task], str]
 
 
-def render_prompt(task: Task, style: str, mode: str = "coe") -> str:
+def render_prompt(task: Task, style: Prompt, mode: str = "coe") -> str:
     """What stands before the first state: the task's text and its shown tests."""
+    if callable(style):
+        return style(task)
     tests = "\n".join(task.test_list)
     if task.test_setup_code and style == "full":
         tests = f"{task.test_setup_code}\n{tests}"

@@ -16,7 +16,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from repair.env.answers import FENCE
 from repair.errors import UserError
 from repair.tasks import Task
-from repair.text.prompts import render_examples, render_prompt
+from repair.text.prompts import Prompt, render_examples, render_prompt
 
 # A line's number as states show it, a word with its leading blank or underscore, one
 # digit, a run of blanks (code is indented by runs), a run of punctuation, or one
@@ -81,7 +81,7 @@ class Codec:
     def __init__(
         self,
         tokenizer: Tokenizer,
-        prompt: str,
+        prompt: Prompt,
         bos_token: str | None = None,
         *,
         mode: str = "coe",
@@ -218,7 +218,7 @@ def copy_tokenizer(source, folder) -> None:
     tokenizer.save(str(folder / "tokenizer.json"))
 
 
-def load_codec(folder, prompt: str, mode: str = "coe") -> Codec:
+def load_codec(folder, prompt: Prompt, mode: str = "coe") -> Codec:
     """Opens a folder with a `tokenizer.json` in Hugging Face's format.
 
     Raises:
