@@ -87,8 +87,8 @@ def run(tmp_path, monkeypatch, capsys):
     tests.write_text(TESTS)
 
     def run(*attempts, config=None, **values):
-        def load(checkpoint, sandbox, **sampler):
-            run.policy = Reciter(sandbox, attempts, config or Config())
+        def load(checkpoint, judge, **sampler):
+            run.policy = Reciter(judge, attempts, config or Config())
             return run.policy, {}
 
         monkeypatch.setattr("repair.learn.policy.load_policy", load)
