@@ -329,6 +329,29 @@ def test_slurm_requeues_before_the_time_is_up(desk):
     assert done.stdout == "0,1,2,3\n"
 
 
+@pytest.mark.parametrize(
+    ("start", "variables", "devices"),
+    [
+        ("", {"JAX_LOCAL_DEVICE_IDS": "0,1,2,3"}, "0,1,2,3"),
+        ("'127.0.0.1:%s', 1, 0", {}, "all"),
+    ],
+)
+def test_a_process_takes_all_gpus_of_its_node(desk, start, variables, devices):
+    """Under SLURM jax by itself would take the first one alone."""
+    code = "import jax; from repair.learn import processes; "
+    code += f"processes.start({start.replace('%s', str(desk.port))}); "
+    code += "print(jax.config.values['jax_cuda_visible_devices'])"
+    slurm = {
+        "SLURM_JOB_ID": "7",
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_NTASKS": "1",
+        "SLURM_PROCID": "0",
+        "SLURM_LOCALID": "0",
+    }
+    said = desk.run(sys.executable, "-c", code, **slurm, **variables)
+    assert said.splitlines()[-1] == devices
+
+
 def test_skypilot_fields():
     """Those of SkyPilot's reference that this file uses, with their types."""
     task = skypilot()
