@@ -38,6 +38,10 @@ EXTRAS = {
     "trl": ["trl>=1.16,<1.17", "torch>=2.4,<3"],
     "tensorboard": ["tensorboard>=2.20,<3"],
     "wandb": ["wandb>=0.23,<1"],
+    "notebook": [
+        *("jupytext>=1.16,<2", "nbclient>=0.10,<1", "ipykernel>=6,<8"),
+        "matplotlib>=3.8,<4",
+    ],
     "parity": ["torch>=2.4,<3", "peft>=0.15,<1"],
     "cuda": ["jax[cuda12]>=0.10,<0.12"],
     "tpu": ["jax[tpu]>=0.10,<0.12"],
