@@ -2,6 +2,11 @@
 # jupyter:
 #   jupytext:
 #     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -95,9 +100,9 @@ run(
 # %% [markdown]
 # ## Results, curves, episodes
 #
-# pass@1 is greedy, pass@4 of four samples, both by hidden tests, of programs that were in
-# no training task. Below the curves, choose a step, a faulty program and a sample and
-# read what the model wrote, turn by turn.
+# pass@1 is greedy, pass@4 of four samples, both by hidden tests, of programs that were
+# in no training task. Below the curves, choose a step, a faulty program and a sample
+# and read what the model wrote, turn by turn.
 
 # %%
 import html
