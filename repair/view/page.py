@@ -38,7 +38,8 @@ def write_page(
     Raises:
       UserError: There is no such step or group, or matplotlib is missing.
     """
-    shown = [parts(run, episodes // len(runs), step, group) for run in runs]
+    share = episodes and max(episodes // len(runs), 1)  # 0 stays 0, which is all
+    shown = [parts(run, share, step, group) for run in runs]
     data = [_run(run, some) for run, some in zip(runs, shown, strict=True)]
     style, script = _asset("report.css"), _asset("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -142,7 +142,7 @@ def _figures(turn: dict) -> Text:
         if turn.get(name) is not None:
             told.append(f"{words} {turn[name]:+.2f}")
     if turn.get("log_probs"):
-        told.append(f"log-prob {sum(turn['log_probs']):+.2f}")
+        told.append(f"log-prob {sum(turn['log_probs']):.2f}")
     return Text("  ".join(told))
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import itertools
+from collections.abc import Sequence
 
 from repair.env.editor import split_program
 
@@ -43,10 +44,17 @@ def split_state(state: str) -> tuple[list[str], str]:
 
 
 def diff(before: list[str], after: list[str]) -> list[Row]:
-    """All lines of a program with what an edit does to them."""
-    rows = []
-    matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
-    for kind, i, i_end, j, j_end in matcher.get_opcodes():
+    """All lines of a program with what an edit does to them.
+
+    What is alike at both ends stays, so that a line which becomes like its neighbour
+    is shown as changed in its own place.
+    """
+    start, end = _alike(before, after)
+    middle = before[start : len(before) - end], after[start : len(after) - end]
+    matcher = difflib.SequenceMatcher(None, *middle, autojunk=False)
+    rows = [Row(" ", n + 1, before[n]) for n in range(start)]
+    for kind, *places in matcher.get_opcodes():
+        i, i_end, j, j_end = (place + start for place in places)
         if kind == "equal":
             rows += [Row(" ", n + 1, before[n]) for n in range(i, i_end)]
             continue
@@ -57,7 +65,8 @@ def diff(before: list[str], after: list[str]) -> list[Row]:
             pairs = [a for a, _ in both], [b for _, b in both]
         rows += [Row("-", n, *texts) for n, texts in enumerate(pairs[0], i + 1)]
         rows += [Row("+", n, *texts) for n, texts in enumerate(pairs[1], j + 1)]
-    return rows
+    kept = range(len(before) - end, len(before))
+    return rows + [Row(" ", n + 1, before[n]) for n in kept]
 
 
 def turns_of(record: dict) -> list[dict]:
@@ -78,11 +87,17 @@ def turns_of(record: dict) -> list[dict]:
 
 def _marked(old: str, new: str) -> tuple[tuple, tuple]:
     """Two lines, each in three: the same start, what differs, the same end."""
-    most = min(len(old), len(new))
-    start = next((i for i in range(most) if old[i] != new[i]), most)
-    most -= start
-    end = next((i for i in range(most) if old[-1 - i] != new[-1 - i]), most)
+    start, end = _alike(old, new)
     return tuple(
         (line[:start], line[start : len(line) - end], line[len(line) - end :])
         for line in (old, new)
     )
+
+
+def _alike(old: Sequence, new: Sequence) -> tuple[int, int]:
+    """How many items two sequences share at the start and, after that, at the end."""
+    most = min(len(old), len(new))
+    start = next((i for i in range(most) if old[i] != new[i]), most)
+    most -= start
+    end = next((i for i in range(most) if old[-1 - i] != new[-1 - i]), most)
+    return start, end

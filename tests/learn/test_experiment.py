@@ -132,6 +132,7 @@ def test_a_run_leaves_what_the_contract_says(finished):
         assert (workdir / "checkpoints" / stage / str(step)).is_dir()
     rows = read_metrics(workdir / "metrics.jsonl")
     assert all(row["gradient_norm"] > 0 for row in rows if row["stage"] == "rlvr")
+    assert all(row["seconds_step"] > 0 for row in rows if row["stage"] != "eval")
     steps = [(row["stage"], row["step"]) for row in rows if row["stage"] != "eval"]
     assert steps == [("sft", n) for n in range(1, 5)] + [("rlvr", 1), ("rlvr", 2)]
     assert any("held out" in line for line in lines)

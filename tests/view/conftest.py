@@ -21,6 +21,7 @@ from repair.learn.workdir import open_workdir
 from repair.tasks import Bug, Task
 from repair.text.episodes import PROMPT, Episode
 from repair.text.tokens import Codec, train_tokenizer
+from repair.view.page import write_page
 from repair.view.runs import open_runs
 
 # What must not end the page's script, nor be taken for markup or a line's end.
@@ -127,3 +128,8 @@ def workdirs(tmp_path_factory, codec, rollouts):
 @pytest.fixture(scope="session")
 def runs(workdirs):
     return open_runs(workdirs)
+
+
+@pytest.fixture(scope="session")
+def page_text(runs):
+    return write_page(runs, 1000)

@@ -6,8 +6,6 @@ import urllib.parse
 
 import pytest
 
-from repair.view.page import write_page
-
 MISSING = [name for name in ("chromium", "chromedriver") if not shutil.which(name)]
 pytestmark = pytest.mark.skipif(
     bool(MISSING),
@@ -69,9 +67,9 @@ class Page:
 
 
 @pytest.fixture(scope="module")
-def page(driver, runs, tmp_path_factory):
+def page(driver, page_text, tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(write_page(runs, 1000), encoding="utf-8")
+    path.write_text(page_text, encoding="utf-8")
     return Page(driver, path)
 
 

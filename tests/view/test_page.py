@@ -9,6 +9,7 @@ import re
 import pytest
 
 from repair.errors import UserError
+from repair.view import curves
 from repair.view.page import write_page
 
 
@@ -17,9 +18,9 @@ def data_of(page):
     return json.loads(text)
 
 
-@pytest.fixture(scope="module")
-def page(runs):
-    return write_page(runs, 1000)
+@pytest.fixture
+def page(page_text):
+    return page_text
 
 
 def test_results_stand_in_one_table_with_intervals(page):
@@ -59,11 +60,14 @@ def test_episodes_have_what_training_knew_of_them(page):
     assert step["groups"][1]["episodes"][0]["learnt"] is False
 
 
-def test_what_is_left_out_is_said(runs):
+def test_what_is_left_out_is_said(runs, monkeypatch):
+    monkeypatch.setattr(curves, "draw", lambda runs, stage: [])
     page = write_page(runs[:1], 1)
     assert "1 of 2" in page and "left out: rlvr_1, rlvr_2." in page
     assert "--episodes=0" in page
     assert [s["name"] for s in data_of(page)[0]["steps"]] == ["eval_sft"]
+    both = data_of(write_page(runs, 1))  # less than one episode for each run
+    assert [[s["name"] for s in run["steps"]] for run in both] == [["eval_sft"]] * 2
     one = data_of(write_page(runs[:1], 1, "2", "one/2"))[0]["steps"]
     assert [[g["name"] for g in step["groups"]] for step in one] == [["one/2"]]
 

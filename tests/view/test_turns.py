@@ -1,5 +1,7 @@
 """Turns: a state read back, and the edit that leads to the next."""
 
+import random
+
 import pytest
 
 from repair.env.environment import LineEditor
@@ -23,6 +25,30 @@ def test_an_edit_is_shown_within_the_program():
     rows = diff(before, ["def f(x):", "    return x + 1"])
     assert rows[0] == Row(" ", 1, "def f(x):")
     assert [(r.sign, r.number) for r in rows[1:]] == [("-", 2), ("-", 3), ("+", 2)]
+
+
+def test_a_line_that_becomes_like_its_neighbour_changes_in_its_place():
+    rows = diff(["a", "x", "b", "c"], ["a", "b", "b", "c"])
+    assert [(row.sign, row.number) for row in rows] == [
+        (" ", 1),
+        ("-", 2),
+        ("+", 2),
+        (" ", 3),
+        (" ", 4),
+    ]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_diff_holds_both_programs(seed):
+    rng = random.Random(seed)
+    before, after = ([rng.choice("abc") for _ in range(rng.randrange(8))] for _ in "xy")
+    rows = diff(before, after)
+
+    def lines(signs):
+        return [r.head + r.changed + r.tail for r in rows if r.sign in signs]
+
+    assert (lines(" -"), lines(" +")) == (before, after)
+    assert [r.number for r in rows if r.sign in " -"] == list(range(1, len(before) + 1))
 
 
 def test_what_differs_within_a_line_is_marked():

@@ -29,6 +29,8 @@ function signed(number) {
   return (number < 0 && text !== "0.00" ? "\u2212" : "+") + text;
 }
 
+const logProb = (number) => number.toFixed(2).replace("-", "\u2212");
+
 const named = (list, name) => list.find((item) => item.name === name);
 const run = () => named(runs, chosen.run);
 const step = () => run() && named(run().steps, chosen.step);
@@ -125,12 +127,12 @@ function figures(pairs) {
 function tokensOf(turn) {
   if (!turn.tokens?.length) return make("p", {}, "No log-probs were kept.");
   const shown = turn.tokens.map((text, i) => {
-    const logProb = turn.log_probs[i];
+    const value = turn.log_probs[i];
     const token = make("li", { class: "token" },
       make("code", {}, visible(text.replaceAll(" ", "\u2423").replaceAll("\n", "\u23ce"))),
-      make("small", {}, logProb.toFixed(2).replace("-", "\u2212")));
+      make("small", {}, logProb(value)));
     // The less likely, the thicker the line below.
-    token.style.setProperty("--doubt", Math.min(-logProb / 3, 1).toFixed(2));
+    token.style.setProperty("--doubt", Math.min(-value / 3, 1).toFixed(2));
     return token;
   });
   return make("ul", { class: "tokens", "aria-label": "Tokens with their log-probs" },
@@ -153,7 +155,7 @@ function turnOf(turn, number) {
   if (turn.advantage !== undefined) pairs.push(["advantage", signed(turn.advantage)]);
   if (turn.log_probs?.length) {
     const sum = turn.log_probs.reduce((a, b) => a + b, 0);
-    pairs.push(["log-prob", signed(sum)]);
+    pairs.push(["log-prob", logProb(sum)]);
   }
   item.append(figures(pairs));
   if (chosen.tokens) item.append(tokensOf(turn));
