@@ -87,6 +87,9 @@ FILES = {
     "identity of constants": (
         "def test_a():\n    pair = (1, 2)\n    assert same(pair) is pair\n"
     ),
+    "identity of the file's": (
+        "PAIR = (1, 2)\ndef test_a():\n    assert same(PAIR) is PAIR\n"
+    ),
     "grows in a loop": (
         "def test_a():\n    xs = [1]\n    for i in range(2):\n"
         "        assert len(push(xs, 9)) == i + 2\n"
@@ -107,6 +110,7 @@ FILES = {
         "FIRST = count()\ndef test_a():\n    assert count() == 2\n"
         "def test_b():\n    assert (FIRST, count()) == (1, 3)\n"
     ),
+    "loaded first": ("def test_a():\n    assert count() == 2\nassert count() == 1\n"),
     "in order": (
         "def test_a():\n    assert count() == 1\ndef test_b():\n    n = count()\n"
         "    assert n == 2\n    assert n < 3\ndef test_c():\n    assert count() == 3\n"
@@ -337,6 +341,8 @@ CASE = "import pytest\n@pytest.mark.parametrize({})\ndef test_a(x):\n    assert 
         ("def setup_module():\n    pass\ndef test_a():\n    f(1)", "setup_module"),
         ("pytestmark = []\ndef test_a():\n    assert f(1)", "pytestmark"),
         ("def test_a():\n    assert f(1)\nf(2)", "t.py:3 has something outside"),
+        ("def test_a():\n    f(1)\ndef test_b():\n    test_a()", "t.py:4 has another"),
+        ("def test_a():\n    global x\n    f(1)", "t.py:2 has a global statement"),
         ("if __name__ == 'x':\n    assert f(1)", "below `if __name__"),
         ("import unittest\nclass TestA(unittest.TestCase):\n    pass", "with a base"),
         ("class TestA:\n    x = 1", "t.py:2 has a test class with more"),
