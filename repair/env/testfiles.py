@@ -74,6 +74,12 @@ def read_tests(text: str, where: str, module: str, code: str) -> Tests:
     except (ValueError, MemoryError, RecursionError) as error:
         raise UserError(f"{where} is not valid Python: {error}") from error
     tree, named, imported = settle(tree, where, module)
+    for name in imported:
+        if re.search(rf"\bglobal\b.*\b{name}\b", code):
+            raise UserError(
+                f"{where} has {name} as it is at its import, and {module} gives it"
+                f" other values later; import {module} and use {module}.{name}"
+            )
     parts = Parts(where, tree)
     units = _File(where, parts).units()
     asserts_something = any(

@@ -364,6 +364,15 @@ def test_what_cannot_be_turned_is_refused_with_its_line(text, says):
         read_tests(text, "t.py", "prog", "")
 
 
+def test_names_whose_value_changes_are_not_copied():
+    code = "total = 0\ndef add(x):\n    global total\n    total += x\n"
+    with pytest.raises(UserError, match="import prog and use prog.total"):
+        read_tests("from prog import add, total\nassert total == 0", "t", "prog", code)
+    text = "import prog\nassert prog.total == 0\nprog.add(2)\nassert prog.total == 2\n"
+    with Sandbox(workers=1) as sandbox:
+        assert sandbox.run(code, read_tests(text, "t", "prog", code).sources).passed
+
+
 def test_tests_leave_the_programs_names_alone():
     code = "def f(xs):\n    return test_a(xs)\ndef test_a(xs):\n    return sorted(xs)"
     text = "def test_a():\n    xs = [2]\n    assert f(xs) == xs\n    assert xs == [2]\n"
