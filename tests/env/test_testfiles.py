@@ -87,6 +87,9 @@ FILES = {
     "identity of constants": (
         "def test_a():\n    pair = (1, 2)\n    assert same(pair) is pair\n"
     ),
+    "identity of the file's": (
+        "PAIR = (1, 2)\ndef test_a():\n    assert same(PAIR) is PAIR\n"
+    ),
     "grows in a loop": (
         "def test_a():\n    xs = [1]\n    for i in range(2):\n"
         "        assert len(push(xs, 9)) == i + 2\n"
@@ -107,6 +110,7 @@ FILES = {
         "FIRST = count()\ndef test_a():\n    assert count() == 2\n"
         "def test_b():\n    assert (FIRST, count()) == (1, 3)\n"
     ),
+    "loaded first": ("def test_a():\n    assert count() == 2\nassert count() == 1\n"),
     "in order": (
         "def test_a():\n    assert count() == 1\ndef test_b():\n    n = count()\n"
         "    assert n == 2\n    assert n < 3\ndef test_c():\n    assert count() == 3\n"
@@ -337,6 +341,8 @@ CASE = "import pytest\n@pytest.mark.parametrize({})\ndef test_a(x):\n    assert 
         ("def setup_module():\n    pass\ndef test_a():\n    f(1)", "setup_module"),
         ("pytestmark = []\ndef test_a():\n    assert f(1)", "pytestmark"),
         ("def test_a():\n    assert f(1)\nf(2)", "t.py:3 has something outside"),
+        ("def test_a():\n    f(1)\ndef test_b():\n    test_a()", "t.py:4 has another"),
+        ("def test_a():\n    global x\n    f(1)", "t.py:2 has a global statement"),
         ("if __name__ == 'x':\n    assert f(1)", "below `if __name__"),
         ("import unittest\nclass TestA(unittest.TestCase):\n    pass", "with a base"),
         ("class TestA:\n    x = 1", "t.py:2 has a test class with more"),
@@ -356,6 +362,15 @@ CASE = "import pytest\n@pytest.mark.parametrize({})\ndef test_a(x):\n    assert 
 def test_what_cannot_be_turned_is_refused_with_its_line(text, says):
     with pytest.raises(UserError, match=re.escape(says)):
         read_tests(text, "t.py", "prog", "")
+
+
+def test_names_whose_value_changes_are_not_copied():
+    code = "total = 0\ndef add(x):\n    global total\n    total += x\n"
+    with pytest.raises(UserError, match="import prog and use prog.total"):
+        read_tests("from prog import add, total\nassert total == 0", "t", "prog", code)
+    text = "import prog\nassert prog.total == 0\nprog.add(2)\nassert prog.total == 2\n"
+    with Sandbox(workers=1) as sandbox:
+        assert sandbox.run(code, read_tests(text, "t", "prog", code).sources).passed
 
 
 def test_tests_leave_the_programs_names_alone():

@@ -1,0 +1,236 @@
+"""The statements of a tests file, sorted by what they are to pytest."""
+
+import ast
+import dataclasses
+import re
+
+from repair.env.testbodies import (
+    binds,
+    by_identity,
+    frozen,
+    literal,
+    loads,
+    read_once,
+    substitute,
+)
+from repair.errors import UserError
+
+# pytest calls or reads these by their names.
+_HOOKS = re.compile(r"(setup|teardown|pytest)(_|$)|pytestmark$|collect_ignore")
+
+
+@dataclasses.dataclass(eq=False)
+class Definition:
+    """A statement of the file that gives names a meaning.
+
+    Attributes:
+      statement: The statement.
+      names: The names.
+      shared: Whether a test could tell that another has used it before.
+      acts: Whether it does something by itself, so that it is never left out.
+    """
+
+    statement: ast.stmt
+    names: set[str]
+    shared: bool = False
+    acts: bool = False
+
+
+class Parts:
+    """A tests file, taken apart.
+
+    A file without test functions is a script: what it does is one test, which falls
+    apart into its asserts where it can.
+
+    Args:
+      where: Its name, for errors.
+      tree: Its statements; they are changed.
+
+    Attributes:
+      is_script: Whether it is one.
+      script: What it does, if so.
+      tests: Functions, and asserts outside of them, in the order in which they run.
+      definitions: What it defines besides, without constants that stand in their place.
+
+    Raises:
+      UserError: There is something that cannot be turned.
+    """
+
+    def __init__(self, where: str, tree: ast.Module):
+        self._where = where
+        self.tests: list[ast.FunctionDef | ast.Assert] = []
+        self.script: list[ast.stmt] = []
+        self.definitions: list[Definition] = []
+        self._seen: dict[str, int] = {}
+        self.is_script = not any(map(_is_test, tree.body))
+        for statement in tree.body:
+            self._sort(statement)
+        # Asserts outside of functions run when the file is loaded.
+        self.tests.sort(key=lambda test: isinstance(test, ast.FunctionDef))
+        self._check(tree)
+        if self.is_script:
+            self._join_variables()
+        else:
+            self._use_constants()
+
+    def _sort(self, statement: ast.stmt) -> None:
+        """Puts one statement of the file where it belongs."""
+        match statement:
+            case ast.Pass() | ast.Expr(ast.Constant()):
+                return
+            case ast.Expr(
+                ast.Call(ast.Attribute(ast.Attribute(ast.Name("sys"), "path")))
+            ):
+                return  # says where the program is to be found
+            case ast.If(ast.Compare(ast.Name("__name__"))):
+                if any(isinstance(n, ast.Assert) for n in ast.walk(statement)):
+                    self._refuse(statement, "asserts below `if __name__ == ...`")
+                return
+            case ast.AsyncFunctionDef():
+                self._refuse(statement, "an async function")
+            case ast.ClassDef(name=name) if _is_test(statement):
+                self._claim(statement, {name})
+                self.tests += self._methods(statement)
+            case ast.FunctionDef(name=name) if _is_test(statement):
+                self._claim(statement, {name})
+                self.tests.append(statement)
+            case ast.Assert() if not self.is_script:
+                self.tests.append(statement)
+            case ast.FunctionDef() | ast.ClassDef() | ast.Import() | ast.ImportFrom():
+                self._define(statement)
+            case _ if self.is_script:
+                self.script.append(statement)
+            case _:
+                self._define(statement)
+
+    def _check(self, tree: ast.Module) -> None:
+        """Refuses functions that reach for one another through the file."""
+        tests = {test.name for test in tree.body if _is_test(test)}
+        for n in ast.walk(tree):
+            if isinstance(n, ast.Global):
+                self._refuse(n, "a global statement")
+            if isinstance(n, ast.Name) and n.id in tests:
+                self._refuse(n, f"another use of {n.id}, which is a test")
+
+    def _methods(self, node: ast.ClassDef) -> list[ast.FunctionDef]:
+        """The tests of a class, as functions."""
+        if node.bases or node.keywords or node.decorator_list:
+            self._refuse(node, "a test class with a base or a decorator")
+        found, seen = [], set()
+        for each in node.body:
+            match each:
+                case ast.Pass() | ast.Expr(ast.Constant()):
+                    continue
+                case ast.FunctionDef(name=name) if _is_test(each) and name not in seen:
+                    seen.add(name)
+                case _:
+                    self._refuse(each, "a test class with more than tests in it")
+            own = each.args.args[0].arg if each.args.args else ""
+            if not own or loads(each)[own]:
+                self._refuse(each, "a test that uses what its class keeps")
+            each.args.args.pop(0)
+            found.append(each)
+        return found
+
+    def _define(self, statement: ast.stmt) -> None:
+        """Keeps a statement that gives names a meaning."""
+        made = Definition(statement, set())
+        match statement:
+            case ast.Import(names) | ast.ImportFrom(names=names):
+                if any(alias.name == "*" for alias in names):
+                    self._refuse(statement, "import *")
+                made.names = set(binds(statement))
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                made.names, made.acts = {name}, bool(statement.decorator_list)
+                made.shared = made.acts or isinstance(statement, ast.ClassDef)
+                if isinstance(statement, ast.FunctionDef):
+                    given = [*statement.args.defaults, *statement.args.kw_defaults]
+                    made.shared |= not all(map(_is_frozen, filter(None, given)))
+                if any(loads(each)["pytest"] for each in statement.decorator_list):
+                    self._refuse(
+                        statement, f"{name}, a fixture or what else pytest calls"
+                    )
+            case (
+                ast.Assign(targets=[ast.Name() | ast.Tuple() as target], value=value)
+                | ast.AnnAssign(target=ast.Name() as target, value=ast.expr() as value)
+            ):
+                made.names = set(binds(target))
+                made.acts = literal(value) is None
+                made.shared = not _is_frozen(value)
+            case _:
+                self._refuse(statement, "something outside of its tests")
+        self._claim(statement, made.names)
+        self.definitions.append(made)
+
+    def _claim(self, statement: ast.stmt, names: set[str]) -> None:
+        """Lets every name of the file mean one thing, and nothing to pytest."""
+        for name in names:
+            if _HOOKS.match(name):
+                self._refuse(statement, f"{name}, which pytest would use")
+            if name in self._seen:
+                self._refuse(statement, f"{name} again, after line {self._seen[name]}")
+            self._seen[name] = statement.lineno
+
+    def _join_variables(self) -> None:
+        """Helpers that read a script's variables become a part of it."""
+        variables = binds(*self.script).keys()
+        for each in list(self.definitions):
+            if variables & (loads(each.statement).keys() | each.names):
+                self.definitions.remove(each)
+                self.script.append(each.statement)
+        self.script.sort(key=lambda each: each.lineno)
+
+    def _use_constants(self) -> None:
+        """Puts constants where they are used, if no test could tell."""
+        nodes = [*self.tests, *(each.statement for each in self.definitions)]
+        bound = binds(*nodes)
+        for each in list(self.definitions):
+            match each.statement:
+                case ast.Assign([ast.Name(name)], value) if bound[name] == 1:
+                    known = literal(value)
+                case _:
+                    continue
+            if known and self._may_replace(name, known[0], nodes):
+                self.definitions.remove(each)
+                nodes.remove(each.statement)
+                # In place, since others hold these statements.
+                for node in nodes:
+                    vars(node).update(vars(substitute(node, **{name: value})))
+
+    def _may_replace(self, name: str, value, nodes: list[ast.stmt]) -> bool:
+        if frozen(value):
+            return not by_identity(name, *nodes)
+        outside = loads(*nodes)[name]
+        tests = [test for test in self.tests if isinstance(test, ast.FunctionDef)]
+        decorators = [each for test in tests for each in test.decorator_list]
+        outside -= loads(*decorators)[name]
+        if not outside:  # parametrize goes through it, and keeps what is in it
+            fixed = isinstance(value, list | tuple) and all(map(frozen, value))
+            return fixed or loads(*decorators)[name] == 1
+        once = [t for t in tests if loads(*t.body)[name] and not t.decorator_list]
+        return (
+            outside == loads(*nodes)[name] == 1
+            and len(once) == 1
+            and read_once(name, *once[0].body)
+        )
+
+    def _refuse(self, node: ast.AST, what: str):
+        raise UserError(
+            f"{self._where}:{node.lineno} has {what}, which cannot become a test of the"
+            " sandbox; give functions test_* with asserts, constants and plain helpers"
+        )
+
+
+def _is_test(statement: ast.stmt) -> bool:
+    """Whether pytest would collect it."""
+    match statement:
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+            return name.startswith("test")
+        case ast.ClassDef(name=name):
+            return name.startswith("Test")
+    return False
+
+
+def _is_frozen(value: ast.expr) -> bool:
+    known = literal(value)
+    return known is not None and frozen(known[0])
