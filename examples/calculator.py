@@ -134,13 +134,14 @@ def get_config():
     c.model.vocab_size, c.model.width, c.model.mlp_width = 320, 64, 192
     c.model.layers, c.model.head_size = 3, 16
     c.sampler.cohorts, c.sampler.lengths = 2, ()
-    c.sft.steps, c.sft.rows, c.sft.row_length = 320, 4, 256
-    c.rlvr.steps, c.rlvr.sampled_tokens = 80, 0
-    c.rlvr.rows, c.rlvr.row_length = 8, 256
-    c.rlvr.optimiser.learning_rate = 2e-4
+    c.sft.steps, c.sft.rows, c.sft.row_length = 280, 4, 256
+    c.rlvr.steps, c.rlvr.sampled_tokens = 60, 0
+    c.rlvr.problems, c.rlvr.samples = 32, 8
+    c.rlvr.rows, c.rlvr.row_length = 16, 256
+    c.rlvr.optimiser.learning_rate = 5e-4
     c.eval.temperature = 1.0  # what RLVR trains is the policy at this temperature
-    # Giving up is no better than being cut, and a slip costs less than the way on.
-    c.rewards.exit_unsolved, c.rewards.malformed = -0.5, -0.1
+    # Whatever ends unsolved costs the same, so that nothing but solving pays.
+    c.rewards.exit_unsolved, c.rewards.malformed = -0.5, 0.0
     return c
 
 
