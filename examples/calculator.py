@@ -1,6 +1,7 @@
 """A second tool: a stack calculator, trained by the same run as the line editor.
 
-  python -m examples.calculator --workdir=runs/calculator
+  python -m examples.calculator --config=examples/calculator.py \
+      --workdir=runs/calculator
 
 The model sees an expression such as (3 - 7) * 5 and a stack that is empty at first.
 It pushes digits and combines the two numbers on top, one command a turn, until the
@@ -133,12 +134,14 @@ def get_config():
     c.model.vocab_size, c.model.width, c.model.mlp_width = 320, 64, 192
     c.model.layers, c.model.head_size = 3, 16
     c.sampler.cohorts, c.sampler.lengths = 2, ()
-    c.sft.steps, c.sft.rows, c.sft.row_length = 300, 4, 256
-    c.rlvr.steps, c.rlvr.sampled_tokens = 80, 0
-    c.rlvr.rows, c.rlvr.row_length = 8, 256
-    c.rlvr.optimiser.learning_rate = 2e-4
-    # Giving up is no better than being cut, and a slip costs less than the way on.
-    c.rewards.exit_unsolved, c.rewards.malformed = -0.5, -0.1
+    c.sft.steps, c.sft.rows, c.sft.row_length = 280, 4, 256
+    c.rlvr.steps, c.rlvr.sampled_tokens = 60, 0
+    c.rlvr.problems, c.rlvr.samples = 32, 8
+    c.rlvr.rows, c.rlvr.row_length = 16, 256
+    c.rlvr.optimiser.learning_rate = 5e-4
+    c.eval.temperature = 1.0  # what RLVR trains is the policy at this temperature
+    # Whatever ends unsolved costs the same, so that nothing but solving pays.
+    c.rewards.exit_unsolved, c.rewards.malformed = -0.5, 0.0
     return c
 
 
@@ -150,7 +153,7 @@ def main():
 
 
 if __name__ == "__main__":
-    config_flags.DEFINE_config_dict("config", get_config(), "Fields to override.")
+    config_flags.DEFINE_config_file("config", None, "This file, or one of its kind.")
     flags.DEFINE_string("workdir", None, "Folder of the run; a run in it is resumed.")
-    flags.mark_flags_as_required(["workdir"])
+    flags.mark_flags_as_required(["config", "workdir"])
     cli.run(main)

@@ -47,7 +47,11 @@ class InProcess:
         self.counts: collections.Counter[str] = collections.Counter()
 
     def map(self, jobs: Sequence[tuple]) -> list[Result]:
-        """Results in order of jobs (state, tests, ...)."""
+        """Results in order of jobs (state, tests, ...).
+
+        Raises:
+          TypeError: The function gave something else than a line.
+        """
         return [self._judge(state, tests) for state, tests, *_ in jobs]
 
     def allowances(self, references: Sequence[tuple]) -> list[float]:
@@ -56,6 +60,11 @@ class InProcess:
 
     def _judge(self, state: str, tests: Sequence[str]) -> Result:
         said = [self._check(state, test) for test in tests]
+        for text in said:
+            if not isinstance(text, str) or "\n" in text:
+                raise TypeError(
+                    f"check gave {text!r}; expected one line, '' if it holds"
+                )
         failed = tuple(i for i, text in enumerate(said) if text)
         status = "failed" if failed else "passed"
         self.counts.update([status, "trust_value"])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from examples import calculator
 from examples.calculator import Calculator, StackCalculator
-from repair.env import Environment, MalformedCommand
+from repair.env import Environment, InProcess, MalformedCommand
 from repair.errors import UserError
 from repair.learn import experiment
 from repair.learn.checkpoint import load_params
@@ -118,6 +118,12 @@ def test_the_judge_is_not_fooled(commands):
     assert turns[-1].status == "exited_unsolved"
     assert judge.counts["passed"] == 0 < judge.counts["failed"]
     assert domain.prompt(TASK) == "(2 + 4) * 7\n"
+
+
+@pytest.mark.parametrize("said", [None, True, "two\nlines"])
+def test_a_check_that_gives_no_line_is_no_verdict(said):
+    with pytest.raises(TypeError, match="expected one line"):
+        InProcess(lambda state, test: said).map([("", ("1",), "")])
 
 
 def test_solving_earns_once_whatever_the_way_there():
