@@ -12,12 +12,13 @@ from rich.console import Console
 from rich.text import Text
 
 from repair import cli
-from repair.env.doubts import check_imports, doubts
 from repair.env.editor import split_program
 from repair.env.environment import LineEditor
 from repair.env.sandbox import Limits, Result, Sandbox
 from repair.env.sourcefile import SourceFile, check_writable, read_source
-from repair.env.testfiles import Tests, read_tests
+from repair.env.states import join_state
+from repair.env.usertests.doubts import check_imports, doubts
+from repair.env.usertests.read import Tests, read_tests
 from repair.errors import UserError
 from repair.tasks import Bug, Task
 
@@ -123,7 +124,7 @@ def _check_policy(policy, bug: Bug, before: Result) -> None:
             f"{where} was trained in mode {policy.config.mode!r}, to answer in one"
             " piece; fix needs one that edits (mode 'coe')"
         )
-    state = f"{LineEditor(bug.faulty_code).render()}***\n{before.feedback}\n"
+    state = join_state(LineEditor(bug.faulty_code).render(), before.feedback)
     used = len(policy.codec.prompt_ids(bug.task)) + len(policy.codec.encode(state))
     if used + text.max_command > text.max_length:
         raise UserError(

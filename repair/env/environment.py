@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from repair.env import editor
+from repair.env import editor, states
 from repair.env.alignment import levenshtein
 from repair.env.judge import Judge
 from repair.env.rewards import Rewards
@@ -21,8 +21,8 @@ class Turn:
     """What the environment answers to a reset or to a command.
 
     Attributes:
-      state_text: The numbered program, a line "***" and one line of feedback, which
-        is empty when all shown tests pass.
+      state_text: The numbered program and one line of feedback, which is empty when
+        all shown tests pass (`repair.env.states`).
       reward: Of the command; 0 for a reset.
       done: Whether the episode has ended.
       status: How it ended: "solved", "exited_unsolved", "max_turns" or "truncated",
@@ -78,7 +78,7 @@ class LineEditor:
 
     def render(self) -> str:
         """Lines numbered from 1."""
-        return "".join(f"L {n} {line}\n" for n, line in enumerate(self._lines, 1))
+        return states.number_lines(self._lines)
 
 
 class Environment:
@@ -245,7 +245,7 @@ class Environment:
             f"malformed: {self._malformed}" if malformed else self._result.feedback
         )
         return Turn(
-            state_text=f"{self._tool.render()}***\n{feedback}\n",
+            state_text=states.join_state(self._tool.render(), feedback),
             reward=reward,
             done=status is not None,
             status=status,

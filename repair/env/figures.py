@@ -2,15 +2,14 @@
 
 import collections
 import dataclasses
-import re
 
 from repair.env.alignment import levenshtein
 from repair.env.outcomes import exception_in
 from repair.env.records import Demo
+from repair.env.states import split_state, unnumber_lines
 
 _QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 _SAID = {"out of memory": "memory", "the program ended the interpreter": "crashed"}
-_LINE_NUMBER = re.compile(r"L \d+ ")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +104,8 @@ class Tally:
         self._unspaced.add(levenshtein(_unspaced(faulty), _unspaced(correct)))
         self._states.add(distance)
         for state in demo.states[1:-1]:
-            self._states.add(levenshtein(_parts(state)[0], correct))
+            edited = "\n".join(unnumber_lines(split_state(state)[0]))
+            self._states.add(levenshtein(edited, correct))
 
     def report(self, dropped: dict, kinds: dict, unrunnable) -> DemoReport:
         """The figures, with what cannot be told from the demonstrations."""
@@ -132,17 +132,11 @@ class Tally:
 
 def first_failure(demo: Demo) -> str:
     """What is wrong with the faulty program, as `DemoReport.starts` counts it."""
-    _, feedback = _parts(demo.states[0])
+    _, feedback = split_state(demo.states[0])
     if feedback in _SAID:
         return _SAID[feedback]
     # "test 1: got [5]" and "test 1: failed" say no more than that a test failed.
     return exception_in(feedback) or "failed"
-
-
-def _parts(state: str) -> tuple[str, str]:
-    """The program and the line of feedback of a state."""
-    *numbered, _, feedback, _ = state.split("\n")
-    return "\n".join(_LINE_NUMBER.sub("", line, count=1) for line in numbered), feedback
 
 
 def _unspaced(code: str) -> str:

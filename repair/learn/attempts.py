@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 
 from repair.env.environment import LineEditor
+from repair.env.states import split_state
 from repair.learn.policy import Policy
 from repair.learn.trajectory import Rollout
 from repair.tasks import Bug
@@ -60,7 +61,7 @@ class Attempt:
             before = editor.code
             if not (turn.malformed or turn.fault):
                 editor.apply(command)
-            said = turn.fault or turn.state_text.rpartition("***\n")[2].strip()
+            said = turn.fault or split_state(turn.state_text)[1]
             new.append(Step(command, before, editor.code, said))
             self.code, self.passed = editor.code, turn.passed
         self.steps += new

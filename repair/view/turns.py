@@ -6,9 +6,7 @@ import itertools
 from collections.abc import Sequence
 
 from repair.env.editor import split_program
-
-# After the program in a state; then comes one line of feedback.
-_RULE = "***"
+from repair.env.states import split_state, unnumber_lines
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,18 +27,6 @@ class Row:
     head: str
     changed: str = ""
     tail: str = ""
-
-
-def split_state(state: str) -> tuple[list[str], str]:
-    """The lines of a state's program, without their numbers, and its feedback."""
-    if not state:  # of a turn that broke
-        return [], ""
-    program, _, feedback = state.removesuffix("\n").rpartition("\n")
-    lines = program.removesuffix(_RULE).split("\n")[:-1]
-    numbers = [f"L {n} " for n in range(1, len(lines) + 1)]
-    if all(line.startswith(n) for line, n in zip(lines, numbers, strict=True)):
-        lines = [line[len(n) :] for line, n in zip(lines, numbers, strict=True)]
-    return lines, feedback
 
 
 def diff(before: list[str], after: list[str]) -> list[Row]:
@@ -72,15 +58,17 @@ def diff(before: list[str], after: list[str]) -> list[Row]:
 def turns_of(record: dict) -> list[dict]:
     """The turns of a record, each with "rows" (its edit) and "feedback" (after it)."""
     states = [split_state(turn["state"]) for turn in record["turns"]]
+    states.append(split_state(record.get("last_state", "")))
+    programs = [unnumber_lines(shown) for shown, _ in states[:-1]]
     # A program that broke its turn is not known; it is shown as it was before.
-    last = states[-1][0] if states else []
     if record["status"] != "fault":
-        last = split_program(record["code"])
-    states.append((last, split_state(record.get("last_state", ""))[1]))
+        programs.append(split_program(record["code"]))
+    else:
+        programs += programs[-1:]
     return [
         turn | {"rows": diff(before, after), "feedback": feedback}
-        for turn, ((before, _), (after, feedback)) in zip(
-            record["turns"], itertools.pairwise(states), strict=True
+        for turn, (before, after), (_, feedback) in zip(
+            record["turns"], itertools.pairwise(programs), states[1:], strict=True
         )
     ]
 

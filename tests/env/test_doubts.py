@@ -2,10 +2,10 @@
 
 import pytest
 
-from repair.env.doubts import check_imports, doubts
 from repair.env.sandbox import Sandbox
 from repair.env.sourcefile import read_source
-from repair.env.testfiles import read_tests
+from repair.env.usertests.doubts import check_imports, doubts
+from repair.env.usertests.read import read_tests
 from repair.errors import UserError
 
 CODE = "def keep(xs):\n    return xs"

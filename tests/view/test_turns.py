@@ -4,20 +4,7 @@ import random
 
 import pytest
 
-from repair.env.environment import LineEditor
-from repair.view.turns import Row, diff, split_state, turns_of
-
-
-@pytest.mark.parametrize("code", ["", "x = 1", "a\n\nL 3 b\n***", "\u2028\n\tb"])
-def test_a_state_is_read_back(code):
-    state = f"{LineEditor(code).render()}***\ngot '***'\n"
-    lines = code.split("\n") if code else []
-    assert split_state(state) == (lines, "got '***'")
-
-
-def test_a_state_without_numbers_or_feedback_is_read_back():
-    assert split_state("x = 1\nL 2 y\n***\n\n") == (["x = 1", "L 2 y"], "")
-    assert split_state("") == ([], "")
+from repair.view.turns import Row, diff, turns_of
 
 
 def test_an_edit_is_shown_within_the_program():

@@ -8,7 +8,7 @@ the program and pytest have them.
 import ast
 import sys
 
-from repair.env.testbodies import binds
+from repair.env.usertests.bodies import binds
 from repair.errors import UserError
 
 

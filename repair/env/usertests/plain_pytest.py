@@ -3,7 +3,7 @@
 import ast
 import math
 
-from repair.env.testbodies import literal
+from repair.env.usertests.bodies import literal
 from repair.errors import UserError
 
 # pytest's rules: two numbers are equal or near one another, and so is each of many.

@@ -3,7 +3,7 @@
 import ast
 import itertools
 
-from repair.env.testbodies import frozen, literal
+from repair.env.usertests.bodies import frozen, literal
 from repair.errors import UserError
 
 

@@ -4,7 +4,7 @@ import ast
 import dataclasses
 import re
 
-from repair.env.testbodies import (
+from repair.env.usertests.bodies import (
     binds,
     by_identity,
     frozen,

@@ -14,15 +14,11 @@ import dataclasses
 import re
 
 from repair.env.sandbox import asserts
-from repair.env.testbodies import (
-    binds,
-    loads,
-    shorten,
-)
-from repair.env.testcases import arguments
-from repair.env.testnames import settle
-from repair.env.testparts import Definition, Parts
-from repair.env.testpytest import APPROX, PlainPython
+from repair.env.usertests.bodies import binds, loads, shorten
+from repair.env.usertests.cases import arguments
+from repair.env.usertests.names import settle
+from repair.env.usertests.parts import Definition, Parts
+from repair.env.usertests.plain_pytest import APPROX, PlainPython
 from repair.errors import UserError
 
 

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 
 from repair.env.sandbox import Result, Sandbox
 from repair.env.sourcefile import SourceFile
-from repair.env.testbodies import binds, literal, loads
-from repair.env.testfiles import Tests
+from repair.env.usertests.bodies import binds, literal, loads
+from repair.env.usertests.read import Tests
 from repair.errors import UserError
 
 
