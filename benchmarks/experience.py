@@ -20,6 +20,7 @@ import time
 from benchmarks.spread import print_table, spread
 from repair.learn import rlvr
 from repair.learn.policy import Policy, load_policy
+from repair.learn.practice import choose
 
 MODES = ("coe", "direct", "cot")
 
@@ -27,7 +28,7 @@ MODES = ("coe", "direct", "cot")
 def play(policy: Policy, params, bugs, step: int) -> dict[str, float]:
     """One batch of stage two's: what came out of it in a second."""
     settings = policy.config.rlvr
-    chosen = rlvr.choose(bugs, settings, policy.config.seed, step)
+    chosen = choose(bugs, settings, policy.config.seed, step)
     started = time.perf_counter()
     rollouts = policy.play(
         params, chosen, settings.samples, settings.temperature, step=step + 1

@@ -11,7 +11,7 @@ from rich.console import Console
 from repair import cli
 from repair.errors import UserError
 from repair.learn.checkpoint import load_params
-from repair.learn.config import from_dict
+from repair.learn.fields import from_dict
 from repair.learn.policy import workdir_of
 from repair.model.hf import save_hf
 from repair.model.llama import LlamaConfig

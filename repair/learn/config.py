@@ -7,9 +7,6 @@ frozen `Config` that everything else takes.
 """
 
 import dataclasses
-import difflib
-import types
-import typing
 
 import ml_collections
 
@@ -19,6 +16,7 @@ from repair.env.environment import Rewards
 from repair.env.sandbox import LEVELS, Limits
 from repair.errors import UserError
 from repair.learn.evaluation import EvalConfig
+from repair.learn.fields import from_dict
 from repair.learn.rlvr import RlvrConfig
 from repair.learn.sft import SftConfig
 from repair.model.draw import Sampling
@@ -247,18 +245,9 @@ def read(config: ml_collections.ConfigDict) -> Config:
     Raises:
       UserError: A field is unknown, of the wrong type, or at odds with another.
     """
-    result = _read(Config, config.to_dict(), "")
+    result = from_dict(config.to_dict(), Config)
     _check(result)
     return result
-
-
-def from_dict(values: dict, kind=Config):
-    """The config, or one of its sections, that a checkpoint or a workdir has as JSON.
-
-    Raises:
-      UserError: It was written by a version with other fields.
-    """
-    return _read(kind, values, "")
 
 
 def check_mesh(config: Config, mesh) -> None:
@@ -277,44 +266,6 @@ def check_mesh(config: Config, mesh) -> None:
                 f"config: {name} is {rows}, which the {parts} parts of the mesh"
                 f" (data times fsdp) do not divide; use {-(-rows // parts) * parts}"
             )
-
-
-def _read(kind, values: dict, prefix: str):
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    hints = typing.get_type_hints(kind)
-    for name in values:
-        if name not in fields:
-            near = difflib.get_close_matches(name, fields, 1)
-            hint = f"; did you mean {prefix}{near[0]}?" if near else ""
-            raise UserError(f"the config has no field {prefix}{name}{hint}")
-    read = {
-        name: _value(hints[name], value, f"{prefix}{name}")
-        for name, value in values.items()
-    }
-    try:
-        return kind(**read)
-    except ValueError as error:  # a dataclass's own check of its fields
-        raise UserError(f"config section {prefix or '(top)'} {error}") from error
-
-
-def _value(hint, value, name: str):
-    if dataclasses.is_dataclass(hint):
-        if not isinstance(value, dict):
-            raise UserError(f"config field {name} is a section, found {value!r}")
-        return _read(hint, value, f"{name}.")
-    if isinstance(hint, types.GenericAlias):  # tuple[X, ...]
-        item = typing.get_args(hint)[0]
-        if not isinstance(value, tuple | list):
-            raise UserError(f"config field {name} is {value!r}, expected a tuple")
-        return tuple(_value(item, v, f"{name}[{i}]") for i, v in enumerate(value))
-    if hint is float and type(value) is int:
-        return float(value)
-    if type(value) is not hint:
-        raise UserError(
-            f"config field {name} is {value!r} ({type(value).__name__}), expected"
-            f" {hint.__name__}"
-        )
-    return value
 
 
 def _check(config: Config) -> None:

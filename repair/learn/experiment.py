@@ -41,6 +41,7 @@ from repair.learn.loggers import Loggers, check_packages
 from repair.learn.metrics import NoMetrics, read_metrics
 from repair.learn.pipeline import Pipeline, remembered
 from repair.learn.policy import make_policy, measure
+from repair.learn.practice import Practice
 from repair.learn.records import FOLDER, keep_step
 from repair.learn.stage import Workshop, run_stage
 from repair.learn.workdir import open_workdir, write_whole
@@ -302,26 +303,12 @@ class _Run:
         rows = read_metrics(self.workdir / "metrics.jsonl")
         return [row for row in rows if row["stage"] == "rlvr"]
 
-    def _play(self, params, bugs, step: int, clock, first: int = 0):
-        c = self.config.rlvr
-        return self.policy.play(
-            params,
-            bugs,
-            c.samples,
-            c.temperature,
-            # Evaluation plays at step 0; training must not draw its samples.
-            step=step + 1,
-            first=first,
-            clock=clock,
-        )
-
     def _rlvr(self, params, tasks) -> dict:
         c = self.config
         # Other faulty programs than the demonstrations of the same tasks.
         bugs = processes.once(lambda: self._bugs(tasks, c.seed + 1))
         reference = params
-        corruptions = [bug.corruptions for bug in bugs]
-        bounds = min(corruptions), max(corruptions)
+        practice = Practice(self.policy, bugs, c.rlvr, c.seed)
         history = processes.once(self._history)
         if c.sampler.warm_up:
             sampling = c.sampler.sampling(c.rlvr.temperature)
@@ -330,22 +317,8 @@ class _Run:
         def one_step(step, state, frozen, optimiser):
             clock, before = Clock(), self.sandbox.counts.copy()
             solved = [row["solved"] for row in history[:step]]
-            most = rlvr.most_corruptions(solved, bounds, c.rlvr)
-            open_to = [bug for bug in bugs if bug.corruptions <= most]
-            chosen = rlvr.choose(open_to, c.rlvr, c.seed, step)
             now = join(state.trainable, frozen)
-            rollouts = self._play(now, chosen, step, clock)
-            # Those of earlier rounds that stayed silent were replaced already.
-            silent: set[str] = set()
-            for again in range(c.rlvr.resample):
-                fresh = rlvr.silent_groups(rollouts, c.rlvr) - silent
-                place = step, again
-                more = rlvr.substitutes(open_to, chosen, len(fresh), c.seed, place)
-                if not more:
-                    break
-                rollouts += self._play(now, more, step, clock, len(chosen))
-                chosen += more
-                silent |= fresh
+            rollouts, most = practice.play(now, step, solved, clock)
             state, values = rlvr.update(
                 self.policy.model,
                 state,
@@ -358,9 +331,14 @@ class _Run:
             )
             known = alarms(history[:step])
             history[step:] = [values]
-            last = step + 1 == c.rlvr.steps or spent(step + 1)
-            codec = self.policy.codec
-            keep_step(self.workdir, rollouts, codec, c.rlvr, step + 1, last)
+            keep_step(
+                self.workdir,
+                rollouts,
+                self.policy.codec,
+                c.rlvr,
+                step + 1,
+                last=over(step + 1),
+            )
             for name, text in alarms(history).items():
                 if name not in known:
                     self.report(f"rlvr, step {step + 1}: {text}")
@@ -377,11 +355,9 @@ class _Run:
 
         updates = c.rlvr.epochs * c.rlvr.minibatches
 
-        def spent(steps):
+        def over(steps):
             budget = c.rlvr.sampled_tokens
             used = sum(row["sampled_tokens"] for row in history[:steps])
-            return bool(budget) and used >= budget
+            return steps >= c.rlvr.steps or 0 < budget <= used
 
-        return self._loop(
-            "rlvr", params, c.rlvr, one_step, updates=updates, spent=spent
-        )
+        return self._loop("rlvr", params, c.rlvr, one_step, updates=updates, over=over)

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from repair.errors import UserError
 from repair.learn.config import STAGES, Config, LogConfig
+from repair.learn.fields import flatten
 from repair.learn.metrics import MetricsWriter, read_metrics
 from repair.learn.workdir import write_whole
 
@@ -105,7 +106,7 @@ class TensorBoard:
         """Appends one event."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        numbers = {k: v for k, v in _flat(values).items() if not isinstance(v, str)}
+        numbers = {k: v for k, v in _plain(values).items() if not isinstance(v, str)}
         points = [Summary.Value(tag=k, simple_value=v) for k, v in numbers.items()]
         self._add(stage, int(step), summary=Summary(value=points))
 
@@ -188,7 +189,7 @@ class WandB:
         if step <= self._last(stage):
             return
         self._given[stage] = int(step)
-        line = {f"{stage}/{k}": v for k, v in _flat(values).items()}
+        line = {f"{stage}/{k}": v for k, v in _plain(values).items()}
         # W&B's own step, which may only grow: how many lines it was given.
         self._run.log(
             line | {f"{stage}/step": int(step)}, step=sum(self._given.values())
@@ -205,12 +206,7 @@ class WandB:
         return self._given.get(stage, 0)
 
 
-def _flat(values: dict, prefix: str = "") -> dict:
+def _plain(values: dict) -> dict:
     """Plain numbers and words by name; those of a dict as NAME/KEY."""
-    flat = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}/")
-        else:
-            flat[prefix + name] = value.item() if hasattr(value, "item") else value
-    return flat
+    flat = flatten(values, "/").items()
+    return {k: v.item() if hasattr(v, "item") else v for k, v in flat}

@@ -12,9 +12,10 @@ from repair.env.judge import Judge
 from repair.errors import UserError
 from repair.learn import processes
 from repair.learn.checkpoint import load_params
-from repair.learn.config import Config, from_dict
+from repair.learn.config import Config
 from repair.learn.domain import Domain, Repair, open_domain
 from repair.learn.evaluation import EvalConfig, evaluate
+from repair.learn.fields import from_dict
 from repair.learn.metrics import progress
 from repair.learn.player import Player
 from repair.learn.records import describe_evaluation, write_records
@@ -206,7 +207,7 @@ def _load_run(
 ) -> tuple[Domain, Model, dict, Codec]:
     """What a checkpoint and its workdir hold: domain, model, parameters, tokenizer."""
     params, extra = load_params(checkpoint)
-    config = from_dict(extra["config"])
+    config = from_dict(extra["config"], Config)
     try:
         settings = dataclasses.replace(config.sampler, **sampler)
     except ValueError as error:

@@ -33,7 +33,6 @@ from repair.learn.trajectory import Rollout
 from repair.model.api import Model
 from repair.model.lora import join
 from repair.model.sharding import constrain, place_batch
-from repair.tasks import Bug
 from repair.text.episodes import Batch, Episode, pack, plan_rows
 
 
@@ -94,52 +93,6 @@ class RlvrConfig:
                 f"curriculum={self.curriculum} must be a share from 0 to 1, and"
                 f" curriculum_steps={self.curriculum_steps} 1 or more"
             )
-
-
-def most_corruptions(
-    solved: Sequence[float], bounds: tuple[int, int], config: RlvrConfig
-) -> int:
-    """The most corruptions that programs of the next step may have.
-
-    A function of what has been solved, so that a resumed run goes on alike: each
-    window of steps that reaches the share opens the next number.
-
-    Args:
-      solved: Of each step so far, the share of episodes that were solved.
-      bounds: Fewest and most corruptions that there are.
-      config: The share, and how many steps are looked at.
-    """
-    low, high = bounds
-    if not config.curriculum:
-        return high
-    most, since = low, 0
-    for step in range(1, len(solved) + 1):
-        window = solved[max(since, step - config.curriculum_steps) : step]
-        enough = len(window) == config.curriculum_steps
-        if enough and float(np.mean(window)) >= config.curriculum:
-            most, since = min(most + 1, high), step
-    return most
-
-
-def choose(bugs: Sequence[Bug], config: RlvrConfig, seed: int, step: int) -> list[Bug]:
-    """The bugs of a step: without repeats until all were seen, by (seed, step)."""
-    order_length = len(bugs)
-    chosen = []
-    for index in range(step * config.problems, (step + 1) * config.problems):
-        epoch, place = divmod(index, order_length)
-        order = np.random.default_rng((seed, epoch)).permutation(order_length)
-        chosen.append(bugs[order[place]])
-    return chosen
-
-
-def substitutes(
-    bugs: Sequence[Bug], chosen: Sequence[Bug], count: int, seed: int, place: tuple
-) -> list[Bug]:
-    """Other bugs than those chosen, drawn by (seed, place); fewer if there are few."""
-    taken = {bug.bug_id for bug in chosen}
-    others = [bug for bug in bugs if bug.bug_id not in taken]
-    order = np.random.default_rng((seed, *place)).permutation(len(others))
-    return [others[i] for i in order[:count]]
 
 
 def silent_groups(rollouts: Sequence[Rollout], config: RlvrConfig) -> set[str]:

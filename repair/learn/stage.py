@@ -41,7 +41,7 @@ def run_stage(
     one_step: Callable,
     *,
     updates: int = 1,
-    spent: Callable[[int], bool] | None = None,
+    over: Callable[[int], bool] | None = None,
     data=None,
 ) -> tuple[dict, int]:
     """Trains to the end of a stage: (parameters, steps made here).
@@ -53,17 +53,14 @@ def run_stage(
       settings: The stage's section of the config.
       one_step: (step, state, frozen, optimiser) to (state, metrics).
       updates: Of the optimiser in a step.
-      spent: Whether so many steps have used up a budget; None for no budget.
+      over: Whether so many steps end it; None to go by `settings.steps`.
       data: Where batches come from, if it has a `state` to `restore`: a
         `repair.learn.pipeline.Pipeline`.
     """
     checkpointer, optimiser, state, frozen = _open(
         where, stage, params, settings, updates, data
     )
-
-    def over(step: int) -> bool:
-        return step >= settings.steps or bool(spent and spent(step))
-
+    over = over or (lambda steps: steps >= settings.steps)
     first = step = int(state.step)
     with progress(settings.steps, stage, initial=first) as bar:
         while not over(step):

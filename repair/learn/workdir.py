@@ -7,6 +7,7 @@ import pathlib
 
 from repair.errors import UserError
 from repair.learn.config import Config
+from repair.learn.fields import flatten
 
 
 def open_workdir(workdir, config: Config) -> pathlib.Path:
@@ -34,7 +35,7 @@ def open_workdir(workdir, config: Config) -> pathlib.Path:
 
 
 def _compare(old: dict, new: dict, workdir) -> None:
-    old, new = _flat(old), _flat(new)
+    old, new = flatten(old), flatten(new)
     changes = [
         f"{name}: {old.get(name, 'absent')!r} there, {new.get(name, 'absent')!r} here"
         for name in sorted(old.keys() | new.keys())
@@ -45,16 +46,6 @@ def _compare(old: dict, new: dict, workdir) -> None:
             f"{workdir} holds a run of another config ({'; '.join(changes)}); choose"
             " another --workdir or give the same config to resume"
         )
-
-
-def _flat(tree: dict, prefix: str = "") -> dict:
-    flat = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
 
 
 def write_whole(path, text: str) -> None:

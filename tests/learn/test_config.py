@@ -7,7 +7,8 @@ import runpy
 import pytest
 
 from repair.errors import UserError
-from repair.learn.config import Config, defaults, from_dict, read
+from repair.learn.config import Config, defaults, read
+from repair.learn.fields import from_dict
 from repair.model import shapes
 
 TINY = "configs/tiny.py"
@@ -43,16 +44,17 @@ def test_the_tiny_config_refuses_another_argument(request):
 
 def test_a_config_comes_back_from_json(request):
     config = read(tiny(request))
-    assert from_dict(json.loads(json.dumps(dataclasses.asdict(config)))) == config
+    values = json.loads(json.dumps(dataclasses.asdict(config)))
+    assert from_dict(values, Config) == config
 
 
 def test_a_misspelt_field_is_refused_with_the_nearest_name():
     values = dataclasses.asdict(Config())
     values["rlvr"]["optimiser"]["learnin_rate"] = 1.0
     with pytest.raises(UserError, match="did you mean rlvr.optimiser.learning_rate?"):
-        from_dict(values)
+        from_dict(values, Config)
     with pytest.raises(UserError, match="no field zzz$"):
-        from_dict({"zzz": 1})
+        from_dict({"zzz": 1}, Config)
     with pytest.raises(AttributeError, match="steps"):
         defaults().sft.stepz = 3
 
@@ -78,14 +80,14 @@ def test_a_wrong_type_is_refused_by_name(path, value, message):
         section = section[name]
     section[last] = value
     with pytest.raises(UserError, match=message):
-        from_dict(values)
+        from_dict(values, Config)
 
 
 def test_an_int_will_do_for_a_float():
     assert read(changed(rlvr__temperature=1.0)).rlvr.temperature == 1.0
     values = dataclasses.asdict(Config())
     values["rlvr"]["temperature"] = 1
-    temperature = from_dict(values).rlvr.temperature
+    temperature = from_dict(values, Config).rlvr.temperature
     assert temperature == 1.0 and type(temperature) is float
 
 

@@ -170,28 +170,6 @@ def test_a_finished_run_is_not_run_again(finished):
 
 
 @pytest.mark.slow
-def test_silent_programs_are_replaced_once_each(tmp_path, monkeypatch):
-    """All are silent: every round replaces what the round before brought, no more."""
-    config, played = small(), []
-    rlvr = dataclasses.replace(config.rlvr, steps=1, resample=3)
-    config = dataclasses.replace(config, rlvr=rlvr, stages=("rlvr",))
-    play = experiment._Run._play
-
-    def counting(self, params, bugs, *args):
-        played.append([bug.bug_id for bug in bugs])
-        return play(self, params, bugs, *args)
-
-    def everything(rollouts, config):
-        return {r.bug.bug_id for r in rollouts}
-
-    monkeypatch.setattr(experiment._Run, "_play", counting)
-    monkeypatch.setattr(experiment.rlvr, "silent_groups", everything)
-    experiment.run(config, tmp_path, report=lambda line: None)
-    assert [len(bugs) for bugs in played] == [4, 4, 4, 4]
-    assert len({bug for bugs in played for bug in bugs}) == 16
-
-
-@pytest.mark.slow
 def test_a_stage_ends_with_its_budget_of_tokens(tmp_path):
     config = small()
     rlvr = dataclasses.replace(config.rlvr, steps=5, sampled_tokens=100, resample=1)
