@@ -20,7 +20,7 @@ import statistics
 import subprocess
 import sys
 
-from benchmarks.spread import print_table, spread
+from benchmarks.studies import chosen, print_table, spread
 from repair.learn.metrics import read_metrics
 
 SEEDS = (0, 1, 2)
@@ -165,9 +165,7 @@ def main() -> int:
         parser.add_argument(f"--{name}", type=pathlib.Path, default=default)
     args = parser.parse_args()
     everything = [(name, seed) for name in VARIANTS for seed in SEEDS]
-    wanted = [p for p in everything if args.part in ("", f"{p[0]}/{p[1]}")]
-    if not wanted:
-        parser.error(f"--part is {args.part!r}; give NAME/SEED, such as rloo/0")
+    wanted = chosen(parser, args.part, everything)
     args.folder.mkdir(parents=True, exist_ok=True)
     for name, seed in wanted:
         if not _checkpoint(seed, args.base).is_dir():

@@ -27,7 +27,7 @@ import statistics
 import subprocess
 import sys
 
-from benchmarks.spread import print_table, spread
+from benchmarks.studies import chosen, print_table, spread
 from repair.learn.metrics import read_metrics
 
 MODES = ("coe", "direct", "cot")
@@ -158,9 +158,7 @@ def main() -> int:
     parser.add_argument("--folder", type=pathlib.Path, default=folder)
     args = parser.parse_args()
     everything = [(mode, seed) for mode in MODES for seed in SEEDS]
-    wanted = [p for p in everything if args.part in ("", f"{p[0]}/{p[1]}")]
-    if not wanted:
-        parser.error(f"--part is {args.part!r}; give MODE/SEED, such as coe/0")
+    wanted = chosen(parser, args.part, everything)
     args.folder.mkdir(parents=True, exist_ok=True)
     for mode, seed in wanted:
         if not finished(mode, seed, args.folder):

@@ -17,7 +17,7 @@ import pathlib
 import sys
 import time
 
-from benchmarks.spread import print_table, spread
+from benchmarks.studies import print_table, spread
 from repair.learn import rlvr
 from repair.learn.policy import Policy, load_policy
 from repair.learn.practice import choose

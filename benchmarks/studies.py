@@ -1,6 +1,22 @@
-"""Figures of several seeds: their mean, their spread, and one way to print them."""
+"""What studies share: parts to run, figures of several seeds, one way to print them."""
 
+import argparse
 import statistics
+
+
+def chosen(
+    parser: argparse.ArgumentParser, part: str, everything: list[tuple[str, int]]
+) -> list[tuple[str, int]]:
+    """The parts that --part=NAME/SEED asks for; "" for all of them."""
+    wanted = [each for each in everything if part in ("", f"{each[0]}/{each[1]}")]
+    if not wanted:
+        names = ", ".join(dict.fromkeys(name for name, _ in everything))
+        seeds = ", ".join(dict.fromkeys(str(seed) for _, seed in everything))
+        parser.error(
+            f"--part is {part!r}; give NAME/SEED, with a name of {names} and a seed of"
+            f" {seeds}"
+        )
+    return wanted
 
 
 def spread(values: list[float]) -> dict:
