@@ -49,7 +49,7 @@ def measure(folder: pathlib.Path, rounds: int) -> dict[str, dict]:
         players = {}
         for mode in MODES:
             checkpoint = folder / f"{mode}0" / "checkpoints" / "sft"
-            policy, params = load_policy(checkpoint, warm_up=True)
+            policy, params = load_policy(checkpoint)
             stack.enter_context(policy.sandbox)
             tasks, _ = policy.domain.tasks()
             count = policy.config.rlvr.problems * (rounds + 1)

@@ -1,6 +1,7 @@
 """repair.fix on ten files broken by hand, of the families that the tiny model knows.
 
-python -m benchmarks.fix --checkpoint=runs/tiny/checkpoints/rlvr [--out=runs/fix.json]
+python -m benchmarks.fix --checkpoint=runs/tiny/checkpoints/rlvr [--samples=4]
+    [--out=runs/fix.json]
 
 benchmarks/broken has the files and their tests, half of them plain asserts and half in
 pytest's form. They were written and broken before any model had seen them. Each is
@@ -103,7 +104,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--checkpoint", type=pathlib.Path, required=True)
     parser.add_argument("--samples", type=int, default=4)
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("fix.json"))
+    default = pathlib.Path("runs/fix.json")
+    parser.add_argument("--out", type=pathlib.Path, default=default)
     args = parser.parse_args()
     rows = []
     print(f"{'file':15}{'repaired':>9}{'attempt':>9}{'edits':>7}{'tests':>7}{'s':>7}")

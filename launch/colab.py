@@ -83,7 +83,7 @@ if INSTALL:
 # %%
 settings = {
     "tasks.train_count": int(4000 * max(SHARE, 0.1)),
-    "tasks.eval_count": 64,
+    "tasks.eval_count": int(128 * max(SHARE, 0.5)),
     "sft.steps": int(1200 * SHARE),
     "rlvr.sampled_tokens": int(100_000 * SHARE),
 }

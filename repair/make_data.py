@@ -198,7 +198,9 @@ def _corruptions(text: str) -> tuple[int, int]:
 
 if __name__ == "__main__":
     flags.DEFINE_enum("kind", "demos", ["demos", "faulty"], "What to make.")
-    flags.DEFINE_string("tasks", "generated/train", "Tasks, as for repair.evaluate.")
+    flags.DEFINE_string(
+        "tasks", "generated/train", "As for repair.evaluate, but for MBPP+."
+    )
     flags.DEFINE_string("path", "", "File with MBPP's rows, for mbpp/SPLIT.")
     flags.DEFINE_integer("count", 0, "At most so many tasks; 0 for all.", 0)
     flags.DEFINE_integer("per_task", 100, "Candidates of a task.", 1)
@@ -207,7 +209,7 @@ if __name__ == "__main__":
         "kinds", list(KINDS), "Their kinds; one named twice is twice as likely."
     )
     flags.DEFINE_enum("order", "reversed", ORDERS, "Order of the edits.")
-    flags.DEFINE_integer("seed", 0, "Seed of the corruptions.")
+    flags.DEFINE_integer("seed", 0, "Of the corruptions, or of the drafts.")
     flags.DEFINE_enum("format", FILES[0], FILES, "Format of the files.")
     flags.DEFINE_string("tokenizer", "", "Folder with one, to count tokens.")
     flags.DEFINE_enum("prompt", "full", list(PROMPTS), "Prompt that they count.")

@@ -1,7 +1,7 @@
 """Faulty programs: tasks broken at random, and shown to fail by the sandbox."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from repair.env.sandbox import Sandbox
 from repair.errors import UserError
@@ -81,7 +81,6 @@ def make_bugs(
     corruptions: tuple[int, int] = (1, 5),
     kinds: Sequence[str] = KINDS,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
 ) -> list[Bug]:
     """Different faulty programs that fail their shown tests, for RLVR and evaluation.
 
@@ -96,7 +95,6 @@ def make_bugs(
       corruptions: Lowest and highest number of corruptions, drawn uniformly.
       kinds: Kinds of corruption, drawn uniformly.
       seed: A bug depends on the seed, its task, its number and the set of tasks.
-      progress: Called with (bugs found, bugs wanted).
 
     Returns:
       Bugs in the order of the tasks, with ids "{task_id}/{k}".
@@ -132,8 +130,6 @@ def make_bugs(
         for (place, bug), result in zip(proposed.items(), results, strict=True):
             if not result.passed:
                 found[place] = bug
-        if progress:
-            progress(len(found), len(wanted))
         if len(found) == len(wanted):
             break
     if wanted and not found:

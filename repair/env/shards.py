@@ -271,7 +271,7 @@ def _array_record() -> tuple:
         from array_record.python import array_record_data_source, array_record_module
     except ImportError as error:
         raise UserError(
-            "array_record is not installed; use jsonl, or pip install 'repair[data]'"
+            "array_record is not installed; use jsonl, or run pip install -e '.[data]'"
         ) from error
     return array_record_module, array_record_data_source
 

@@ -40,8 +40,9 @@ class TasksConfig:
         takes the place of `train`.
       eval_path: The same for `eval`. Where only `path` is given, and it holds no rows
         of the `eval` split, every tenth of its programs is held out.
-      train_count: At most so many training tasks; 0 for all there are.
-      eval_count: At most so many evaluation tasks; 0 for all there are.
+      train_count: At most so many training tasks; 0 for all that a file has, or as
+        many as `repair.tasks.generated` makes unasked.
+      eval_count: The same for evaluation.
     """
 
     train: str = "generated/train"
@@ -132,7 +133,7 @@ class SamplerConfig:
       top_k: Where tokens are sampled: only the k likeliest; 0 for all.
       top_p: Only the likeliest that together reach this probability; 1 for all.
       grammar: Whether only commands can be written that the editor can carry out.
-      warm_up: Whether to compile for all lengths before the first episode of a stage,
+      warm_up: Whether to compile for all lengths before the first step of RLVR,
         rather than when a length is first met.
     """
 

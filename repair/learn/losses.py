@@ -1,4 +1,4 @@
-"""Losses over packed batches, and every masked mean there is.
+"""Losses over packed batches, and every masked sum there is.
 
 All sums run over the policy's tokens only and are divided by a denominator that
 the caller fixes, so that micro-batches of one batch add up to it exactly.
@@ -73,11 +73,6 @@ def masked_sum(x, mask):
     """Sum of x where mask is not 0, weighted by it; what is masked may be nan."""
     # Both the value and its gradient must ignore garbage, hence the inner where.
     return jnp.sum(jnp.where(mask != 0, x, 0.0) * mask)
-
-
-def masked_mean(x, mask):
-    """Mean of x weighted by mask; 0 when the mask is empty."""
-    return masked_sum(x, mask) / jnp.maximum(jnp.sum(mask), 1e-9)
 
 
 class TokenStats(NamedTuple):
@@ -176,17 +171,17 @@ def policy_loss(
       log_probs: Of the policy being trained; all arrays are of one shape.
       old_log_probs: Of the policy that sampled.
       ref_log_probs: Of the reference policy, or None when kl_coef is 0.
-      entropy: From `token_entropy`.
+      entropy: From `token_stats`.
       advantages: Of each token's turn.
       mask: 1 on sampled tokens, 0 elsewhere; whatever stands there is ignored.
-      denominator: What sums are divided by, a scalar.
+      denominator: What the loss is divided by, a scalar.
       config: Clip, KL and entropy settings.
       units: For a ratio of a turn or sequence: int, which one of its row each token
         belongs to, from 1; 0 for none. None for a ratio of each token.
       weights: Importance weights of the surrogate, or None.
 
     Returns:
-      (loss, metrics): metrics are sums over the mask divided by the denominator.
+      (loss, sums): of what is told of the policy, sums weighted by the mask.
     """
     live = mask != 0
     log_ratio = jnp.where(live, log_probs - old_log_probs, 0.0)
@@ -199,22 +194,18 @@ def policy_loss(
     if weights is not None:
         surrogate *= jnp.where(live, weights, 0.0)
     loss = -masked_sum(surrogate, mask)
-    metrics = {
-        "clip_fraction": masked_sum(
-            (ratio * advantages > clipped * advantages).astype(jnp.float32), mask
-        ),
-        "log_prob_gap": masked_sum(jnp.abs(log_ratio), mask),
+    clips = (ratio * advantages > clipped * advantages).astype(jnp.float32)
+    sums = {
+        "clip_fraction": masked_sum(clips, mask),
         "entropy": masked_sum(entropy, mask),
     }
     if ref_log_probs is not None:
         # Masked before the exponential: garbage there must not reach the gradient.
         safe = [jnp.where(live, x, 0.0) for x in (log_probs, ref_log_probs)]
-        kl = masked_sum(kl_to_reference(*safe, config.kl_estimator), mask)
-        loss += config.kl_coef * kl
-        metrics["kl"] = kl
-    loss -= config.entropy_coef * metrics["entropy"]
-    metrics = {name: value / denominator for name, value in metrics.items()}
-    return loss / denominator, metrics
+        sums["kl"] = masked_sum(kl_to_reference(*safe, config.kl_estimator), mask)
+        loss += config.kl_coef * sums["kl"]
+    loss -= config.entropy_coef * sums["entropy"]
+    return loss / denominator, sums
 
 
 def _mean_by_unit(x_RT, live_RT, units_RT):

@@ -194,6 +194,6 @@ def _grain():
     except ImportError as error:
         raise UserError(
             f"grain cannot be imported ({error}); demonstrations from a folder"
-            " (demos.path) need it: pip install 'repair[data]'"
+            " (demos.path) need it: run pip install -e '.[data]'"
         ) from error
     return grain

@@ -191,7 +191,9 @@ def gradients(
     chunk: int = 0,
     before_BT=None,
 ):
-    """One micro-batch's share of the gradients and metrics.
+    """One micro-batch's share of the gradients: (gradients, metrics).
+
+    The metrics are its share of "policy_loss", and sums over its mask.
 
     Args:
       model: The decoder.
@@ -217,7 +219,7 @@ def gradients(
     def of(trainable):
         params = join(trainable, frozen)
         stats = _stats(model, params, batch, temperature, chunk)
-        return losses.policy_loss(
+        loss, sums = losses.policy_loss(
             stats.log_probs,
             old_BT,
             reference_BT,
@@ -229,9 +231,11 @@ def gradients(
             units,
             importance_BT,
         )
+        gap_BT = jnp.abs(stats.log_probs - batch.log_probs)
+        return loss, sums | {"log_prob_gap": losses.masked_sum(gap_BT, batch.mask)}
 
-    (value, metrics), grads = jax.value_and_grad(of, has_aux=True)(trainable)
-    return constrain(model.mesh, grads), {"policy_loss": value, **metrics}
+    (loss, sums), grads = jax.value_and_grad(of, has_aux=True)(trainable)
+    return constrain(model.mesh, grads), {"policy_loss": loss, **sums}
 
 
 @functools.partial(jax.jit, static_argnames=("optimiser", "mesh"), donate_argnums=0)
@@ -273,7 +277,7 @@ def update(
         state = skip(state, model.mesh)
         return state, metrics | {"seconds_update": time.perf_counter() - started}
     metrics["real_share"] = float(np.mean([b.real_share for b in batches]))
-    shares = [float(batch.mask.sum()) for batch in batches]
+    weights = [float(batch.mask.sum()) for batch in batches]
     if model.mesh is not None:
         batches = [place_batch(model.mesh, batch) for batch in batches]
 
@@ -293,7 +297,8 @@ def update(
     measured = []
     for places in _minibatches(len(parts), config):
         # What a part divides by is its own share of the whole.
-        share = sum(shares[i] for i in places) / sum(shares)
+        weight = sum(weights[i] for i in places)
+        share = weight / sum(weights)
         grads, found = _accumulate(
             model,
             state.trainable,
@@ -304,12 +309,13 @@ def update(
             chunk,
         )
         state, norm = apply(state, grads, optimiser, step, model.mesh)
-        measured.append(found | {"gradient_norm": norm})
-    names = measured[0]
-    means = {n: float(np.mean([float(m[n]) for m in measured])) for n in names}
+        loss = found.pop("policy_loss")
+        means = {name: value / weight for name, value in found.items()}
+        measured.append({"policy_loss": loss, "gradient_norm": norm, **means})
+    measured = jax.device_get(measured)
+    metrics |= {n: float(np.mean([m[n] for m in measured])) for n in measured[0]}
     # How far sampler and trainer are apart shows before the first update only.
-    means["log_prob_gap"] = float(measured[0]["log_prob_gap"])
-    metrics |= means
+    metrics["log_prob_gap"] = float(measured[0]["log_prob_gap"])
     return state, metrics | {"seconds_update": time.perf_counter() - started}
 
 

@@ -43,7 +43,7 @@ def train_tokenizer(texts, vocab_size: int, specials=("<pad>",)) -> Tokenizer:
     """
     if vocab_size < 257:
         raise UserError(
-            f"text.vocab_size is {vocab_size}; byte-level BPE needs at least 257"
+            f"model.vocab_size is {vocab_size}; byte-level BPE needs at least 257"
         )
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

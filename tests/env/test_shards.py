@@ -166,5 +166,5 @@ def test_what_cannot_be_written_is_said(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="cannot be written"):
         open_writer(tmp_path / "file" / "folder")
     monkeypatch.setitem(sys.modules, "array_record.python", None)
-    with pytest.raises(UserError, match=r"pip install 'repair\[data\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[data\]'"):
         open_writer(tmp_path / "other", "array_record")

@@ -154,7 +154,7 @@ def test_a_wrong_row_is_named(codec, demos, tmp_path):
 
 def test_a_missing_grain_names_its_extra(open_pipeline, monkeypatch):
     monkeypatch.setitem(sys.modules, "grain", None)
-    with pytest.raises(UserError, match=r"pip install 'repair\[data\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[data\]'"):
         open_pipeline()
 
 

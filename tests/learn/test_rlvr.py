@@ -307,6 +307,34 @@ def test_importance_weights_make_good_what_the_sampler_got_wrong(
     )
 
 
+@pytest.mark.parametrize(
+    "loss",
+    [
+        PolicyLossConfig(kl_coef=0.0),
+        PolicyLossConfig(kl_coef=0.0, importance_cap=2.0),
+        PolicyLossConfig(kl_coef=0.0, ratio="sequence"),
+        PolicyLossConfig(kl_coef=0.0, aggregate="fixed", denominator=1e4),
+    ],
+    ids=["token", "importance", "sequence", "fixed"],
+)
+def test_what_is_told_of_the_policy_is_a_mean_whatever_the_loss(
+    model, params, play, bugs, loss
+):
+    config = dataclasses.replace(CONFIG, loss=loss)
+    rollouts = [play(bugs[0], 0, [1.0], 0), play(bugs[0], 1, [-0.5], 0)]
+    _, told = learn(model, params, rollouts, config)
+    for rollout in rollouts:  # off by 0.5, one way and the other
+        logs, mask = np.array(rollout.episode.log_probs), rollout.episode.mask
+        off = 0.5 * (-1.0) ** np.arange(len(logs))
+        rollout.episode.log_probs = np.where(mask, logs + off, 0.0).tolist()
+    _, gap = learn(model, params, rollouts, config)
+    assert told["log_prob_gap"] == pytest.approx(0, abs=1e-5)
+    assert gap["log_prob_gap"] == pytest.approx(0.5, abs=1e-5)
+    _, usual = learn(model, params, rollouts, no_kl)
+    assert told["entropy"] == pytest.approx(usual["entropy"], rel=1e-5)
+    assert usual["entropy"] > 1  # of 300 tokens, by a model that knows nothing
+
+
 def test_groups_without_signal_are_silent(play, bugs):
     silent = [play(bugs[0], 0, [1.0], 0), play(bugs[0], 1, [1.0], 0)]
     loud = [play(bugs[1], 0, [1.0], 1), play(bugs[1], 1, [0.0], 1)]

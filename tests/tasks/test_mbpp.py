@@ -135,7 +135,7 @@ def test_tensorflow_is_never_imported(tfds, rows, tmp_path):
 
 def test_a_missing_tfds_names_its_extra(rows, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    with pytest.raises(UserError, match=r"pip install 'repair\[tfds\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[tfds\]'"):
         mbpp.build_tfds(tmp_path, rows)
-    with pytest.raises(UserError, match=r"pip install 'repair\[tfds\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[tfds\]'"):
         mbpp.read_tfds(tmp_path, "train")

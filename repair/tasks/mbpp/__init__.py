@@ -46,7 +46,8 @@ def read_split(path: str | None, split: str) -> list[Task]:
         ids = SPLITS[split]
         raise UserError(
             f"{path} holds no row of MBPP's {split} split (task ids {ids[0]} to"
-            f" {ids[-1]}); give a file that does"
+            f" {ids[-1]}); give a file that does, or name the file as the tasks"
+            f" themselves, in place of mbpp/{split}, for all of its rows"
         )
     return tasks
 
@@ -125,8 +126,8 @@ def _tfds():
         import tensorflow_datasets
     except ImportError as error:
         raise UserError(
-            f"TensorFlow Datasets cannot be imported ({error}); pip install"
-            " 'repair[tfds]', or give MBPP's file itself"
+            f"TensorFlow Datasets cannot be imported ({error}); run pip install -e"
+            " '.[tfds]', or give MBPP's file itself"
         ) from error
     return tensorflow_datasets
 
