@@ -21,6 +21,7 @@ from rich.console import Console
 from configs import tiny
 from repair import cli
 from repair.env import InProcess, MalformedCommand, demonstrate
+from repair.errors import UserError
 from repair.learn.config import read
 from repair.learn.experiment import run
 from repair.learn.metrics import results_table
@@ -28,6 +29,7 @@ from repair.tasks import Bug, Task
 
 OPERATIONS = {"ADD": operator.add, "SUB": operator.sub, "MUL": operator.mul}
 VERBS = {ast.Add: "ADD", ast.Sub: "SUB", ast.Mult: "MUL"}
+MOST = 100_000  # expressions; far more would be long in coming, and there is an end
 
 
 class StackCalculator:
@@ -104,6 +106,8 @@ class Calculator:
         """Expressions to train on and others to hold out, none of them twice."""
         c, rng, found = self.config, random.Random(self.config.seed), {}
         held = c.tasks.eval_count
+        if held + c.tasks.train_count > MOST:
+            raise UserError(f"config: tasks.train_count may be {MOST - held} at most")
         while len(found) < held + c.tasks.train_count:
             text = ast.unparse(expression(rng, rng.randint(2, 3)))
             value = str(eval(text))  # our own text, never what a policy wrote

@@ -53,8 +53,15 @@ preempted() { # whether the slice is going, which may show late
   return 1
 }
 
+lost=0 # looks in a row that got no answer
 while true; do
-  now=$(state)
+  if ! now=$(state); then
+    lost=$((lost + 1))
+    [ "$lost" -lt 10 ] || { echo "$NAME: gcloud failed $lost times" >&2; exit 1; }
+    sleep "$POLL"
+    continue
+  fi
+  lost=0
   echo "$NAME: ${now:-none}"
   case $now in
     "")

@@ -14,6 +14,7 @@ from rich.text import Text
 from repair import cli
 from repair.env.editor import split_program
 from repair.env.environment import LineEditor
+from repair.env.outcomes import failure_class
 from repair.env.sandbox import Limits, Result, Sandbox
 from repair.env.sourcefile import SourceFile, check_writable, read_source
 from repair.env.states import join_state
@@ -23,7 +24,7 @@ from repair.errors import UserError
 from repair.tasks import Bug, Task
 
 _STYLES = {"+": "green", "-": "red", "@": "cyan"}
-# What a sandbox's answer to the broken program may need to be understood.
+# What a class of failure may need to be understood.
 _HINTS = {
     "timeout": "it takes longer than --cpu_seconds, {limits.cpu_seconds:g} s in all",
     "memory": "it needs more than {limits.memory_mb} MiB",
@@ -226,10 +227,8 @@ def _told(path: str, before: Result, tests: Tests, limits: Limits) -> str:
     """What the broken program does, in one line."""
     failing, total = len(before.failed_tests), len(tests.sources)
     text = f"{path} fails {failing} of {total} tests; {before.feedback}"
-    for sign, hint in _HINTS.items():
-        if sign == before.status or sign in before.feedback:
-            return f"{text} ({hint.format(limits=limits)})"
-    return text
+    hint = _HINTS.get(failure_class(before), "").format(limits=limits)
+    return f"{text} ({hint})" if hint else text
 
 
 def _about(code: str) -> str:
@@ -251,7 +250,11 @@ if __name__ == "__main__":
     flags.DEFINE_float("temperature", 0.8, "Of these attempts.", 0.0)
     flags.DEFINE_integer("seed", 0, "Another draws other samples.", 0)
     flags.DEFINE_float(
-        "cpu_seconds", Limits.cpu_seconds, "What all tests of a program may take.", 0.01
+        "cpu_seconds",
+        Limits.cpu_seconds,
+        "What all tests of a program may take.",
+        lower_bound=0.01,
+        upper_bound=3600,
     )
     flags.DEFINE_bool("dry_run", False, "Show the repair, write nothing.")
     flags.mark_flags_as_required(["tests", "checkpoint"])

@@ -183,6 +183,9 @@ def test_a_program_that_does_more_than_define_is_told_of(run):
     run.file.write_text(FAULTY.replace("return", "while xs: pass\n    return"))
     code, out = run([EXIT], cpu_seconds=0.2)
     assert code == 1 and "longer than --cpu_seconds, 0.2 s" in out
+    # Words that the program says itself are no sign of anything.
+    run.file.write_text(FAULTY.replace("[xs]", "'memory timeout SystemExit'"))
+    assert "got 'memory timeout SystemExit'\n" in run([EXIT])[1]
 
 
 @pytest.mark.parametrize(

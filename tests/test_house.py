@@ -154,3 +154,17 @@ def test_every_file_stands_in_the_map():
         if not re.search(rf"\b{re.escape(path.name)}\b", text)
     ]
     assert not missing, f"missing from the README's map of files: {missing}"
+
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_a_page_names_are_there(page):
+    """Modules, tests, configs and the like; runs/ and data/ are the reader's own."""
+    named = re.findall(
+        r"(?:repair|tests|benchmarks|configs|examples|launch|docs)/[\w./]*\.\w+",
+        page.read_text(encoding="utf-8"),
+    )
+    missing = [path for path in named if not (ROOT / path).exists()]
+    assert not missing

@@ -388,6 +388,25 @@ def test_a_failed_slice_and_a_failed_command_end_the_tpu_script(desk):
     assert without.returncode != 0 and "NFS: is missing" in without.stderr
 
 
+def test_the_tpu_script_outlives_a_cloud_that_does_not_answer(desk):
+    """Two looks in vain, then a slice that failed; then looks in vain for good."""
+    counted = "echo >> $HOME/looks; test $(wc -l < $HOME/looks) -gt 2 && echo FAILED"
+    for answer, looks, says in (
+        (counted, 3, ""),
+        ("echo >> $HOME/looks; exit 1", 10, "gcloud failed 10 times"),
+    ):
+        (desk.folder / "looks").write_text("")
+        desk.program("gcloud", f'case "$*" in *" list "*) {answer};; *) exit 0;; esac')
+        done = subprocess.run(
+            [LAUNCH / "tpu_pod.sh"],
+            env=desk.environment | {"NFS": "a:/b", "POLL": "0"},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 1 and says in done.stderr
+        assert len((desk.folder / "looks").read_text()) == looks
+
+
 @pytest.mark.parametrize(
     ("settings", "installs", "trains"),
     [

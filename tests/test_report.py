@@ -35,6 +35,9 @@ def test_a_page_is_written_beside_the_first_run(command, tmp_path, capsys):
     assert "<h1>a, b</h1>" in page and "No run has been evaluated yet" in page
     assert "No run has made a step of training yet" in page
     assert str(tmp_path / "a" / "report.html") in capsys.readouterr().out
+    with pytest.raises(UserError, match="cannot be written"):
+        command("b", out=str(tmp_path / "b"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
     command("b", out=str(tmp_path / "elsewhere" / "page.html"))
     assert (tmp_path / "elsewhere" / "page.html").exists()
 

@@ -127,8 +127,15 @@ def demonstrate(
       judge: Judges the states.
       make_tool: From the state of a bug to the tool.
       max_turns: Longest episode, its last command included.
+
+    Raises:
+      ValueError: A bug comes without commands.
     """
-    candidates = [Candidate(bug, said[:-1], said[-1]) for bug, said in solutions]
+    candidates = []
+    for bug, said in solutions:
+        if not said:
+            raise ValueError(f"{bug.bug_id} has no commands, not even to end with")
+        candidates.append(Candidate(bug, said[:-1], said[-1]))
     outcomes = replay(candidates, judge, max_turns, make_tool)
     demos = [outcome.demo for outcome in outcomes if outcome.demo]
     dropped = collections.Counter(o.dropped for o in outcomes if not o.demo)

@@ -69,7 +69,7 @@ class SourceFile:
         try:
             data = text.encode(self.encoding)
             read = _parse(self.path, data)
-        except (UnicodeEncodeError, UserError) as error:
+        except (UnicodeError, LookupError, UserError) as error:
             raise UserError(
                 f"{self.path} is in {self.encoding}, which cannot write the repaired"
                 f" program ({error})"
@@ -123,14 +123,18 @@ class SourceFile:
         while True:
             suffix = ".orig" + (f".{number}" if number else "")
             backup = self.path.with_name(self.path.name + suffix)
+            made = False
             try:
                 with open(backup, "xb") as file:
+                    made = True
                     file.write(self.data)
                 os.chmod(backup, stat.S_IMODE(self.path.stat().st_mode))
                 return backup
             except FileExistsError:
                 number += 1
             except OSError as error:
+                if made:
+                    backup.unlink(missing_ok=True)
                 raise UserError(
                     f"no backup can be written to {backup} ({error.strerror});"
                     f" {self.path} is as it was"
@@ -192,7 +196,7 @@ def _parse(path: pathlib.Path, data: bytes) -> SourceFile:
     try:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
         text = data.decode(encoding)
-    except (SyntaxError, UnicodeDecodeError) as error:
+    except (SyntaxError, UnicodeError, LookupError) as error:
         raise UserError(
             f"{path} is no text that Python reads ({error}); save it as UTF-8 or name"
             " its encoding in the first line"

@@ -6,6 +6,7 @@ import hashlib
 import html
 import importlib.resources
 import json
+import math
 import shlex
 import string
 from collections.abc import Sequence
@@ -17,9 +18,9 @@ from repair.view.turns import split_state, turns_of
 
 _STAGES = {"sft": "Supervised finetuning", "rlvr": "Reinforcement learning"}
 # What the page shows of a record, and of a turn beside its edit and feedback.
-_RECORD = ("label", "status", "return", "passed", "passed_shown", "learnt")
+_RECORD = ("label", "status", "return", "passed", "learnt")
 _TURN = (
-    *("command", "reward", "malformed", "passed", "return_to_go", "advantage"),
+    *("command", "reward", "malformed", "return_to_go", "advantage"),
     *("tokens", "log_probs", "feedback"),
 )
 
@@ -63,17 +64,27 @@ def _asset(name: str) -> str:
 
 def _json(value) -> str:
     """JSON that can stand in a script element, whatever its strings hold."""
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=True)
+    text = json.dumps(
+        _finite(value), separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    )
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
+
+
+def _finite(value):
+    """With None for numbers that JSON has no word for, as runs that broke have them."""
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _run(run: Run, some: Sequence[Part]) -> dict:
     """What the page's script gets of a run."""
     return {
         "name": run.name,
-        "folder": shlex.quote(str(run.folder)),
         "steps": [
             {
                 "name": part.step,

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import pathlib
 import re
+from collections.abc import Iterator
 
 from repair.errors import UserError
 from repair.learn.metrics import read_metrics
@@ -109,10 +110,25 @@ def read_groups(path: pathlib.Path) -> dict[str, list[dict]]:
       UserError: A line is no record.
     """
     groups: dict[str, list[dict]] = {}
-    with path.open(encoding="utf-8") as file:
+    for record in _records(path):
+        group = groups.setdefault(str(record["bug_id"]), [])
+        name = str(record["sample"])
+        if record.get("temperature") == 0:
+            name = "greedy"
+        before = sum(r["label"].split(".")[0] == name for r in group)
+        group.append(record | {"label": f"{name}.{before + 1}" if before else name})
+    return groups
+
+
+def _records(path: pathlib.Path) -> Iterator[dict]:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error}); move it away") from error
+    with file:
         for number, line in enumerate(file, 1):
             try:
-                record = json.loads(line)
+                record = json.loads(line)  # which reads bytes as UTF-8
             except ValueError:
                 record = None
             if not isinstance(record, dict) or not _FIELDS <= record.keys():
@@ -120,13 +136,7 @@ def read_groups(path: pathlib.Path) -> dict[str, list[dict]]:
                     f"{path}, line {number}: expected the record of an episode;"
                     " move the file away"
                 )
-            group = groups.setdefault(str(record["bug_id"]), [])
-            name = str(record["sample"])
-            if record.get("temperature") == 0:
-                name = "greedy"
-            before = sum(r["label"].split(".")[0] == name for r in group)
-            group.append(record | {"label": f"{name}.{before + 1}" if before else name})
-    return groups
+            yield record
 
 
 def pick_group(run: Run, step: str, groups: dict, group: str) -> list[dict]:
@@ -157,15 +167,13 @@ def parts(run: Run, episodes: int, step: str = "", group: str = "") -> list[Part
     """
     names = find_steps(run, step)
     if group:
-        found = {name: read_groups(run.steps[name]) for name in names}
-        kept = [
-            Part(name, {group: groups[group]}, len(groups))
-            for name, groups in found.items()
-            if group in groups
-        ]
-        if not kept and found:
-            name, groups = next(iter(found.items()))
-            pick_group(run, name, groups, group)  # which says what there is
+        kept = []
+        for name in names:  # one after the other: all at once may not fit into memory
+            groups = read_groups(run.steps[name])
+            if group in groups:
+                kept.append(Part(name, {group: groups[group]}, len(groups)))
+        if not kept and names:  # which says what there is
+            pick_group(run, names[0], read_groups(run.steps[names[0]]), group)
         return kept
     if not names:
         return []

@@ -56,11 +56,18 @@ def test_a_repair_that_the_encoding_cannot_write_is_refused(tmp_path):
         file.with_code(file.code + "\ns = '\u20ac'")
     with pytest.raises(UserError, match="would not read as"):
         file.with_code("# coding: cp1252\ns = '\x85'")
+    with pytest.raises(UserError, match="cannot write"):
+        file.with_code("# coding: rot13")
 
 
 @pytest.mark.parametrize(
     "data, says",
-    [(b"x\0", "zero byte"), (b"\xff\xfe", "no text"), (b"# coding: no", "no text")],
+    [
+        (b"x\0", "zero byte"),
+        *((b"\xff\xfe", "no text"), (b"# coding: no", "no text")),
+        # Codecs of Python that are none of text, and one that never works.
+        *((b"# coding: rot13", "no text"), (b"# coding: undefined", "no text")),
+    ],
 )
 def test_what_is_no_text_is_refused(tmp_path, data, says):
     with pytest.raises(UserError, match=says):
@@ -114,6 +121,18 @@ def test_backups_never_take_the_place_of_older_ones(tmp_path):
     assert file.back_up().name == "a.py.orig.2"
     assert (tmp_path / "a.py.orig").read_text() == "older"
     assert (tmp_path / "a.py.orig.1").read_bytes() == b"x = 1\n"
+
+
+def test_a_backup_that_fails_leaves_nothing(tmp_path, monkeypatch):
+    file = source(tmp_path, b"x = 1\n")
+
+    def broken(*paths):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "chmod", broken)
+    with pytest.raises(UserError, match="no backup can be written"):
+        file.back_up()
+    assert os.listdir(tmp_path) == ["a.py"]
 
 
 def test_git_is_a_backup_of_what_it_has(tmp_path):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from examples import calculator
 from examples.calculator import Calculator, StackCalculator
-from repair.env import Environment, InProcess, MalformedCommand
+from repair.env import Environment, InProcess, MalformedCommand, demonstrate
 from repair.errors import UserError
 from repair.learn import experiment
 from repair.learn.checkpoint import load_params
@@ -216,6 +216,19 @@ def test_whoever_does_not_know_the_domain_is_told(finished, tmp_path):
 def test_what_only_the_editor_can_do_is_refused(fields, named):
     with pytest.raises(UserError, match=f"{named} is for the tools of the domain"):
         open_domain(short(**fields), Calculator)
+
+
+def test_more_expressions_than_there_are_are_refused():
+    domain = Calculator(short(tasks__train_count=1_000_000))
+    with pytest.raises(UserError, match="train_count may be 99994 at most"):
+        domain.tasks()
+
+
+def test_a_bug_without_commands_is_refused():
+    domain = Calculator(short())
+    bug = domain.bugs(domain.tasks()[1], None, 0)[0]
+    with pytest.raises(ValueError, match="no commands"):
+        demonstrate([(bug, [])], domain.open_judge(), domain.make_tool, 5)
 
 
 def test_a_mode_of_the_editor_is_refused():

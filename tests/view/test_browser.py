@@ -1,6 +1,8 @@
 """The page in a real browser: what is chosen is shown, and nothing else happens."""
 
+import html
 import json
+import re
 import shutil
 import urllib.parse
 
@@ -153,6 +155,10 @@ def test_what_the_page_does_not_hold_is_said(page):
     assert "No episode of this step ended as truncated." in page.texts("#view")[0]
     page.choose("status", "")
     assert page.texts("#said") == [""] and page.texts("#view h3") == ["one/1"]
+    # What another choice only hides is no news.
+    page.open(step="rlvr_1", group="one/2")
+    page.choose("status", "solved")
+    assert page.texts("#said") == [""] and page.texts("#view h3") == ["one/1"]
 
 
 def test_a_link_within_the_page_keeps_what_is_chosen(page):
@@ -162,6 +168,34 @@ def test_a_link_within_the_page_keeps_what_is_chosen(page):
     page.js("location.hash = 'step=rlvr_1&group=one%2F1'")
     page.js("return new Promise(done => setTimeout(done, 50))")
     assert page.texts("#view h3") == ["one/1"]
+
+
+def test_it_works_in_a_notebooks_frame(page, driver, page_text, tmp_path):
+    host = tmp_path / "host.html"
+    frame = f'<iframe srcdoc="{html.escape(page_text)}" width="900" height="600">'
+    host.write_text(f"<title>host</title>{frame}</iframe>", encoding="utf-8")
+    driver.get_log("browser")
+    driver.get(host.as_uri())
+    driver.switch_to.frame(0)
+    try:
+        page.find('nav a[href="#episodes"]')[0].click()
+        assert page.js("return document.getElementById('view') && scrollY") > 0
+        page.choose("group", "one/2")
+        assert page.texts("#view h3") == ["one/2"]
+    finally:
+        driver.switch_to.default_content()
+    assert driver.get_log("browser") == []
+
+
+def test_numbers_that_are_none_are_said(page, driver, page_text, tmp_path):
+    path = tmp_path / "broken.html"
+    broken = re.sub(r'"log_probs":\[[^,\]]*', '"log_probs":[null', page_text)
+    assert broken != page_text
+    path.write_text(broken, encoding="utf-8")
+    shown = Page(driver, path)
+    shown.open(step="rlvr_1", tokens="1")
+    assert shown.texts(".token small")[0] == "n/a"
+    assert "n/a" in shown.texts(".turn")[0]
 
 
 @pytest.mark.parametrize("dark", [False, True])

@@ -1,6 +1,7 @@
 """The page as text: it is whole, escapes what it shows, and says what it leaves out."""
 
 import base64
+import dataclasses
 import hashlib
 import html
 import json
@@ -58,6 +59,19 @@ def test_episodes_have_what_training_knew_of_them(page):
     assert len(turn["tokens"]) == len(turn["log_probs"]) > 3
     assert turn["feedback"] == "" and turn["rows"][1][3] == "-"
     assert step["groups"][1]["episodes"][0]["learnt"] is False
+
+
+def test_a_run_that_broke_is_shown(runs, tmp_path):
+    """Its log-probs are nan, which JSON has no word for."""
+    path = tmp_path / "rlvr_1.jsonl"
+    rows = list(map(json.loads, runs[0].steps["rlvr_1"].read_text().splitlines()))
+    rows[0]["turns"][0]["log_probs"][0] = float("nan")
+    rows[0]["turns"][0]["advantage"] = float("inf")
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    broken = dataclasses.replace(runs[0], steps={"rlvr_1": path})
+    (step,) = data_of(write_page([broken], 0))[0]["steps"]
+    turn = step["groups"][0]["episodes"][0]["turns"][0]
+    assert turn["log_probs"][0] is None and turn["advantage"] is None
 
 
 def test_what_is_left_out_is_said(runs, monkeypatch):

@@ -69,12 +69,14 @@ def test_a_bug_that_a_step_took_twice_keeps_its_samples_apart(runs, tmp_path):
     assert labels == ["0", "1", "0.2", "1.2"]
 
 
-@pytest.mark.parametrize("line", ["{", "[]", '{"bug_id": 1}'])
+@pytest.mark.parametrize("line", [b"{", b"[]", b'{"bug_id": 1}', b"\xff"])
 def test_a_line_that_is_no_record_is_named(runs, tmp_path, line):
     path = tmp_path / "bad.jsonl"
-    path.write_text(runs[0].steps["rlvr_1"].read_text() + line + "\n")
+    path.write_bytes(runs[0].steps["rlvr_1"].read_bytes() + line + b"\n")
     with pytest.raises(UserError, match="line 5: expected the record"):
         read_groups(path)
+    with pytest.raises(UserError, match="cannot be read"):
+        read_groups(tmp_path)
 
 
 def test_a_page_takes_whole_groups_up_to_its_room(runs):

@@ -33,6 +33,7 @@ _SHARED = 16  # most programs of one child
 _CHECKED = 100  # of so many shared verdicts one is checked alone
 _CACHED_TESTS = 16_384  # tests whose parts are kept: training meets the same again
 _CACHED_RESULTS = 65_536
+_MOST = 10**9  # of any limit; more would not fit where the system takes it
 # What an attempt may take beside the reference, and at least in seconds.
 _ATTEMPT_FACTOR, _ATTEMPT_LEAST = 10, 0.25
 
@@ -49,7 +50,7 @@ class Limits:
         large to pass.
 
     Raises:
-      UserError: A limit is not positive.
+      UserError: A limit is not positive, or past all use.
     """
 
     seconds: float = 5.0
@@ -59,9 +60,10 @@ class Limits:
 
     def __post_init__(self):
         for name, value in dataclasses.asdict(self).items():
-            if not value > 0:
+            if not 0 < value <= _MOST:
                 raise UserError(
-                    f"the sandbox's {name} is {value}; it must be above 0: raise it"
+                    f"the sandbox's {name} is {value}; it must be above 0 and at most"
+                    f" {_MOST:,}"
                 )
 
 

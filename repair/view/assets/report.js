@@ -5,6 +5,8 @@
 
 const runs = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
+// In a frame without an address of its own, as a notebook has them.
+const framed = location.protocol === "about:";
 const controls = ["run", "step", "status", "group", "sample"];
 // What is chosen; "" for any status, and for all samples side by side.
 let chosen = { run: "", step: "", status: "", group: "", sample: "", tokens: false };
@@ -24,12 +26,15 @@ function visible(text) {
     c === "\n" || c === "\t" ? c : `\\u{${c.codePointAt(0).toString(16)}}`);
 }
 
+// A number that a run could not tell, such as one that is not finite, is null.
 function signed(number) {
+  if (number === null) return "n/a";
   const text = Math.abs(number).toFixed(2);
   return (number < 0 && text !== "0.00" ? "\u2212" : "+") + text;
 }
 
-const logProb = (number) => number.toFixed(2).replace("-", "\u2212");
+const logProb = (number) =>
+  number === null ? "n/a" : number.toFixed(2).replace("-", "\u2212");
 
 const named = (list, name) => list.find((item) => item.name === name);
 const run = () => named(runs, chosen.run);
@@ -51,10 +56,11 @@ function writeAddress() {
   const said = new URLSearchParams();
   for (const name of controls) if (chosen[name]) said.set(name, chosen[name]);
   if (chosen.tokens) said.set("tokens", "1");
-  history.replaceState(null, "", "#" + said);
+  if (!framed) history.replaceState(null, "", "#" + said);
 }
 
-// Takes the first of what there is where a choice is not on the page; says so.
+// Takes the first of what there is where a choice is not there. Returns what an address
+// asks for in vain; what is merely not under another step or status is no news.
 function settle() {
   const missing = [];
   function first(name, list) {
@@ -132,7 +138,8 @@ function tokensOf(turn) {
       make("code", {}, visible(text.replaceAll(" ", "\u2423").replaceAll("\n", "\u23ce"))),
       make("small", {}, logProb(value)));
     // The less likely, the thicker the line below.
-    token.style.setProperty("--doubt", Math.min(-value / 3, 1).toFixed(2));
+    const doubt = value === null ? 1 : Math.min(-value / 3, 1);
+    token.style.setProperty("--doubt", doubt.toFixed(2));
     return token;
   });
   return make("ul", { class: "tokens", "aria-label": "Tokens with their log-probs" },
@@ -154,7 +161,8 @@ function turnOf(turn, number) {
   if (turn.return_to_go !== undefined) pairs.push(["return", signed(turn.return_to_go)]);
   if (turn.advantage !== undefined) pairs.push(["advantage", signed(turn.advantage)]);
   if (turn.log_probs?.length) {
-    const sum = turn.log_probs.reduce((a, b) => a + b, 0);
+    const sum = turn.log_probs.includes(null) ? null
+      : turn.log_probs.reduce((a, b) => a + b, 0);
     pairs.push(["log-prob", logProb(sum)]);
   }
   item.append(figures(pairs));
@@ -208,11 +216,11 @@ function reachable(within) {
   }
 }
 
-function update() {
+function update(byAddress = false) {
   const missing = settle();
   fillControls();
   show();
-  byId("said").textContent = missing.length
+  byId("said").textContent = byAddress && missing.length
     ? `Not on this page: ${missing.join(", ")}. See below which episodes it holds.` : "";
 }
 
@@ -239,10 +247,18 @@ const choosing = () => location.hash.includes("=");
 addEventListener("hashchange", () => {
   if (choosing()) {
     readAddress();
-    update();
+    update(true);
   }
 });
+// Links would leave such a frame.
+for (const link of document.querySelectorAll("nav a")) {
+  link.addEventListener("click", (event) => {
+    if (!framed) return;
+    event.preventDefault();
+    document.querySelector(link.getAttribute("href")).scrollIntoView();
+  });
+}
 
 if (choosing()) readAddress();
 byId("controls").hidden = false;
-update();
+update(true);
