@@ -10,7 +10,7 @@ of the test split: greedily (pass@1) and with four samples each at temperature 0
 edits in the demonstrations and so has a stage one of its own. --part runs one; without
 it all that are missing are run. Variants share seeds, bugs and starting weights, so
 that the differences to "default", seed by seed, are what to look at. Prints one table
-and writes FOLDER/ablations.json. Exits 1 unless all parts are there.
+and writes FOLDER/ablations.json, of the parts that are there.
 """
 
 import argparse
@@ -156,7 +156,7 @@ def table(folder: pathlib.Path) -> dict[str, dict]:
 
 
 def main() -> int:
-    """Runs what is missing and prints the table; 1 while a part is missing."""
+    """Runs what is asked for and missing, and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--part", default="", help="NAME/SEED, such as rloo/0")
     paths = {"base": "runs/claims", "folder": "runs/ablations"}
@@ -181,7 +181,7 @@ def main() -> int:
     print_table(rows, columns)
     text = json.dumps(rows, indent=2)
     (args.folder / "ablations.json").write_text(text + "\n")
-    return 0 if all(finished(*part, args.folder) for part in everything) else 1
+    return 0
 
 
 if __name__ == "__main__":

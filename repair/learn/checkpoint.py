@@ -115,10 +115,6 @@ class Checkpointer:
         """The last step that was saved whole, or None."""
         return self._manager.latest_step()
 
-    def wait(self) -> None:
-        """Returns once nothing is being written."""
-        self._manager.wait_until_finished()
-
     def close(self) -> None:
         """Waits, and lets go of the folder."""
         self._manager.close()

@@ -1,10 +1,12 @@
 """One stage of training: from its latest checkpoint, step by step, to its end."""
 
 import dataclasses
+import math
 import pathlib
 import time
 from collections.abc import Callable
 
+from repair.errors import UserError
 from repair.learn.checkpoint import Checkpointer
 from repair.learn.config import Config
 from repair.learn.metrics import progress
@@ -12,6 +14,9 @@ from repair.learn.state import TrainState, init_state, make_optimiser
 from repair.model.api import Model
 from repair.model.lora import join, split
 from repair.model.sharding import build
+
+# Metrics that no run has use for once they are none.
+_FINITE = ("loss", "policy_loss", "gradient_norm", "entropy")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +61,9 @@ def run_stage(
       over: Whether so many steps end it; None to go by `settings.steps`.
       data: Where batches come from, if it has a `state` to `restore`: a
         `repair.learn.pipeline.Pipeline`.
+
+    Raises:
+      UserError: The run has diverged. Checkpoints are of the steps before.
     """
     checkpointer, optimiser, state, frozen = _open(
         where, stage, params, settings, updates, data
@@ -70,6 +78,7 @@ def run_stage(
             values = {name: float(value) for name, value in values.items()}
             values["seconds_step"] = time.perf_counter() - started
             where.metrics.write(stage, step, **values)
+            _check_finite(stage, step, values, settings, checkpointer)
             bar.update(step, **_headline(values))
             if over(step) or step % where.config.checkpoint_every == 0:
                 _save(where, checkpointer, step, state, frozen, data)
@@ -94,6 +103,12 @@ def _open(where: Workshop, stage: str, params, settings, updates: int, data):
         trainable, frozen = split(saved["params"], mode)
         state = TrainState(saved["step"], trainable, saved["optimiser"])
         where.report(f"{stage}: resumed at step {latest} of {settings.steps}")
+        now = dict(where.model.mesh.shape)
+        if (then := extra.get("mesh", now)) != now:
+            where.report(
+                f"{stage}: the checkpoint is of a mesh {then}, this is {now}; the run"
+                " goes on, though not to the same bits"
+            )
     where.metrics.truncate_after(stage, latest or 0)
     return checkpointer, optimiser, state, frozen
 
@@ -102,10 +117,23 @@ def _save(where: Workshop, checkpointer, step: int, state, frozen, data) -> None
     extra = {
         "config": dataclasses.asdict(where.config),
         "model": dataclasses.asdict(where.model.config),
+        "mesh": dict(where.model.mesh.shape),
     }
     if data is not None:
         extra["data"] = data.state()
     checkpointer.save(step, _to_save(state, frozen), extra)
+
+
+def _check_finite(stage, step: int, values: dict, settings, checkpointer) -> None:
+    """Ends a run that has diverged, before a checkpoint of it drives out a good one."""
+    broken = [n for n in _FINITE if not math.isfinite(values.get(n, 0.0))]
+    if broken:
+        checkpointer.close()
+        raise UserError(
+            f"{stage}, step {step}: {' and '.join(broken)} not finite, the run has"
+            f" diverged; in a new --workdir try a {stage}.optimiser.learning_rate below"
+            f" {settings.optimiser.learning_rate:g}"
+        )
 
 
 def _to_save(state: TrainState, frozen) -> dict:

@@ -102,7 +102,6 @@ def test_a_state_may_be_a_dataclass_with_params_only(tmp_path):
     assert checkpointer.latest_step() is None
     state = State({"w": jnp.arange(4.0)})
     checkpointer.save(0, state, {})
-    checkpointer.wait()
     assert_same(checkpointer.restore(state)[0], state)
     checkpointer.close()
 
