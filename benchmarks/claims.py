@@ -12,7 +12,9 @@ FOLDER/claims.json and, per mode, curves in FOLDER/curves.png.
 
 The claims (arXiv 2507.05065), each answered from the table:
 
-  1. tools beat words   coe's pass@1 after RLVR is above both others', mean of the seeds
+  1. tools beat words   coe's pass@1 after RLVR is above both others', over the seeds,
+                        on the test split and, asked apart, on families that training
+                        has never seen
   2. faster experience  coe's verified rewards a second are above both others', by
                         `benchmarks.experience`, which plays them side by side
   3. denser rewards     coe's share of groups with signal is above both others'
@@ -113,6 +115,7 @@ def claims(rows: dict[str, dict], speed: dict | None) -> dict[str, bool]:
     """Which of the paper's claims hold here; of speed, if it has been measured."""
     tests = {
         "tools beat words": "rlvr pass@1",
+        "tools beat words on new families": "held out rlvr pass@1",
         "denser rewards": "groups with signal",
     }
     found = {
