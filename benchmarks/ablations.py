@@ -1,10 +1,11 @@
 """One choice of stage two at a time, over three seeds: what each is worth.
 
-python -m benchmarks.ablations [--part=NAME/SEED] [--base=runs/claims] [--folder=...]
+python -m benchmarks.ablations [--part=NAME/SEED] [--tokens=50000]
+    [--base=runs/claims] [--folder=runs/ablations]
 
 Each variant of VARIANTS starts from the policy that stage one of configs/tiny.py ended
 with (from BASE/coeSEED, which `benchmarks.claims --part=coe/SEED` makes), runs stage
-two with its one change until as many tokens are sampled, and is evaluated on 256 bugs
+two with its one change until --tokens are sampled, and is evaluated on 256 bugs
 of the test split: greedily (pass@1) and with four samples each at temperature 0.8
 (sampled_pass@1, the least noisy figure, and pass@4). "reversed" is another order of
 edits in the demonstrations and so has a stage one of its own. --part runs one; without
@@ -27,34 +28,37 @@ SEEDS = (0, 1, 2)
 # What each variant sets; "rlvr.advantages.estimator" and so on are in docs/rlvr.md.
 VARIANTS = {
     "default": {},
-    "rloo": {"rlvr.advantages.estimator": "rloo"},
-    "dr_grpo": {"rlvr.advantages.estimator": "dr_grpo"},
-    "reinforce": {"rlvr.advantages.estimator": "reinforce"},
-    "grpo": {"rlvr.advantages.estimator": "grpo"},
-    "per_turn": {"rlvr.advantages.estimator": "per_turn"},
-    "turn_sum": {"rlvr.advantages.estimator": "turn_sum"},
+    "exit_costs": {"rewards.exit_unsolved": -0.5},
+    "end_on_solve": {"rewards.end_on_solve": True},
     "std": {"rlvr.advantages.normalise_std": True},
     "gate": {"rlvr.advantages.outcome_gate": True},
     "std_gate": {
         "rlvr.advantages.normalise_std": True,
         "rlvr.advantages.outcome_gate": True,
     },
+    "rloo": {"rlvr.advantages.estimator": "rloo"},
+    "dr_grpo": {"rlvr.advantages.estimator": "dr_grpo"},
+    "reinforce": {"rlvr.advantages.estimator": "reinforce"},
+    "grpo": {"rlvr.advantages.estimator": "grpo"},
+    "per_turn": {"rlvr.advantages.estimator": "per_turn"},
+    "turn_sum": {"rlvr.advantages.estimator": "turn_sum"},
     "groups_8": {"rlvr.samples": 8, "rlvr.problems": 8},
     "groups_16": {"rlvr.samples": 16, "rlvr.problems": 4},
-    "resample": {"rlvr.resample": 1},
-    "end_on_solve": {"rewards.end_on_solve": True},
-    "exit_costs": {"rewards.exit_unsolved": -0.5},
-    "dense": {"rewards.dense": 0.5},
     "grammar": {"sampler.grammar": True},
+    "dense": {"rewards.dense": 0.5},
+    "resample": {"rlvr.resample": 1},
     "lr_x2": {"rlvr.optimiser.learning_rate": 6e-4},
     "reversed": {"demos.order": "reversed"},
 }
 
 
-def run(name: str, seed: int, base: pathlib.Path, folder: pathlib.Path) -> None:
+def run(
+    name: str, seed: int, tokens: int, base: pathlib.Path, folder: pathlib.Path
+) -> None:
     """One part, from wherever it stands."""
     workdir, changes = _workdir(name, seed, folder), VARIANTS[name]
     settings = {"seed": seed, "checkpoint_every": 20, "stages": ("rlvr",), **changes}
+    settings["rlvr.sampled_tokens"] = tokens
     start = _checkpoint(seed, base)
     if _own_start(name):
         settings["stages"] = ("sft", "rlvr")
@@ -159,6 +163,7 @@ def main() -> int:
     """Runs what is asked for and missing, and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--part", default="", help="NAME/SEED, such as rloo/0")
+    parser.add_argument("--tokens", type=int, default=50_000, help="of each part")
     paths = {"base": "runs/claims", "folder": "runs/ablations"}
     for name, path in paths.items():
         default = pathlib.Path(path)
@@ -174,7 +179,7 @@ def main() -> int:
                 f" python -m benchmarks.claims --part=coe/{seed} --folder={args.base}"
             )
         if not finished(name, seed, args.folder):
-            run(name, seed, args.base, args.folder)
+            run(name, seed, args.tokens, args.base, args.folder)
     rows = table(args.folder)
     columns = [*("before", "pass@1", "sampled_pass@1", "pass@4"), "pass@1 to default"]
     columns += ["sampled_pass@1 to default", "malformed", "gave up", "turns", "steps"]
