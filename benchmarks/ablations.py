@@ -47,6 +47,7 @@ VARIANTS = {
     "grammar": {"sampler.grammar": True},
     "dense": {"rewards.dense": 0.5},
     "resample": {"rlvr.resample": 1},
+    "lr_half": {"rlvr.optimiser.learning_rate": 1.5e-4},
     "lr_x2": {"rlvr.optimiser.learning_rate": 6e-4},
     "reversed": {"demos.order": "reversed"},
 }

@@ -38,6 +38,7 @@ MODES = ("coe", "direct", "cot")
 SEEDS = (0, 1, 2)
 HELD = "generated/heldout"
 STAGES = ("init", "sft", "rlvr")
+SMOOTH = 8  # steps that a point of a curve is the mean of
 
 
 def run(mode: str, seed: int, tokens: int, folder: pathlib.Path) -> None:
@@ -132,24 +133,24 @@ def claims(rows: dict[str, dict], speed: dict | None) -> dict[str, bool]:
 
 
 def curves(folder: pathlib.Path, parts: list[tuple[str, int]]) -> None:
-    """Solved episodes of each step over the tokens sampled so far."""
+    """Solved episodes over the tokens sampled so far, a line a seed."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    import numpy as np
 
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     styles = {"coe": ("#0072b2", "-"), "direct": ("#d55e00", "--")}
     styles["cot"] = ("#009e73", ":")
     for mode, seed in parts:
-        total, x, y = 0, [], []
-        for row in _rows(folder / f"{mode}{seed}"):
-            total += row["sampled_tokens"]
-            x.append(total)
-            y.append(100 * row["solved"])
+        rows = _rows(folder / f"{mode}{seed}")
+        x = np.cumsum([row["sampled_tokens"] for row in rows])[SMOOTH - 1 :]
+        mean = np.ones(SMOOTH) / SMOOTH
+        y = np.convolve([100 * row["solved"] for row in rows], mean, "valid")
         colour, line = styles[mode]
         axes.plot(x, y, line, color=colour, label=mode if seed == 0 else None)
-    axes.set(xlabel="sampled tokens", ylabel="solved episodes, %")
+    axes.set(xlabel="sampled tokens", ylabel=f"solved, %, mean of {SMOOTH} steps")
     axes.legend(frameon=False)
     figure.savefig(folder / "curves.png", dpi=150)
 
