@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import time
 import xml.etree.ElementTree
 
 import pytest
@@ -314,6 +315,20 @@ def test_the_sandbox_says_what_pytest_says(verdicts):
 )
 def test_asserts_are_as_short_as_a_model_knows_them(text, shown):
     assert list(read_tests(text, "t.py", "prog", "").sources) == shown
+
+
+def test_long_files_are_read_in_linear_time():
+    """A quarter of a second each; when every step went through all, ten and more."""
+    pairs = "".join(f"    r{i} = f({i})\n    assert r{i} == {i}\n" for i in range(400))
+    constants = "".join(
+        f"C{i} = {i}\ndef test_{i}():\n    assert f() == C{i}\n" for i in range(400)
+    )
+    for text in ("def test_a():\n" + pairs, constants):
+        start = time.process_time()
+        assert len(read_tests(text, "t.py", "prog", "").sources) == 400
+        assert time.process_time() - start < 5
+    found = read_tests("def test_a():\n" + pairs, "t.py", "prog", "").sources
+    assert found[7] == "assert f(7) == 7"
 
 
 CASE = "import pytest\n@pytest.mark.parametrize({})\ndef test_a(x):\n    assert f(x)\n"

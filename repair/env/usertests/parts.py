@@ -1,6 +1,7 @@
 """The statements of a tests file, sorted by what they are to pytest."""
 
 import ast
+import collections
 import dataclasses
 import re
 
@@ -184,35 +185,21 @@ class Parts:
         """Puts constants where they are used, if no test could tell."""
         nodes = [*self.tests, *(each.statement for each in self.definitions)]
         bound = binds(*nodes)
+        readers: dict[str, list[ast.stmt]] = collections.defaultdict(list)
+        for node in nodes:
+            for name in loads(node):
+                readers[name].append(node)
         for each in list(self.definitions):
             match each.statement:
                 case ast.Assign([ast.Name(name)], value) if bound[name] == 1:
                     known = literal(value)
                 case _:
                     continue
-            if known and self._may_replace(name, known[0], nodes):
+            if known and _may_replace(name, known[0], readers[name]):
                 self.definitions.remove(each)
-                nodes.remove(each.statement)
                 # In place, since others hold these statements.
-                for node in nodes:
+                for node in readers[name]:
                     vars(node).update(vars(substitute(node, **{name: value})))
-
-    def _may_replace(self, name: str, value, nodes: list[ast.stmt]) -> bool:
-        if frozen(value):
-            return not by_identity(name, *nodes)
-        outside = loads(*nodes)[name]
-        tests = [test for test in self.tests if isinstance(test, ast.FunctionDef)]
-        decorators = [each for test in tests for each in test.decorator_list]
-        outside -= loads(*decorators)[name]
-        if not outside:  # parametrize goes through it, and keeps what is in it
-            fixed = isinstance(value, list | tuple) and all(map(frozen, value))
-            return fixed or loads(*decorators)[name] == 1
-        once = [t for t in tests if loads(*t.body)[name] and not t.decorator_list]
-        return (
-            outside == loads(*nodes)[name] == 1
-            and len(once) == 1
-            and read_once(name, *once[0].body)
-        )
 
     def _refuse(self, node: ast.AST, what: str):
         raise UserError(
@@ -234,3 +221,18 @@ def _is_test(statement: ast.stmt) -> bool:
 def _is_frozen(value: ast.expr) -> bool:
     known = literal(value)
     return known is not None and frozen(known[0])
+
+
+def _may_replace(name: str, value, readers: list[ast.stmt]) -> bool:
+    """Whether the statements that read a name may have its value instead."""
+    if frozen(value):
+        return not by_identity(name, *readers)
+    tests = [each for each in readers if _is_test(each)]
+    decorators = [each for test in tests for each in test.decorator_list]
+    times, in_decorators = loads(*readers)[name], loads(*decorators)[name]
+    if times == in_decorators:  # parametrize goes through it, and keeps what is in it
+        fixed = isinstance(value, list | tuple) and all(map(frozen, value))
+        return fixed or times == 1
+    return (
+        times == len(tests) == 1 and not decorators and read_once(name, *tests[0].body)
+    )
