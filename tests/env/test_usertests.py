@@ -276,7 +276,7 @@ OWN = {
     "an alias in a test": (
         ONE,
         "def test_a():\n    from prog import f as sum\n    assert sum(1) == 2\n"
-        "def test_b():\n    assert sum([1]) == 2\n",
+        "def test_b():\n    assert sum([2]) == 2\n",
     ),
     "no abs, but Python's": (
         "def asb(x):\n    return 3\n",
@@ -308,7 +308,7 @@ OWN = {
     ),
     "annotations of the future": (
         ONE,
-        "from __future__ import annotations\nimport dataclasses\n"
+        "from __future__ import annotations\nimport dataclasses\nfrom prog import f\n"
         "def check(x: Later) -> Nothing:\n    assert f(x.n) == 2\n"
         "@dataclasses.dataclass\nclass Later:\n    n: int = 1\n"
         "def test_a():\n    check(Later())\n",
@@ -466,6 +466,29 @@ CASE = "import pytest\n@pytest.mark.parametrize({})\ndef test_a(x):\n    assert 
         ("import pytest\ndef test_a():\n    pytest.skip('x')", "uses pytest.skip"),
         ("import pytest\ndef test_a():\n    with pytest.warns(A):\n        f", "warns"),
         ("import pytest\n@pytest.mark.skip\ndef test_a():\n    f(1)", "mark.skip"),
+        ("assert f(1)\nreturn\nassert f(2)", "t.py:2 is not valid Python"),
+        ("x = f(1)\ndef g():\n    assert f(1)", "holds no test"),
+        ("import unittest\nclass Its(unittest.TestCase):\n    pass", "t.py:2 has Its"),
+        ("class A:\n    def test_a(self):\n        f()\nclass B(A):\n    x = 1", "B, "),
+        ("class A(B):\n    def setUp(self):\n        f()", "t.py:1 has A, a class of"),
+        ("test_a = lambda: f(1)\nassert f(1)", "t.py:1 has test_a, which"),
+        ("if f:\n    def test_a():\n        f(1)\nassert f(1)", "has test_a inside of"),
+        ("def setUpModule():\n    f()\ndef test_a():\n    f(1)", "setUpModule, which"),
+        ("__test__ = False\ndef test_a():\n    f(1)", "__test__, which pytest would"),
+        ("class TestA:\n    def test_a(self):\n        __f(1)", "name that its class"),
+        ("assert f(1) == N\nN = 2", "t.py:1 uses N, which only line 2 defines"),
+        ("def g(x: A):\n    f(x)\nclass A:\n    x = 1\nassert g(A)", "uses A, which"),
+        ("from prog import f\ndef test_a():\n    assert g(1)", "t.py:3 uses g, "),
+        ("import prog\nassert f(1)", "t.py:2 uses f, which it neither defines nor"),
+        ("from prog import *\nassert _f(1)", "t.py:2 uses _f, which it neither"),
+        ("assert f(__file__)", "t.py:1 uses __file__, which is another one"),
+        ("assert globals()", "t.py:1 uses globals, which is another one"),
+        ("def a():\n    from prog import f as h\ndef b():\n    from prog import g as h",
+         "t.py:4 imports h in a second meaning"),
+        ("import prog\ndef test_a():\n    assert prog.sum(f := sum)\n"
+         "    assert (lambda sum: sum)(f)", "t.py:3 uses sum, and gives it another"),
+        ("import pytest\ndef test_a():\n    with pytest.raises(A):\n        return f()",
+         "t.py:3 uses a return, break or continue in pytest.raises"),
         (CASE.format("'x', g()"), "t.py:2 has the decorator pytest.mark.parametrize"),
         (CASE.format("'x', []"), "never runs"),
         (CASE.format("'x', [g()]"), "t.py:2 has g() as an argument"),
@@ -477,6 +500,43 @@ CASE = "import pytest\n@pytest.mark.parametrize({})\ndef test_a(x):\n    assert 
 def test_what_cannot_be_turned_is_refused_with_its_line(text, says):
     with pytest.raises(UserError, match=re.escape(says)):
         read_tests(text, "t.py", "prog", "")
+
+
+@pytest.mark.parametrize(
+    "code, its",
+    [
+        ("__all__ = ['f']", "__all__"),
+        ("def test_f():\n    pass", "def test_f"),
+        ("class SomeTests(TestCase):\n    pass", "class SomeTests"),
+    ],
+)
+def test_all_of_a_program_is_not_imported_where_pytest_gets_something_else(code, its):
+    with pytest.raises(UserError, match=f"imports . from prog.*heed its {its}"):
+        read_tests("from prog import *\nassert f(1)", "t.py", "prog", code)
+
+
+@pytest.mark.parametrize(
+    "module, text",
+    [
+        ("parse", "from urllib.parse import quote\nassert f(quote('a')) == 'a'"),
+        ("parse", "import urllib.parse as u\nassert f(u.quote('a')) == 'a'"),
+        ("path", "from os.path import basename\nassert f(basename('a')) == 'a'"),
+    ],
+)
+def test_a_standard_module_is_not_the_program(module, text):
+    tests = read_tests(text, "t.py", module, "")
+    assert not tests.named
+    with Sandbox(workers=1) as sandbox:
+        assert sandbox.run("def f(x):\n    return x", tests.sources).passed
+
+
+def test_a_scripts_last_part_is_a_part_of_it():
+    text = "assert f(1) == 2\ndef check(x):\n    assert f(1) == x\n"
+    with Sandbox(workers=1) as sandbox:
+        for call, held in (("check(2)", True), ("check(3)", False)):
+            whole = f"{text}if '__main__' == __name__:\n    {call}\n"
+            tests = read_tests(whole, "t.py", "prog", "")
+            assert sandbox.run(OWN["its own len"][0], tests.sources).passed == held
 
 
 def test_names_whose_value_changes_are_not_copied():

@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator
 from typing import NoReturn
 
+from repair.env.usertests.bodies import loads
+from repair.env.usertests.scopes import BUILTINS, scope
 from repair.errors import UserError
 
 _METHOD = re.compile(r"test|setup|teardown|setUp|tearDown|runTest")
@@ -91,12 +93,20 @@ def _is_main(test: ast.expr) -> bool:
 
 
 def _quote_annotations(tree: ast.Module) -> None:
-    """Does what `from __future__ import annotations` does: none is evaluated."""
-    for n in ast.walk(tree):
-        for field in ("annotation", "returns"):
-            if isinstance(getattr(n, field, None), ast.expr):
-                text = ast.Constant(ast.unparse(getattr(n, field)))
-                setattr(n, field, ast.copy_location(text, getattr(n, field)))
+    """Does what `from __future__ import annotations` does: none is evaluated.
+
+    Of a class's fields those stay that can be: dataclasses look at them.
+    """
+    known = set(BUILTINS)
+    for statement in tree.body:
+        for n in ast.walk(statement):
+            if isinstance(n, ast.AnnAssign) and loads(n.annotation).keys() <= known:
+                continue
+            for field in ("annotation", "returns"):
+                if isinstance(getattr(n, field, None), ast.expr):
+                    text = ast.Constant(ast.unparse(getattr(n, field)))
+                    setattr(n, field, ast.copy_location(text, n))
+        known |= scope(statement).gives
 
 
 def _check(statement: ast.stmt, where: str, suspects: set[str]) -> None:

@@ -44,18 +44,16 @@ def doubts(
             f"{where} tests nothing of {program}: it uses {used}; give tests that call"
             " what the program defines"
         )
-    places, sources = [], []
+    alone = list(tests.imports)
     for i, (tree, about) in enumerate(zip(trees, asked, strict=True)):
-        alone = [] if about else [tests.sources[i]]
-        for source in alone or map(ast.unparse, _own_parts(tree, words)):
-            places.append(i)
-            sources.append(source)
-    results = sandbox.map([("", (source,), tests.setup) for source in sources])
-    for i, source, result in zip(places, sources, results, strict=True):
+        own = map(ast.unparse, _own_parts(tree, words)) if about else [tests.sources[i]]
+        alone += [(tests.lines[i], source) for source in own]
+    results = sandbox.map([("", (source,), tests.setup) for _, source in alone])
+    for (line, source), result in zip(alone, results, strict=True):
         if not result.passed:
             said = result.feedback.partition(": ")[2] or result.feedback
             raise UserError(
-                f"{where}:{tests.lines[i]} fails whatever {program} does: `{source}`"
+                f"{where}:{line} fails whatever {program} does: `{source}`"
                 f" has nothing of it and ends so: {said}"
             )
     return list(_contradictions(tests, trees, where))

@@ -7,6 +7,7 @@ the program and pytest have them.
 
 import ast
 import dataclasses
+import re
 import sys
 
 from repair.env.usertests.bodies import binds
@@ -61,9 +62,15 @@ def settle(tree: ast.Module, where: str, module: str, code: str) -> Settled:
         for n in ast.walk(tree)
         if isinstance(n, ast.Attribute) and _names(n.value, modules)
     }
-    strict = imports.named and not imports.star
-    others = asked | imports.meanings.keys() | (given_by(code) if strict else set())
-    settle_free(tree.body, scopes, where, module if strict else None, others)
+    absent = None
+    others = asked | imports.meanings.keys()
+    if imports.star:
+        absent = "_"
+        _check_star(code, where, module)
+    elif imports.named:
+        absent = ""
+        others |= given_by(code)
+    settle_free(tree.body, scopes, where, absent, others)
     _rename(tree, where, module, own, asked)
     return Settled(
         _Plain(where, imports).visit(tree),
@@ -71,6 +78,17 @@ def settle(tree: ast.Module, where: str, module: str, code: str) -> Settled:
         frozenset(imported.values()),
         frozenset(asked),
     )
+
+
+def _check_star(code: str, where: str, module: str) -> None:
+    """Refuses to import all of a program that pytest would take something else from."""
+    for pattern in (r"__all__", r"(?:async )?def test\w*", r"class \w*Test\w*"):
+        found = re.search(f"^{pattern}", code, re.MULTILINE)
+        if found:
+            raise UserError(
+                f"{where} imports * from {module}, and pytest would heed its"
+                f" {found[0]}; import names"
+            )
 
 
 def _rename(tree: ast.Module, where: str, module: str, own, asked: set[str]) -> None:

@@ -134,6 +134,8 @@ class Parts:
             own = each.args.args[0].arg if each.args.args else ""
             if not own or loads(each)[own]:
                 self._refuse(each, "a test that uses what its class keeps")
+            if any(re.match(r"__\w*(?<!__)$", name) for name in loads(each)):
+                self._refuse(each, "a test with a name that its class changes")
             each.args.args.pop(0)
             found.append(each)
         return found

@@ -38,7 +38,8 @@ class Tests:
       lines: Where in the file each begins.
       setup: Code that runs before the program, for `pytest.approx`.
       named: Whether the file imports the program.
-      names: Of the program those that it names by its import.
+      names: What it has of the program by its import.
+      imports: Statements that no source needs and that must not fail, with their lines.
     """
 
     sources: tuple[str, ...]
@@ -46,6 +47,7 @@ class Tests:
     setup: str
     named: bool
     names: frozenset[str]
+    imports: tuple[tuple[int, str], ...]
 
 
 @dataclasses.dataclass
@@ -89,11 +91,11 @@ def read_tests(text: str, where: str, module: str, code: str) -> Tests:
             )
     parts = Parts(where, names.tree)
     units = _File(where, parts).units()
-    needed = {id(d): d.statement for unit in units for d in unit.needs}.values()
+    needed = {id(d): d.statement for unit in units for d in unit.needs}
     bodies = [each for unit in units for each in unit.body]
     judges = any(
         isinstance(n, ast.Assert | ast.Raise)
-        for each in (*bodies, *needed)
+        for each in (*bodies, *needed.values())
         for n in ast.walk(each)
     )
     if not units or (parts.is_script and not judges):
@@ -112,8 +114,14 @@ def read_tests(text: str, where: str, module: str, code: str) -> Tests:
     }
     sources = tuple(_write(unit, taken, its_own) for unit in units)
     lines = tuple(unit.line for unit in units)
-    setup = APPROX if (loads(*needed) + used)["_approx"] else ""
-    return Tests(sources, lines, setup, names.named, names.asked)
+    unused = tuple(
+        (each.statement.lineno, ast.unparse(each.statement))
+        for each in parts.definitions
+        if isinstance(each.statement, ast.Import | ast.ImportFrom)
+        if id(each) not in needed
+    )
+    setup = APPROX if (loads(*needed.values()) + used)["_approx"] else ""
+    return Tests(sources, lines, setup, names.named, names.asked, unused)
 
 
 class _File:

@@ -79,7 +79,7 @@ def settle_free(
     body: list[ast.stmt],
     scopes: Sequence[Scope],
     where: str,
-    source: str | None,
+    absent: str | None,
     others: set[str],
 ) -> None:
     """Lets names that the file does not give mean what they mean to pytest.
@@ -88,8 +88,8 @@ def settle_free(
       body: The file's statements; they are changed.
       scopes: Of each of them.
       where: The file's name, for errors.
-      source: The program's name as a module, if the file has no more of it than what
-        it names; None if all of the program's names are meant.
+      absent: How names begin that pytest would not find among the program's: all ("")
+        where the file imports it by names, and None where its names are simply meant.
       others: Names that mean something else than Python's own somewhere.
 
     Raises:
@@ -100,9 +100,9 @@ def settle_free(
         free = each.takes - given
         for name in sorted(free & _ITS_OWN):
             _refuse(where, body[i], name, "which is another one in the sandbox")
-        for name in sorted(free - BUILTINS) if source else ():
-            what = f"which it neither defines nor imports from {source}"
-            _refuse(where, body[i], name, what)
+        for name in sorted(free - BUILTINS):
+            if absent is not None and name.startswith(absent):
+                _refuse(where, body[i], name, "which it neither defines nor imports")
         python = {}
         for name in sorted(free & BUILTINS & others):
             if binds(body[i])[name]:
