@@ -458,7 +458,7 @@ CASE = "import pytest\n@pytest.mark.parametrize({})\ndef test_a(x):\n    assert 
         ("def test_a():\n    assert f(1)\nf(2)", "t.py:3 has something outside"),
         ("def test_a():\n    f(1)\ndef test_b():\n    test_a()", "t.py:4 has another"),
         ("def test_a():\n    global x\n    f(1)", "t.py:2 has a global statement"),
-        ("if __name__ == 'x':\n    assert f(1)", "what is not for `__main__` alone"),
+        ("if __name__ == 'x':\n    assert f(1)", "an `if __name__` that"),
         ("import unittest\nclass TestA(unittest.TestCase):\n    pass", "with a base"),
         ("class TestA:\n    x = 1", "t.py:2 has a test class with more"),
         ("class TestA:\n    def test_a(self):\n        assert self", "its class keeps"),
@@ -528,6 +528,20 @@ def test_a_standard_module_is_not_the_program(module, text):
     assert not tests.named
     with Sandbox(workers=1) as sandbox:
         assert sandbox.run("def f(x):\n    return x", tests.sources).passed
+
+
+def test_pythons_own_names_are_spelt_out_only_where_the_program_has_others():
+    text = "from prog import f\nassert f(len([1])) == pow(2, 1)\n"
+    for code, shown in (
+        (ONE + "    len = 3", "f(len([1])) == pow(2, 1)"),
+        (
+            "from math import *\n" + ONE,
+            "f(len([1])) == __import__('builtins').pow(2, 1)",
+        ),
+        ("df len(x):\n    pow(x)", "f(__import__('builtins').len([1])) == pow(2, 1)"),
+    ):
+        (source,) = read_tests(text, "t.py", "prog", code).sources
+        assert source == "assert " + shown
 
 
 def test_a_scripts_last_part_is_a_part_of_it():

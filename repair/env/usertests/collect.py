@@ -38,8 +38,12 @@ def counted(tree: ast.Module, where: str) -> ast.Module:
             ):
                 continue  # says where the program is to be found
             case ast.If(test, inner, otherwise) if _asks_who_runs(test):
-                if otherwise or not _is_main(test):  # what else would it be here?
-                    refuse(where, statement, "what is not for `__main__` alone")
+                if otherwise or not _is_main(test):
+                    refuse(
+                        where,
+                        statement,
+                        "an `if __name__` that is not `== '__main__'` alone",
+                    )
                 if script:  # a script's last part, and to pytest nothing
                     body += inner
             case ast.ImportFrom("__future__", names):

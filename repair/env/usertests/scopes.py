@@ -8,6 +8,7 @@ import builtins
 import dataclasses
 import re
 import symtable
+import sys
 from collections.abc import Iterator, Sequence
 
 from repair.env.usertests.bodies import binds, substitute
@@ -119,12 +120,17 @@ def given_by(code: str) -> set[str]:
         body = ast.parse(code).body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return set(re.findall(r"\w+", "".join(re.findall(r"^\S.*\n?", code, re.M))))
-    if any(alias.name == "*" for n in body for alias in getattr(n, "names", ())):
-        return set(BUILTINS)
-    changed = re.findall(r"^\s*global (.*)", code, re.M)
-    return set(re.findall(r"\w+", " ".join(changed))).union(
-        *(scope(statement).gives for statement in body)
-    )
+    found = set(re.findall(r"\w+", " ".join(re.findall(r"\bglobal (.*)", code))))
+    for statement in body:
+        match statement:
+            case ast.ImportFrom(origin, [ast.alias("*")]):
+                known = sys.modules.get(origin or "")
+                found |= (
+                    set(getattr(known, "__all__", vars(known))) if known else BUILTINS
+                )
+            case _:
+                found |= scope(statement).gives
+    return found
 
 
 def _refuse(where: str, statement: ast.stmt, name: str, what: str):
