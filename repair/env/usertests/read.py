@@ -20,11 +20,7 @@ from repair.env.usertests.cases import arguments
 from repair.env.usertests.collect import counted
 from repair.env.usertests.names import settle
 from repair.env.usertests.parts import Definition, Parts
-from repair.env.usertests.plain_pytest import (
-    APPROX,
-    PlainPython,
-    shorten_approx,
-)
+from repair.env.usertests.plain_pytest import APPROX, PlainPython, shorten_approx
 from repair.env.usertests.scopes import BUILTINS
 from repair.errors import UserError
 
