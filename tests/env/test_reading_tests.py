@@ -117,9 +117,12 @@ CASE = "import pytest\n@pytest.mark.parametrize({})\ndef test_a(x):\n    assert 
         ("assert f(1) == N\nN = 2", "t.py:1 uses N, which only line 2 defines"),
         ("def g(x: A):\n    f(x)\nclass A:\n    x = 1\nassert g(A)", "uses A, which"),
         ("from prog import f\ndef test_a():\n    assert g(1)", "t.py:3 uses g, "),
+        ("import prog\nclass A:\n    def g(self):\n        __f(prog.f)\nassert A()",
+         "t.py:2 uses _A__f, which it neither defines nor imports"),
         ("import prog\nassert f(1)", "t.py:2 uses f, which it neither defines nor"),
         ("from prog import *\nassert _f(1)", "t.py:2 uses _f, which it neither"),
         ("assert f(__file__)", "t.py:1 uses __file__, which is another one"),
+        ("import prog\nassert prog.__name__", "t.py:2 uses __name__ of prog, which is"),
         ("assert globals()", "t.py:1 uses globals, which is another one"),
         ("def a():\n    from prog import f as h\ndef b():\n    from prog import g as h",
          "t.py:4 imports h in a second meaning"),
@@ -127,6 +130,9 @@ CASE = "import pytest\n@pytest.mark.parametrize({})\ndef test_a(x):\n    assert 
          "    assert (lambda sum: sum)(f)", "t.py:3 uses sum, and gives it another"),
         ("import pytest\ndef test_a():\n    with pytest.raises(A):\n        return f()",
          "t.py:3 uses a return, break or continue in pytest.raises"),
+        ("import pytest\ndef test_a():\n    for x in f:\n"
+         "        with pytest.raises(A):\n            while f(): break\n"
+         "            else: break", "t.py:4 uses a return, break or continue in"),
         (CASE.format("'x', g()"), "t.py:2 has the decorator pytest.mark.parametrize"),
         (CASE.format("'x', []"), "never runs"),
         (CASE.format("'x', [g()]"), "t.py:2 has g() as an argument"),

@@ -11,7 +11,13 @@ import re
 import sys
 
 from repair.env.usertests.bodies import binds
-from repair.env.usertests.scopes import check_order, given_by, scope, settle_free
+from repair.env.usertests.scopes import (
+    OF_A_MODULE,
+    check_order,
+    given_by,
+    scope,
+    settle_free,
+)
 from repair.errors import UserError
 
 
@@ -57,11 +63,17 @@ def settle(tree: ast.Module, where: str, module: str, code: str) -> Settled:
         )
     imported = imports.of("program")
     modules = imports.of("module")
-    asked = set(imported.values()) | {
-        n.attr
+    through = {
+        n.attr: n.lineno
         for n in ast.walk(tree)
         if isinstance(n, ast.Attribute) and _names(n.value, modules)
     }
+    asked = through.keys() | set(imported.values())
+    for name in asked & OF_A_MODULE:
+        raise UserError(
+            f"{where}:{through.get(name, 1)} uses {name} of {module}, which is another"
+            " one in the sandbox; mend the tests"
+        )
     absent = None
     others = asked | imports.meanings.keys()
     if imports.star:

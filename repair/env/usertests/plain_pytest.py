@@ -146,7 +146,9 @@ def _leaves(node: ast.AST, in_loop: bool = False) -> bool:
             return not in_loop
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
             return False
-    in_loop |= isinstance(node, ast.For | ast.AsyncFor | ast.While)
+        case ast.For() | ast.AsyncFor() | ast.While():
+            inside = any(_leaves(each, True) for each in node.body)
+            return inside or any(_leaves(each, in_loop) for each in node.orelse)
     return any(_leaves(child, in_loop) for child in ast.iter_child_nodes(node))
 
 

@@ -10,16 +10,17 @@ import re
 import symtable
 import sys
 from collections.abc import Iterator, Sequence
+from typing import NoReturn
 
 from repair.env.usertests.bodies import binds, substitute
 from repair.errors import UserError
 
 _INLINE = frozenset("listcomp setcomp dictcomp genexpr".split())
 # What a module knows of itself: in the sandbox these would be the program's.
-_ITS_OWN = frozenset("globals __builtins__ __file__".split()) | {
-    f"__{name}__" for name in "doc loader name package spec".split()
-}
-BUILTINS = frozenset(vars(builtins)) - _ITS_OWN
+OF_A_MODULE = frozenset(
+    f"__{name}__" for name in "builtins dict doc file loader name package spec".split()
+)
+BUILTINS = frozenset(vars(builtins)) - OF_A_MODULE - {"globals"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +100,7 @@ def settle_free(
     given = frozenset().union(*(each.gives for each in scopes))
     for i, each in enumerate(scopes):
         free = each.takes - given
-        for name in sorted(free & _ITS_OWN):
+        for name in sorted(free & {*OF_A_MODULE, "globals"}):
             _refuse(where, body[i], name, "which is another one in the sandbox")
         for name in sorted(free - BUILTINS):
             if absent is not None and name.startswith(absent):
@@ -133,10 +134,11 @@ def given_by(code: str) -> set[str]:
     return found
 
 
-def _refuse(where: str, statement: ast.stmt, name: str, what: str):
+def _refuse(where: str, statement: ast.stmt, name: str, what: str) -> NoReturn:
     lines = [
         n.lineno
         for n in ast.walk(statement)
         if isinstance(n, ast.Name) and n.id == name
     ]
-    raise UserError(f"{where}:{min(lines)} uses {name}, {what}; mend the tests")
+    line = min(lines, default=statement.lineno)  # a class's own __names are not there
+    raise UserError(f"{where}:{line} uses {name}, {what}; mend the tests")
