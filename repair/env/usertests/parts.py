@@ -59,7 +59,8 @@ class Parts:
       is_script: Whether it is one.
       script: What it does, if so.
       tests: Functions, and asserts outside of them, in the order in which they run.
-      definitions: What it defines besides, without constants that stand in their place.
+      definitions: What it defines besides, without constants that stand in their place;
+        where some of it acts, with the asserts outside of functions among it.
 
     Raises:
       UserError: There is something that cannot be turned.
