@@ -30,6 +30,7 @@ def ask(sandbox, text, code=CODE):
         ("assert other(1) == 1", "tests nothing of keep.py: it uses other"),
         ("assert keep([])\nassert len([1]) == 2", "t.py:2 fails whatever keep.py does"),
         ("assert keep([1]) == [1 // 0]", "ends so: ZeroDivisionError"),
+        ("from math import clamp\nassert keep(1) == 1", "t.py:1 fails.*`from math imp"),
         ("assert keep(int('x')) is None", "t.py:1 fails.*`int..x..`.*ValueError"),
         ("def test_a():\n    x = 1\n    x += 1\n    assert x == 1\n"
          "def test_b():\n    assert keep(1)", "t.py:2 fails"),
@@ -51,6 +52,9 @@ def test_tests_that_have_nothing_to_do_with_the_program_are_refused(
         "assert [keep(x) for x in range(3)] == [0, 1, 2]",
         "assert True\nassert keep(0) == 0",
         "from keep import lost\nassert lost(1) == 1",
+        "from keep import statistics\nassert statistics([1]) == 0",
+        "from keep import max\nassert max(1) == 5",
+        "import math, keep\nassert keep.max(int('1')) == 5",
         "import math\nassert math.isclose(keep(1), math.pi)",
         "import pytest\nassert keep([1]) == pytest.approx([1.0])",
     ],
@@ -78,6 +82,13 @@ def test_two_values_of_one_call_are_told(sandbox):
         ("import pytest", "a.py:2 imports pytest, which"),
         ("import nowhere_at_all", ""),
         ("import math, maths", ""),
+        ("try:\n    import beside\nexcept ImportError:\n    pass\nimport maths", ""),
+        (
+            "try:\n    import maths\nexcept ImportError:\n    import pytest",
+            "a.py:5 imp",
+        ),
+        ("import os.nothing", ""),
+        ("import beside.more", "imports beside.more, which"),
     ],
 )
 def test_imports_that_only_the_sandbox_lacks_are_refused(tmp_path, sandbox, line, says):

@@ -106,14 +106,77 @@ def shorten(body: list[ast.stmt]) -> list[ast.stmt]:
         for node in ast.walk(each):
             if isinstance(node, ast.Assert):
                 node.msg = None  # told of a failure, and else never evaluated
-    at = 0
-    while at < len(body):
-        shorter = _inlined(body, at) or _unrolled(body, at)
-        if shorter is None:
-            at += 1
+    lines = _Lines(body)
+    at = lines.after(-1)
+    while at is not None:
+        if _inline(lines, at):
+            # Only the one before it has another neighbour now.
+            before = lines.before(at)
+            at = lines.after(at) if before is None else before
+        elif (rounds := _unrolled(lines, at)) is not None:
+            lines = _Lines([*lines.kept(0, at), *rounds, *lines.kept(at + 1)])
+            at = lines.after(-1)
         else:
-            body, at = shorter, 0
-    return body
+            at = lines.after(at)
+    return lines.kept(0)
+
+
+class _Lines:
+    """Statements, and which of them read and give each name.
+
+    Each is gone through once, and again only where it changes.
+
+    Args:
+      body: The statements. They keep their places: None stands for one that is gone.
+    """
+
+    def __init__(self, body: list[ast.stmt]):
+        self._body: list[ast.stmt | None] = [None] * len(body)
+        self._loads = [collections.Counter[str]()] * len(body)
+        self._binds = [collections.Counter[str]()] * len(body)
+        self._readers: dict[str, dict[int, int]] = collections.defaultdict(dict)
+        self.bound: collections.Counter[str] = collections.Counter()
+        for at, statement in enumerate(body):
+            self.put(at, statement)
+
+    def __getitem__(self, at: int) -> ast.stmt:
+        return self._body[at]
+
+    def put(self, at: int, statement: ast.stmt | None) -> None:
+        """Puts a statement in a place, or takes away what is there."""
+        for name in self._loads[at]:
+            del self._readers[name][at]
+        self.bound.subtract(self._binds[at])
+        self._body[at] = statement
+        nodes = [] if statement is None else [statement]
+        self._loads[at], self._binds[at] = loads(*nodes), binds(*nodes)
+        for name, times in self._loads[at].items():
+            self._readers[name][at] = times
+        self.bound.update(self._binds[at])
+
+    def readers(self, name: str) -> dict[int, int]:
+        """Places that read a name, and how often."""
+        return self._readers.get(name, {})
+
+    def alone(self, at: int) -> bool:
+        """Whether no name that a statement gives occurs in another one."""
+        return all(
+            self.readers(name).keys() <= {at} and self.bound[name] == times
+            for name, times in self._binds[at].items()
+        )
+
+    def before(self, at: int) -> int | None:
+        """The last place before another that is not empty."""
+        return next((i for i in range(at - 1, -1, -1) if self._body[i]), None)
+
+    def after(self, at: int) -> int | None:
+        """The first place after another that is not empty."""
+        places = range(at + 1, len(self._body))
+        return next((i for i in places if self._body[i]), None)
+
+    def kept(self, start: int, end: int | None = None) -> list[ast.stmt]:
+        """The statements from one place to before another."""
+        return [each for each in self._body[start:end] if each]
 
 
 def _says_nothing(statement: ast.stmt) -> bool:
@@ -122,29 +185,33 @@ def _says_nothing(statement: ast.stmt) -> bool:
     )
 
 
-def _inlined(body: list[ast.stmt], at: int) -> list[ast.stmt] | None:
-    """The body without the assignment at a place, if its name can be done without."""
-    match body[at]:
+def _inline(lines: _Lines, at: int) -> bool:
+    """Takes the assignment at a place away, if its name can be done without."""
+    match lines[at]:
         case ast.Assign([ast.Name(name)], value):
             pass
         case ast.AnnAssign(ast.Name(name), _, ast.expr() as value):
             pass
         case _:
-            return None
-    before, after = body[:at], body[at + 1 :]
+            return False
+    readers = dict(lines.readers(name))
+    nodes = [lines[i] for i in readers]
     if (
-        binds(*body)[name] > 1
-        or loads(*before, value)[name]
-        or by_identity(name, *after)
+        lines.bound[name] > 1
+        or any(i <= at for i in readers)
+        or by_identity(name, *nodes)
     ):
-        return None
-    known = literal(value)
-    if known and (frozen(known[0]) or read_once(name, *after)):
-        return before + [substitute(each, **{name: value}) for each in after]
-    follows = after and isinstance(after[0], ast.Assert) and loads(*after)[name] == 1
-    if follows and _leads(after[0].test, name):
-        return [*before, substitute(after[0], **{name: value}), *after[1:]]
-    return None
+        return False
+    known, follows = literal(value), lines.after(at)
+    if not (known and (frozen(known[0]) or read_once(name, *nodes))):
+        if readers != {follows: 1} or not isinstance(nodes[0], ast.Assert):
+            return False
+        if not _leads(nodes[0].test, name):
+            return False
+    for i in readers:
+        lines.put(i, substitute(lines[i], **{name: value}))
+    lines.put(at, None)
+    return True
 
 
 def by_identity(name: str, *nodes: ast.AST) -> bool:
@@ -176,16 +243,14 @@ def _leads(node: ast.expr, name: str) -> bool:
     return False
 
 
-def _unrolled(body: list[ast.stmt], at: int) -> list[ast.stmt] | None:
-    """The body with the loop at a place written out, if only asserts are left."""
-    match body[at]:
+def _unrolled(lines: _Lines, at: int) -> list[ast.stmt] | None:
+    """The loop at a place written out, if only asserts are left of it."""
+    match lines[at]:
         case ast.For(target, ast.List(items) | ast.Tuple(items), inner, []):
             pass
         case _:
             return None
-    inside = binds(body[at])
-    others = body[:at] + body[at + 1 :]
-    if any(name in inside for name in loads(*others) | binds(*others)):
+    if not lines.alone(at):
         return None
     rounds: list[ast.stmt] = []
     for item in items:
@@ -197,7 +262,7 @@ def _unrolled(body: list[ast.stmt], at: int) -> list[ast.stmt] | None:
         if not all(isinstance(each, ast.Assert) for each in once):
             return None
         rounds += once
-    return body[:at] + rounds + body[at + 1 :]
+    return rounds
 
 
 def _pairs(target: ast.expr, item: ast.expr) -> list | None:

@@ -5,7 +5,6 @@ Where that is certain it is refused; what only looks so is said.
 """
 
 import ast
-import builtins
 import collections
 import importlib.util
 import re
@@ -16,6 +15,7 @@ from repair.env.sandbox import Result, Sandbox
 from repair.env.sourcefile import SourceFile
 from repair.env.usertests.bodies import binds, literal, loads
 from repair.env.usertests.read import Tests
+from repair.env.usertests.scopes import BUILTINS
 from repair.errors import UserError
 
 
@@ -36,7 +36,7 @@ def doubts(
     """
     words = set(re.findall(r"\w+", code))
     trees = [ast.parse(source) for source in tests.sources]
-    asked = [_asked(tree, words) for tree in trees]
+    asked = [_asked(tree, words | tests.names) for tree in trees]
     names = set().union(*asked)
     if not names or not (tests.named or names & words):
         used = ", ".join(sorted(names)) or "nothing but Python's own"
@@ -44,18 +44,16 @@ def doubts(
             f"{where} tests nothing of {program}: it uses {used}; give tests that call"
             " what the program defines"
         )
-    places, sources = [], []
+    alone = list(tests.imports)
     for i, (tree, about) in enumerate(zip(trees, asked, strict=True)):
-        alone = [] if about else [tests.sources[i]]
-        for source in alone or map(ast.unparse, _own_parts(tree, words)):
-            places.append(i)
-            sources.append(source)
-    results = sandbox.map([("", (source,), tests.setup) for source in sources])
-    for i, source, result in zip(places, sources, results, strict=True):
+        own = map(ast.unparse, _own_parts(tree, words)) if about else [tests.sources[i]]
+        alone += [(tests.lines[i], source) for source in own]
+    results = sandbox.map([("", (source,), tests.setup) for _, source in alone])
+    for (line, source), result in zip(alone, results, strict=True):
         if not result.passed:
             said = result.feedback.partition(": ")[2] or result.feedback
             raise UserError(
-                f"{where}:{tests.lines[i]} fails whatever {program} does: `{source}`"
+                f"{where}:{line} fails whatever {program} does: `{source}`"
                 f" has nothing of it and ends so: {said}"
             )
     return list(_contradictions(tests, trees, where))
@@ -73,9 +71,15 @@ def check_imports(file: SourceFile, result: Result) -> None:
     Raises:
       UserError: It imports a file beside it, or an installed package.
     """
-    if not re.search(r"(ModuleNotFound|Import)Error", result.feedback):
+    missing = re.search(r"No module named '([^'.]+)|relative import", result.feedback)
+    if not missing or missing[1] in sys.stdlib_module_names:
         return
-    folder = file.path.parent
+    top, folder = missing[1], file.path.parent
+    if top and not (
+        any((folder / name).exists() for name in (top, f"{top}.py"))
+        or importlib.util.find_spec(top)
+    ):
+        return
     for node in ast.walk(ast.parse(file.code)):
         match node:
             case ast.Import(names):
@@ -85,13 +89,7 @@ def check_imports(file: SourceFile, result: Result) -> None:
             case _:
                 continue
         for name in found:
-            top = name.partition(".")[0]
-            if top in sys.stdlib_module_names:
-                continue
-            beside = (
-                not top or (folder / f"{top}.py").exists() or (folder / top).exists()
-            )
-            if beside or importlib.util.find_spec(top):
+            if name.partition(".")[0] == (top or ""):
                 raise UserError(
                     f"{file.path}:{node.lineno} imports {name}, which the sandbox does"
                     " not have: programs there have the standard library alone"
@@ -100,7 +98,7 @@ def check_imports(file: SourceFile, result: Result) -> None:
 
 def _asked(tree: ast.AST, words: set[str]) -> set[str]:
     """Names of the program that a test uses."""
-    ours = (vars(builtins).keys() | sys.stdlib_module_names | {"_approx"}) - words
+    ours = (BUILTINS | sys.stdlib_module_names | {"_approx"}) - words
     return loads(tree).keys() - binds(tree).keys() - ours
 
 
@@ -111,7 +109,7 @@ def _own_parts(tree: ast.Module, words: set[str]) -> Iterator[ast.expr]:
             waiting = [test]
         case _:
             return
-    python = vars(builtins).keys() - words
+    python = BUILTINS - words
     while waiting:
         node = waiting.pop()
         if literal(node) or isinstance(node, ast.Name | ast.Constant):

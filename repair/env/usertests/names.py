@@ -6,48 +6,105 @@ the program and pytest have them.
 """
 
 import ast
+import dataclasses
+import re
 import sys
 
 from repair.env.usertests.bodies import binds
+from repair.env.usertests.scopes import (
+    OF_A_MODULE,
+    check_order,
+    given_by,
+    scope,
+    settle_free,
+)
 from repair.errors import UserError
 
 
-def settle(
-    tree: ast.Module, where: str, module: str
-) -> tuple[ast.Module, bool, set[str]]:
-    """The tests without imports of the program and of pytest.
+@dataclasses.dataclass(frozen=True)
+class Settled:
+    """A tests file without imports of the program and of pytest.
+
+    Attributes:
+      tree: The file.
+      named: Whether it has imported the program.
+      imported: What it has from the program by name.
+      asked: The same, and what it has through the program's module.
+    """
+
+    tree: ast.Module
+    named: bool
+    imported: frozenset[str]
+    asked: frozenset[str]
+
+
+def settle(tree: ast.Module, where: str, module: str, code: str) -> Settled:
+    """Gives each name of the tests one meaning, the same as to pytest.
 
     Args:
-      tree: A tests file; it is changed.
+      tree: What counts of a tests file; it is changed.
       where: Its name, for errors.
       module: The program's name as a module.
-
-    Returns:
-      The tests, whether they have imported the program, and what they have from it
-      by name.
+      code: The program.
 
     Raises:
-      UserError: It imports what the sandbox does not have, or uses one name for two
-        things.
+      UserError: It imports what the sandbox does not have, uses one name for two
+        things, or one that nothing gives.
     """
+    scopes = [scope(statement) for statement in tree.body]
+    check_order(tree.body, scopes, where)
     imports = _Imports(where, module)
     tree = imports.visit(tree)
-    given = {
-        *(*imports.program, *imports.modules),
-        *(*imports.pytest, *imports.from_pytest),
-    }
     own = _own_names(tree)
-    for name in given & own.keys():
+    for name in imports.meanings.keys() & own.keys():
         raise UserError(
             f"{where}:{own[name]} gives {name} a meaning of its own, and it is imported"
             " too; choose another name"
         )
-    asked = {value for name, value in imports.program.items() if name != value}
-    asked |= {
-        n.attr
+    imported = imports.of("program")
+    modules = imports.of("module")
+    through = {
+        n.attr: n.lineno
         for n in ast.walk(tree)
-        if isinstance(n, ast.Attribute) and _names(n.value, imports.modules)
+        if isinstance(n, ast.Attribute) and _names(n.value, modules)
     }
+    asked = through.keys() | set(imported.values())
+    for name in asked & OF_A_MODULE:
+        raise UserError(
+            f"{where}:{through.get(name, 1)} uses {name} of {module}, which is another"
+            " one in the sandbox; mend the tests"
+        )
+    absent = None
+    others = asked | imports.meanings.keys()
+    if imports.star:
+        absent = "_"
+        _check_star(code, where, module)
+    elif imports.named:
+        absent = ""
+        others |= given_by(code)
+    settle_free(tree.body, scopes, where, absent, others)
+    _rename(tree, where, module, own, asked)
+    return Settled(
+        _Plain(where, imports).visit(tree),
+        imports.named,
+        frozenset(imported.values()),
+        frozenset(asked),
+    )
+
+
+def _check_star(code: str, where: str, module: str) -> None:
+    """Refuses to import all of a program that pytest would take something else from."""
+    for pattern in (r"__all__", r"(?:async )?def test\w*", r"class \w*Test\w*"):
+        found = re.search(f"^{pattern}", code, re.MULTILINE)
+        if found:
+            raise UserError(
+                f"{where} imports * from {module}, and pytest would heed its"
+                f" {found[0]}; import names"
+            )
+
+
+def _rename(tree: ast.Module, where: str, module: str, own, asked: set[str]) -> None:
+    """Gives other names to what the file has by names that it has from the program."""
     renamed = {name: _fresh(name, own, asked) for name in asked & own.keys()}
     for n in ast.walk(tree):
         if isinstance(n, ast.Name) and n.id in renamed:
@@ -58,11 +115,6 @@ def settle(
                 f"{where}:{getattr(n, 'lineno', 1)} gives {name} a meaning of its own,"
                 f" and {module} has one too; choose another name"
             )
-    return (
-        _Plain(where, imports).visit(tree),
-        imports.named,
-        set(imports.program.values()),
-    )
 
 
 def _own_names(tree: ast.AST) -> dict[str, int]:
@@ -103,31 +155,38 @@ class _Imports(ast.NodeTransformer):
     """Takes imports of the program and of pytest out, wherever they stand.
 
     Attributes:
-      program: Names that were imported from the program, with what it calls them.
-      modules: Names for the program itself.
-      pytest: Names for pytest.
-      from_pytest: Names that were imported from pytest, with what it calls them.
+      meanings: Of each name that was imported from the program or from pytest its kind
+        ("program", "module", "pytest", "from pytest") and what it is called there.
       named: Whether the program was imported at all.
+      star: Whether with all of its names.
     """
 
     def __init__(self, where: str, module: str):
         self._where, self._module = where, module
-        self.program: dict[str, str] = {}
-        self.modules: set[str] = set()
-        self.pytest: set[str] = set()
-        self.from_pytest: dict[str, str] = {}
-        self.named = False
+        self.meanings: dict[str, tuple[str, str]] = {}
+        self.named = self.star = False
+
+    def of(self, kind: str) -> dict[str, str]:
+        """Names of a kind, with what each is called where it comes from."""
+        found = self.meanings.items()
+        return {name: origin for name, (its, origin) in found if its == kind}
+
+    def _give(self, name: str, kind: str, origin: str, node: ast.stmt) -> None:
+        if self.meanings.setdefault(name, (kind, origin)) != (kind, origin):
+            raise UserError(
+                f"{self._where}:{node.lineno} imports {name} in a second meaning;"
+                " choose another name"
+            )
+        self.named |= kind in ("program", "module")
 
     def visit_Import(self, node: ast.Import):  # noqa: N802
         kept = []
         for alias in node.names:
-            if alias.name.rpartition(".")[2] == self._module and (
-                alias.asname or "." not in alias.name
-            ):
-                self.modules.add(alias.asname or alias.name)
-                self.named = True
+            if self._is_program(alias.name) and (alias.asname or "." not in alias.name):
+                name = alias.asname or alias.name
+                self._give(name, "module", self._module, node)
             elif alias.name == "pytest":
-                self.pytest.add(alias.asname or "pytest")
+                self._give(alias.asname or "pytest", "pytest", "pytest", node)
             else:
                 self._check(alias.name, node)
                 kept.append(alias)
@@ -135,10 +194,7 @@ class _Imports(ast.NodeTransformer):
 
     def visit_ImportFrom(self, node: ast.ImportFrom):  # noqa: N802
         origin = node.module or ""
-        if origin == "__future__":
-            return self._left(node, [])
-        if origin.rpartition(".")[2] == self._module:
-            self.named = True
+        if self._is_program(origin):
             for alias in node.names:
                 name = alias.asname or alias.name
                 if name.lower().startswith("test"):
@@ -146,22 +202,28 @@ class _Imports(ast.NodeTransformer):
                         f"{self._where}:{node.lineno} imports {alias.name}, which"
                         " pytest would take for a test; give it another name"
                     )
-                if name != "*":
-                    self.program[name] = alias.name
-            return self._left(node, [])
-        if origin == "pytest":
-            for alias in node.names:
-                self.from_pytest[alias.asname or alias.name] = alias.name
+                if name == "*":
+                    self.named = self.star = True
+                else:
+                    self._give(name, "program", alias.name, node)
             return self._left(node, [])
         kept = []
         for alias in node.names:
-            if alias.name == self._module and not _standard(origin):
-                self.modules.add(alias.asname or alias.name)
-                self.named = True
+            name = alias.asname or alias.name
+            if origin == "pytest":
+                self._give(name, "from pytest", alias.name, node)
+            elif alias.name == self._module and not _standard(origin):
+                self._give(name, "module", self._module, node)
             else:
                 self._check("." * node.level + origin, node)
                 kept.append(alias)
         return self._left(node, kept)
+
+    def _is_program(self, origin: str) -> bool:
+        """Whether a module is the program: `urllib.parse` is not that of parse.py."""
+        if "." in origin and _standard(origin):
+            return False
+        return origin.rpartition(".")[2] == self._module
 
     def _left(self, node, kept: list):
         if not kept:
@@ -184,11 +246,12 @@ def _standard(name: str) -> bool:
 class _Plain(ast.NodeTransformer):
     """Writes names as the program and pytest have them."""
 
-    def __init__(self, where: str, meanings: _Imports):
-        self._where, self._meanings = where, meanings
+    def __init__(self, where: str, imports: _Imports):
+        self._where, self._meanings = where, imports.meanings
+        self._modules = imports.of("module")
 
     def visit_Attribute(self, node: ast.Attribute):  # noqa: N802
-        if not _names(node.value, self._meanings.modules):
+        if not _names(node.value, self._modules):
             return self.generic_visit(node)
         if not isinstance(node.ctx, ast.Load):
             raise UserError(
@@ -198,19 +261,18 @@ class _Plain(ast.NodeTransformer):
         return ast.copy_location(ast.Name(node.attr, node.ctx), node)
 
     def visit_Name(self, node: ast.Name):  # noqa: N802
-        meanings = self._meanings
-        if node.id in meanings.modules:
-            raise UserError(
-                f"{self._where}:{node.lineno} uses the module {node.id} as a whole; use"
-                " names in it"
-            )
-        if node.id in meanings.pytest:
-            made = ast.Name("pytest", node.ctx)
-        elif node.id in meanings.from_pytest:
-            name = meanings.from_pytest[node.id]
-            made = ast.Attribute(ast.Name("pytest", ast.Load()), name, node.ctx)
-        elif node.id in meanings.program:
-            made = ast.Name(meanings.program[node.id], node.ctx)
-        else:
-            return node
+        match self._meanings.get(node.id):
+            case ("module", _):
+                raise UserError(
+                    f"{self._where}:{node.lineno} uses the module {node.id} as a whole;"
+                    " use names in it"
+                )
+            case ("program", origin):
+                made: ast.expr = ast.Name(origin, node.ctx)
+            case ("pytest", _):
+                made = ast.Name("pytest", node.ctx)
+            case ("from pytest", origin):
+                made = ast.Attribute(ast.Name("pytest", ast.Load()), origin, node.ctx)
+            case _:
+                return node
         return ast.fix_missing_locations(ast.copy_location(made, node))

@@ -1,8 +1,10 @@
 """The statements of a tests file, sorted by what they are to pytest."""
 
 import ast
+import collections
 import dataclasses
 import re
+from typing import NoReturn
 
 from repair.env.usertests.bodies import (
     binds,
@@ -13,10 +15,14 @@ from repair.env.usertests.bodies import (
     read_once,
     substitute,
 )
-from repair.errors import UserError
+from repair.env.usertests.collect import is_script, is_test, refuse
+from repair.env.usertests.scopes import BUILTINS
 
 # pytest calls or reads these by their names.
-_HOOKS = re.compile(r"(setup|teardown|pytest)(_|$)|pytestmark$|collect_ignore")
+_HOOKS = re.compile(
+    r"(setup|teardown|pytest)(_|$)|(setUp|tearDown)Module$|pytestmark$|__test__$"
+    r"|collect_ignore"
+)
 
 
 @dataclasses.dataclass(eq=False)
@@ -27,13 +33,16 @@ class Definition:
       statement: The statement.
       names: The names.
       shared: Whether a test could tell that another has used it before.
-      acts: Whether it does something by itself, so that it is never left out.
     """
 
     statement: ast.stmt
     names: set[str]
     shared: bool = False
-    acts: bool = False
+
+    @property
+    def acts(self) -> bool:
+        """Whether it does something by itself, so that it is never left out."""
+        return _acts(self.statement)
 
 
 class Parts:
@@ -44,13 +53,14 @@ class Parts:
 
     Args:
       where: Its name, for errors.
-      tree: Its statements; they are changed.
+      tree: What of it counts; it is changed.
 
     Attributes:
       is_script: Whether it is one.
       script: What it does, if so.
       tests: Functions, and asserts outside of them, in the order in which they run.
-      definitions: What it defines besides, without constants that stand in their place.
+      definitions: What it defines besides, without constants that stand in their place;
+        where some of it acts, with the asserts outside of functions among it.
 
     Raises:
       UserError: There is something that cannot be turned.
@@ -62,7 +72,7 @@ class Parts:
         self.script: list[ast.stmt] = []
         self.definitions: list[Definition] = []
         self._seen: dict[str, int] = {}
-        self.is_script = not any(map(_is_test, tree.body))
+        self.is_script = is_script(tree)
         for statement in tree.body:
             self._sort(statement)
         # Asserts outside of functions run when the file is loaded.
@@ -72,26 +82,20 @@ class Parts:
             self._join_variables()
         else:
             self._use_constants()
+            if any(each.acts for each in self.definitions):
+                self._keep_order()
 
     def _sort(self, statement: ast.stmt) -> None:
         """Puts one statement of the file where it belongs."""
         match statement:
-            case ast.Pass() | ast.Expr(ast.Constant()):
-                return
-            case ast.Expr(
-                ast.Call(ast.Attribute(ast.Attribute(ast.Name("sys"), "path")))
-            ):
-                return  # says where the program is to be found
-            case ast.If(ast.Compare(ast.Name("__name__"))):
-                if any(isinstance(n, ast.Assert) for n in ast.walk(statement)):
-                    self._refuse(statement, "asserts below `if __name__ == ...`")
-                return
+            case ast.Pass():
+                return  # in the place of an import
             case ast.AsyncFunctionDef():
                 self._refuse(statement, "an async function")
-            case ast.ClassDef(name=name) if _is_test(statement):
+            case ast.ClassDef(name=name) if is_test(statement):
                 self._claim(statement, {name})
                 self.tests += self._methods(statement)
-            case ast.FunctionDef(name=name) if _is_test(statement):
+            case ast.FunctionDef(name=name) if is_test(statement):
                 self._claim(statement, {name})
                 self.tests.append(statement)
             case ast.Assert() if not self.is_script:
@@ -105,12 +109,15 @@ class Parts:
 
     def _check(self, tree: ast.Module) -> None:
         """Refuses functions that reach for one another through the file."""
-        tests = {test.name for test in tree.body if _is_test(test)}
+        tests = {test.name for test in tree.body if is_test(test)}
         for n in ast.walk(tree):
             if isinstance(n, ast.Global):
                 self._refuse(n, "a global statement")
             if isinstance(n, ast.Name) and n.id in tests:
                 self._refuse(n, f"another use of {n.id}, which is a test")
+            if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store | ast.Del):
+                for each in self.definitions:  # a function, say, that counts its calls
+                    each.shared |= ast.unparse(n.value) in each.names
 
     def _methods(self, node: ast.ClassDef) -> list[ast.FunctionDef]:
         """The tests of a class, as functions."""
@@ -121,13 +128,15 @@ class Parts:
             match each:
                 case ast.Pass() | ast.Expr(ast.Constant()):
                     continue
-                case ast.FunctionDef(name=name) if _is_test(each) and name not in seen:
+                case ast.FunctionDef(name=name) if is_test(each) and name not in seen:
                     seen.add(name)
                 case _:
                     self._refuse(each, "a test class with more than tests in it")
             own = each.args.args[0].arg if each.args.args else ""
             if not own or loads(each)[own]:
                 self._refuse(each, "a test that uses what its class keeps")
+            if any(re.match(r"__\w*(?<!__)$", name) for name in loads(each)):
+                self._refuse(each, "a test with a name that its class changes")
             each.args.args.pop(0)
             found.append(each)
         return found
@@ -141,8 +150,8 @@ class Parts:
                     self._refuse(statement, "import *")
                 made.names = set(binds(statement))
             case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
-                made.names, made.acts = {name}, bool(statement.decorator_list)
-                made.shared = made.acts or isinstance(statement, ast.ClassDef)
+                made.names, decorated = {name}, bool(statement.decorator_list)
+                made.shared = decorated or isinstance(statement, ast.ClassDef)
                 if isinstance(statement, ast.FunctionDef):
                     given = [*statement.args.defaults, *statement.args.kw_defaults]
                     made.shared |= not all(map(_is_frozen, filter(None, given)))
@@ -155,7 +164,6 @@ class Parts:
                 | ast.AnnAssign(target=ast.Name() as target, value=ast.expr() as value)
             ):
                 made.names = set(binds(target))
-                made.acts = literal(value) is None
                 made.shared = not _is_frozen(value)
             case _:
                 self._refuse(statement, "something outside of its tests")
@@ -172,10 +180,11 @@ class Parts:
             self._seen[name] = statement.lineno
 
     def _join_variables(self) -> None:
-        """Helpers that read a script's variables become a part of it."""
+        """What acts, or reads a script's variables, becomes a part of it."""
         variables = binds(*self.script).keys()
         for each in list(self.definitions):
-            if variables & (loads(each.statement).keys() | each.names):
+            names = loads(each.statement).keys() | each.names
+            if each.acts or variables & names:
                 self.definitions.remove(each)
                 self.script.append(each.statement)
         self.script.sort(key=lambda each: each.lineno)
@@ -184,53 +193,71 @@ class Parts:
         """Puts constants where they are used, if no test could tell."""
         nodes = [*self.tests, *(each.statement for each in self.definitions)]
         bound = binds(*nodes)
+        readers: dict[str, list[ast.stmt]] = collections.defaultdict(list)
+        for node in nodes:
+            for name in loads(node):
+                readers[name].append(node)
         for each in list(self.definitions):
             match each.statement:
                 case ast.Assign([ast.Name(name)], value) if bound[name] == 1:
                     known = literal(value)
                 case _:
                     continue
-            if known and self._may_replace(name, known[0], nodes):
+            if known and _may_replace(name, known[0], readers[name]):
                 self.definitions.remove(each)
-                nodes.remove(each.statement)
                 # In place, since others hold these statements.
-                for node in nodes:
+                for node in readers[name]:
                     vars(node).update(vars(substitute(node, **{name: value})))
 
-    def _may_replace(self, name: str, value, nodes: list[ast.stmt]) -> bool:
-        if frozen(value):
-            return not by_identity(name, *nodes)
-        outside = loads(*nodes)[name]
-        tests = [test for test in self.tests if isinstance(test, ast.FunctionDef)]
-        decorators = [each for test in tests for each in test.decorator_list]
-        outside -= loads(*decorators)[name]
-        if not outside:  # parametrize goes through it, and keeps what is in it
-            fixed = isinstance(value, list | tuple) and all(map(frozen, value))
-            return fixed or loads(*decorators)[name] == 1
-        once = [t for t in tests if loads(*t.body)[name] and not t.decorator_list]
-        return (
-            outside == loads(*nodes)[name] == 1
-            and len(once) == 1
-            and read_once(name, *once[0].body)
-        )
+    def _keep_order(self) -> None:
+        """Lets asserts outside of functions run among the definitions that act."""
+        asserts = [each for each in self.tests if isinstance(each, ast.Assert)]
+        self.tests = self.tests[len(asserts) :]
+        self.definitions += [Definition(each, set()) for each in asserts]
+        self.definitions.sort(key=lambda each: each.statement.lineno)
 
-    def _refuse(self, node: ast.AST, what: str):
-        raise UserError(
-            f"{self._where}:{node.lineno} has {what}, which cannot become a test of the"
-            " sandbox; give functions test_* with asserts, constants and plain helpers"
-        )
+    def _refuse(self, node: ast.AST, what: str) -> NoReturn:
+        refuse(self._where, node, what)
 
 
-def _is_test(statement: ast.stmt) -> bool:
-    """Whether pytest would collect it."""
+def _acts(statement: ast.stmt) -> bool:
+    """Whether it could do more than give a name its meaning, or fail."""
     match statement:
-        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
-            return name.startswith("test")
-        case ast.ClassDef(name=name):
-            return name.startswith("Test")
-    return False
+        case ast.Import() | ast.ImportFrom() | ast.Pass() | ast.Expr(ast.Constant()):
+            return False
+        case ast.Assign(value=value) | ast.AnnAssign(value=ast.expr() as value):
+            return literal(value) is None
+        case ast.AnnAssign():
+            return False
+        case ast.FunctionDef(args=spec, decorator_list=decorators):
+            evaluated = [*decorators, *spec.defaults, *filter(None, spec.kw_defaults)]
+            return not all(map(_is_inert, evaluated))
+        case ast.ClassDef(bases=bases, keywords=[], decorator_list=[], body=body):
+            return not all(map(_is_inert, bases)) or any(map(_acts, body))
+    return True
+
+
+def _is_inert(value: ast.expr) -> bool:
+    """Whether evaluating it can neither fail nor do anything."""
+    python = isinstance(value, ast.Name) and value.id in BUILTINS
+    return python or isinstance(value, ast.Lambda) or literal(value) is not None
 
 
 def _is_frozen(value: ast.expr) -> bool:
     known = literal(value)
     return known is not None and frozen(known[0])
+
+
+def _may_replace(name: str, value, readers: list[ast.stmt]) -> bool:
+    """Whether the statements that read a name may have its value instead."""
+    if frozen(value):
+        return not by_identity(name, *readers)
+    tests = [each for each in readers if is_test(each)]
+    decorators = [each for test in tests for each in test.decorator_list]
+    times, in_decorators = loads(*readers)[name], loads(*decorators)[name]
+    if times == in_decorators:  # parametrize goes through it, and keeps what is in it
+        fixed = isinstance(value, list | tuple) and all(map(frozen, value))
+        return fixed or times == 1
+    return (
+        times == len(tests) == 1 and not decorators and read_once(name, *tests[0].body)
+    )

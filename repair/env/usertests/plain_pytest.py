@@ -71,6 +71,8 @@ class PlainPython(ast.NodeTransformer):
             return self.generic_visit(node)
         if len(asked) > 1:
             self._refuse(node, "pytest.raises beside something else in one with")
+        if any(map(_leaves, node.body)):
+            self._refuse(node, "a return, break or continue in pytest.raises")
         kinds, pattern = self._raises_arguments(asked[0], node)
         kept, checks = node.items[0].optional_vars, []
         if kept is not None:
@@ -84,8 +86,8 @@ class PlainPython(ast.NodeTransformer):
         caught = " as _caught" if checks else ""
         text = f"try:\n    pass\nexcept {ast.unparse(kinds)}{caught}:\n"
         text += "".join(f"    {check}\n" for check in checks or ["pass"])
-        # As in pytest, no `except Exception` of the test's may catch what this raises.
-        text += "else:\n    raise SystemExit('nothing was raised')\n"
+        # As in pytest, nothing of the test's catches this, not even for SystemExit.
+        text += "else:\n    raise BaseException('nothing was raised')\n"
         (made,) = ast.parse(text).body
         made.body = node.body
         return self.generic_visit(ast.copy_location(made, node))
@@ -116,23 +118,8 @@ class PlainPython(ast.NodeTransformer):
     def visit_Expr(self, node: ast.Expr):  # noqa: N802
         match node.value:
             case ast.Call(ast.Attribute(ast.Name("pytest"), "fail"), arguments):
-                raised = ast.Call(ast.Name("SystemExit", ast.Load()), arguments, [])
+                raised = ast.Call(ast.Name("BaseException", ast.Load()), arguments, [])
                 return ast.copy_location(ast.Raise(self.generic_visit(raised)), node)
-        return self.generic_visit(node)
-
-    def visit_Compare(self, node: ast.Compare):  # noqa: N802
-        match node:
-            case ast.Compare(left, [ast.Eq()], [right]):
-                sides = ((left, right), (right, left))
-            case _:
-                sides = ()
-        for value, near in sides:
-            tolerance = _tolerance(near)
-            if tolerance is not None:
-                gap = ast.BinOp(self.visit(value), ast.Sub(), near.args[0])
-                size = ast.Call(ast.Name("abs", ast.Load()), [gap], [])
-                made = ast.Compare(size, [ast.LtE()], [ast.Constant(tolerance)])
-                return ast.copy_location(made, node)
         return self.generic_visit(node)
 
     def _refuse(self, node: ast.AST, what: str):
@@ -148,6 +135,38 @@ def _raises(node: ast.expr) -> ast.Call | None:
         case ast.Call(ast.Attribute(ast.Name("pytest"), "raises")):
             return node
     return None
+
+
+def _leaves(node: ast.AST, in_loop: bool = False) -> bool:
+    """Whether a statement of a function's may end before its last one has run."""
+    match node:
+        case ast.Return():
+            return True
+        case ast.Break() | ast.Continue():
+            return not in_loop
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            return False
+        case ast.For() | ast.AsyncFor() | ast.While():
+            inside = any(_leaves(each, True) for each in node.body)
+            return inside or any(_leaves(each, in_loop) for each in node.orelse)
+    return any(_leaves(child, in_loop) for child in ast.iter_child_nodes(node))
+
+
+def shorten_approx(statement: ast.stmt) -> ast.stmt:
+    """`assert x == pytest.approx(0.5)` as the arithmetic that it is.
+
+    Only where an error is as bad as a False: a number need not come to be subtracted.
+    """
+    match statement:
+        case ast.Assert(ast.Compare(left, [ast.Eq()], [right])):
+            for value, near in ((left, right), (right, left)):
+                tolerance = _tolerance(near)
+                if tolerance is not None:
+                    gap = ast.BinOp(value, ast.Sub(), near.args[0])
+                    size = ast.Call(ast.Name("abs", ast.Load()), [gap], [])
+                    test = ast.Compare(size, [ast.LtE()], [ast.Constant(tolerance)])
+                    return ast.copy_location(ast.Assert(test), statement)
+    return statement
 
 
 def _tolerance(call: ast.Call) -> float | None:

@@ -12,13 +12,16 @@ import ast
 import copy
 import dataclasses
 import re
+import warnings
 
 from repair.env.sandbox import asserts
-from repair.env.usertests.bodies import binds, loads, shorten
+from repair.env.usertests.bodies import binds, loads, shorten, substitute
 from repair.env.usertests.cases import arguments
+from repair.env.usertests.collect import counted
 from repair.env.usertests.names import settle
 from repair.env.usertests.parts import Definition, Parts
-from repair.env.usertests.plain_pytest import APPROX, PlainPython
+from repair.env.usertests.plain_pytest import APPROX, PlainPython, shorten_approx
+from repair.env.usertests.scopes import BUILTINS
 from repair.errors import UserError
 
 
@@ -31,12 +34,16 @@ class Tests:
       lines: Where in the file each begins.
       setup: Code that runs before the program, for `pytest.approx`.
       named: Whether the file imports the program.
+      names: What it has of the program by its import.
+      imports: Statements that no source needs and that must not fail, with their lines.
     """
 
     sources: tuple[str, ...]
     lines: tuple[int, ...]
     setup: str
     named: bool
+    names: frozenset[str]
+    imports: tuple[tuple[int, str], ...]
 
 
 @dataclasses.dataclass
@@ -62,38 +69,55 @@ def read_tests(text: str, where: str, module: str, code: str) -> Tests:
       UserError: It is no Python, holds no test, or something that cannot be turned.
     """
     try:
-        tree = ast.parse(text)
+        with warnings.catch_warnings(action="ignore"):  # pytest's business
+            compile(text, where, "exec", dont_inherit=True)
+            tree = ast.parse(text)
     except SyntaxError as error:
         raise UserError(
             f"{where}:{error.lineno} is not valid Python: {error.msg}"
         ) from error
     except (ValueError, MemoryError, RecursionError) as error:
         raise UserError(f"{where} is not valid Python: {error}") from error
-    tree, named, imported = settle(tree, where, module)
-    for name in imported:
+    names = settle(counted(tree, where), where, module, code)
+    for name in names.imported:
         if re.search(rf"\bglobal\b.*\b{name}\b", code):
             raise UserError(
                 f"{where} has {name} as it is at its import, and {module} gives it"
                 f" other values later; import {module} and use {module}.{name}"
             )
-    parts = Parts(where, tree)
+    parts = Parts(where, names.tree)
     units = _File(where, parts).units()
-    asserts_something = any(
-        isinstance(n, ast.Assert | ast.With) for n in ast.walk(tree)
+    needed = {id(d): d.statement for unit in units for d in unit.needs}
+    bodies = [each for unit in units for each in unit.body]
+    judges = any(
+        isinstance(n, ast.Assert | ast.Raise)
+        for each in (*bodies, *needed.values())
+        for n in ast.walk(each)
     )
-    if not units or (parts.is_script and not asserts_something):
+    if not units or (parts.is_script and not judges):
         raise UserError(
             f"{where} holds no test; give asserts such as `assert f(1) == 2`, alone or"
             " in functions test_*"
         )
-    used = loads(*(each for unit in units for each in unit.body))
-    for name in sorted(imported - used.keys()):  # its import alone can fail
+    used = loads(*bodies)
+    for name in sorted(names.imported - used.keys()):  # its import alone can fail
         units.insert(0, _Unit(name, 1, [ast.Expr(ast.Name(name, ast.Load()))], []))
     taken = set(re.findall(r"\w+", code))
-    sources = tuple(_write(unit, taken) for unit in units)
-    needed = [each.statement for unit in units for each in unit.needs]
-    setup = APPROX if (loads(*needed) + used)["_approx"] else ""
-    return Tests(sources, tuple(unit.line for unit in units), setup, named)
+    # Where the program lacks one of these, Python's own must not stand in for it.
+    its_own = {
+        name: ast.parse(f"globals()[{name!r}]", mode="eval").body
+        for name in names.asked & BUILTINS
+    }
+    sources = tuple(_write(unit, taken, its_own) for unit in units)
+    lines = tuple(unit.line for unit in units)
+    unused = tuple(
+        (each.statement.lineno, ast.unparse(each.statement))
+        for each in parts.definitions
+        if isinstance(each.statement, ast.Import | ast.ImportFrom)
+        if id(each) not in needed
+    )
+    setup = APPROX if (loads(*needed.values()) + used)["_approx"] else ""
+    return Tests(sources, lines, setup, names.named, names.asked, unused)
 
 
 class _File:
@@ -143,7 +167,9 @@ class _File:
         for part in parts:
             line = part[0].lineno or 1
             plain = PlainPython(self._where)
-            done = [ast.fix_missing_locations(plain.visit(each)) for each in part]
+            done = [plain.visit(shorten_approx(each)) for each in part]
+            for each in done:
+                ast.fix_missing_locations(each)
             known = [self._known[n] for n in loads(*done) if n in self._known]
             units.append(_Unit(name, line, done, self._closure(known)))
         return units
@@ -189,10 +215,16 @@ def _call(name: str, body: list[ast.stmt]) -> list[ast.stmt]:
     return made
 
 
-def _write(unit: _Unit, taken: set[str]) -> str:
-    """The unit's source: the bare assert where nothing of the file is needed for it."""
-    if all(map(_is_bare, unit.body)):
-        source = "\n".join(map(ast.unparse, unit.body))
+def _write(unit: _Unit, taken: set[str], its_own: dict[str, ast.expr]) -> str:
+    """The unit's source: the bare assert where nothing of the file is needed for it.
+
+    Args:
+      unit: The unit.
+      taken: Names that its function must not have.
+      its_own: Expressions for names.
+    """
+    if all(map(_is_bare, unit.body)) and not any(each.acts for each in unit.needs):
+        source = _unparse(unit.body, its_own)
         if not unit.needs or not _missing(source, unit.needs):
             return source
     defined = {name for each in unit.needs for name in each.names}
@@ -203,7 +235,13 @@ def _write(unit: _Unit, taken: set[str]) -> str:
     name = unit.name
     while name in taken or loads(*body)[name] or binds(*body)[name]:
         name += "_"
-    return "\n".join(map(ast.unparse, _call(name, body)))
+    return _unparse(_call(name, body), its_own)
+
+
+def _unparse(body: list[ast.stmt], its_own: dict[str, ast.expr]) -> str:
+    if its_own:
+        body = [substitute(each, **its_own) for each in body]
+    return "\n".join(map(ast.unparse, body))
 
 
 def _missing(source: str, needs: list[Definition]) -> bool:
