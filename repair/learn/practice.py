@@ -1,6 +1,4 @@
-"""What each step of stage two plays: which faulty programs, and what for those that
-teach nothing.
-"""
+"""What each step of stage two plays: which faulty programs, and their episodes."""
 
 from collections.abc import Sequence
 
