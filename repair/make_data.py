@@ -105,11 +105,18 @@ def _faulty(args) -> None:
             progress=lambda done, _: bar.update(done),
         )
         rows, report = keep_faulty(drafts, writer, sandbox, config)
-    summary = {"tasks": args.tasks, "model": args.model, "examples": spec}
-    summary |= {"config": dataclasses.asdict(config)} | dataclasses.asdict(report)
+    settings = {"tasks": args.tasks, "model": args.model, "examples": spec}
+    settings |= dataclasses.asdict(config)
+    summary = dataclasses.asdict(report) | {"settings": settings}
     write_whole(out / "summary.json", json.dumps(summary, indent=2) + "\n")
-    write_whole(out / "faulty.jsonl", "".join(json.dumps(r) + "\n" for r in rows))
     _print_faulty(report)
+    if not rows:
+        raise UserError(
+            f"none of {report.drafts} drafts is a faulty program"
+            f" ({_pairs(report.left_out)}); try another --model, or more --max_tokens"
+            " where drafts were cut"
+        )
+    write_whole(out / "faulty.jsonl", "".join(json.dumps(r) + "\n" for r in rows))
     print(f"{report.kept} faulty programs are in {out / 'faulty.jsonl'}")
 
 

@@ -23,9 +23,9 @@ FLAGS = {
     "seed": 0,
     "examples": "",
     "samples": 6,
-    "temperature": 1.0,
+    "temperature": 5.0,  # close to uniform, so that a fence comes now and then
     "keep": 2,
-    "max_tokens": 16,
+    "max_tokens": 256,
     "max_length": 1024,
     "slots": 4,
 }
@@ -42,14 +42,14 @@ def model(tmp_path_factory):
         300, width=16, mlp_width=32, layers=1, heads=2, kv_heads=1, head_size=8
     )
     params = jax.jit(Model(shape).init_params)(jax.random.key(0))
-    # Louder, so that the fence comes now and then, and at different times.
+    # Louder, so that drafts differ.
     params = jax.tree.map(lambda x: x * 6 if x.ndim > 1 else x, params)
     save_hf(folder, shape, params)
     return folder
 
 
 def make(monkeypatch, out, **values):
-    flags = FLAGS | {"out": str(out)} | {k: str(v) for k, v in values.items()}
+    flags = FLAGS | values | {"out": str(out), "model": str(values["model"])}
     monkeypatch.setattr(make_data.flags, "FLAGS", types.SimpleNamespace(**flags))
     make_data.main()
 
@@ -58,18 +58,21 @@ def make(monkeypatch, out, **values):
 def test_a_small_model_writes_faulty_programs(monkeypatch, model, tmp_path, capsys):
     make(monkeypatch, tmp_path / "a", model=model)
     summary = json.loads((tmp_path / "a" / "summary.json").read_text())
-    assert summary["drafts"] == 18 and summary["examples"] == "generated/train"
+    assert summary["drafts"] == 18 and summary["tasks"] > 0
+    assert summary["settings"]["examples"] == "generated/train"
     assert summary["kept"] + sum(summary["left_out"].values()) == 18
     text = (tmp_path / "a" / "faulty.jsonl").read_text()
     assert len(text.splitlines()) == summary["kept"]
     assert "135.6" in capsys.readouterr().out
-    if summary["kept"]:
-        tasks = load_tasks(str(tmp_path / "a" / "faulty.jsonl"))
-        assert all(task.faulty_code != task.code for task in tasks)
+    tasks = load_tasks(str(tmp_path / "a" / "faulty.jsonl"))
+    assert all(task.faulty_code != task.code for task in tasks)
     make(monkeypatch, tmp_path / "b", model=model)
     assert (tmp_path / "b" / "faulty.jsonl").read_text() == text
     with pytest.raises(UserError, match="holds faulty programs already"):
         make(monkeypatch, tmp_path / "a", model=model)
+    with pytest.raises(UserError, match=r"none of 18 drafts .* \(cut 18\); try"):
+        make(monkeypatch, tmp_path / "c", model=model, max_tokens=1)
+    assert [path.name for path in (tmp_path / "c").iterdir()] == ["summary.json"]
 
 
 def test_somebody_must_write(monkeypatch, tmp_path):
