@@ -15,6 +15,7 @@ Exits 1 unless at least 5 of 10 are repaired and all of that holds.
 """
 
 import argparse
+import importlib.util
 import json
 import pathlib
 import re
@@ -107,6 +108,8 @@ def main() -> int:
     default = pathlib.Path("runs/fix.json")
     parser.add_argument("--out", type=pathlib.Path, default=default)
     args = parser.parse_args()
+    if importlib.util.find_spec("pytest") is None:
+        parser.error("repairs are held against pytest: run pip install -e '.[test]'")
     rows = []
     print(f"{'file':15}{'repaired':>9}{'attempt':>9}{'edits':>7}{'tests':>7}{'s':>7}")
     for name in TEXTS:

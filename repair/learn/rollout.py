@@ -367,9 +367,12 @@ class _Game:
         # The sampler feeds all sampled tokens but the last.
         row.processed += count - 1
         self.clock.processed(count - 1, sampled=count)
-        if not self.codec.ends(ids[-1]):
-            # Cut at max_new: the host ends it.
-            episode.append(self.codec.end_ids)
+        end_ids = self.codec.end_ids
+        if not self.codec.ends(ids[-1]) and (
+            len(episode) + len(end_ids) <= self.sampler.max_length
+        ):
+            # Cut at max_new: the host ends it. Where that has no room, nothing follows.
+            episode.append(end_ids)
         row.rollout.commands.append(self.codec.command_text(ids))
 
     def _has_room(self, row: _Row, more: int = 0) -> bool:

@@ -215,6 +215,19 @@ def test_a_full_context_ends_the_episode_and_keeps_its_last_command(
     assert never.rewards.tolist() == [] and never.code == bugs[0].faulty_code
 
 
+@pytest.mark.parametrize("spare", [0, 1])
+def test_no_episode_is_longer_than_its_context(codec, sandbox, bugs, spare):
+    """Nor by the end of a command that was cut where the context is full."""
+    cut = codec.encode("### DELL 9")
+    state = reset_all([Environment(sandbox)], bugs[:1])[0].state_text
+    start = len(codec.prompt_ids(bugs[0].task)) + len(codec.encode(state))
+    full = start + len(cut) + spare
+    _, played = scripted(codec, sandbox, bugs[0], [cut], max_length=full)
+    assert played.status == "truncated" and len(played.commands) == 1
+    assert len(played.episode) == full
+    assert played.episode.ids[start : start + len(cut)] == cut
+
+
 @pytest.mark.parametrize("temperature", [1.0, 0.0])
 def test_log_probs_are_those_of_a_fresh_pass(
     sampler, model, params, codec, sandbox, bugs, temperature
