@@ -5,9 +5,8 @@ stands: a verb, a line that is there, the separators, a text, a newline, and for
 old text that is on the line. `Grammar` holds what depends on the tokenizer alone,
 `Grammar.rows` what depends on the programs; `repair.model.grammar` runs it.
 
-States are numbered: first those of the fixed parts and the numbers, then those within
-REPW's old text (so many characters of a separator that may have begun, and whether any
-old text came before), then the free text, then the end.
+States are those of `repair.text.spelling`, numbered: first those of the fixed parts and
+the numbers, then those within REPW's old text, then the free text, then the end.
 """
 
 import dataclasses
@@ -18,16 +17,19 @@ import numpy as np
 
 from repair.env.editor import SEPARATOR
 from repair.errors import UserError
+from repair.text.spelling import (
+    ALIVE,
+    LITERALS,
+    MAX_LINES,
+    OLD_STATES,
+    SPACED,
+    walk,
+    walk_old,
+    walk_text,
+)
 from repair.text.tokens import Codec
 
-VERBS = ("ADDL", "REPL", "DELL", "REPW")
-MAX_LINES = 199  # of a program; lines beyond cannot be addressed
 MAX_CHARS = 255  # of a line; what is beyond cannot be in an old text
-# Stands for the piece that can follow wherever an old text is on the line so far.
-ALIVE = "\n"
-_SPACED = " " + SEPARATOR
-_OLD_STATES = 2 * len(_SPACED)
-_LITERALS = tuple(f"### {verb} " for verb in VERBS) + ("### EXIT\n",)
 _LONGEST = 24  # tokens up to a text, at most; less room than that is refused
 
 
@@ -159,7 +161,7 @@ class Grammar:
         while queue:
             here = queue.pop()
             for token, text in candidates[here[0]]:
-                step = _walk(here, text)
+                step = walk(here, text)
                 if step is None:
                     continue
                 after, check, entry = step
@@ -185,13 +187,13 @@ class Grammar:
                 line_S[number] = state[2]
         piece_V = np.zeros(V, np.int32)
         text_next_V = np.full(V, -1, np.int32)
-        old_next_KV = np.full((_OLD_STATES, V), -1, np.int32)
-        old_need_KV = np.zeros((_OLD_STATES, V), np.int32)
+        old_next_KV = np.full((OLD_STATES, V), -1, np.int32)
+        old_need_KV = np.zeros((OLD_STATES, V), np.int32)
         for token, text in texts.items():
-            if (after := _walk_text(text)) is not None:
+            if (after := walk_text(text)) is not None:
                 text_next_V[token] = self._number_of(after, S)
-            for k in range(_OLD_STATES):
-                if (step := _walk_old(k, text)) is not None:
+            for k in range(OLD_STATES):
+                if (step := walk_old(k, text)) is not None:
                     old_next_KV[k, token] = self._number_of(step[0], S)
                     old_need_KV[k, token] = self._piece(step[1])
                     piece_V[token] = self._piece(text)
@@ -206,7 +208,7 @@ class Grammar:
         return self._ids.setdefault(state, len(self._ids))
 
     def _number_of(self, state: tuple, S: int) -> int:
-        beyond = {"old": S, "text": S + _OLD_STATES, "end": S + _OLD_STATES + 1}
+        beyond = {"old": S, "text": S + OLD_STATES, "end": S + OLD_STATES + 1}
         if state[0] in beyond:
             return beyond[state[0]] + (state[1] if state[0] == "old" else 0)
         return self._ids[state]
@@ -236,7 +238,7 @@ def _candidates(texts: dict[int, str]) -> dict[str, list[tuple[int, str]]]:
     """Tokens that may go on from each kind of state: few, where there are many."""
 
     def separates(text):
-        return text.startswith(_SPACED) or _SPACED.startswith(text)
+        return text.startswith(SPACED) or SPACED.startswith(text)
 
     def spells(text, literal):
         ends = range(1, min(len(text), len(literal)) + 1)
@@ -244,7 +246,7 @@ def _candidates(texts: dict[int, str]) -> dict[str, list[tuple[int, str]]]:
 
     found = {"literal": [], "number": [], "separator": []}
     for token, text in texts.items():
-        if any(spells(text, literal) for literal in _LITERALS):
+        if any(spells(text, literal) for literal in LITERALS):
             found["literal"].append((token, text))
         if text[0] in "0123456789\n" or separates(text):
             found["number"].append((token, text))
@@ -253,116 +255,14 @@ def _candidates(texts: dict[int, str]) -> dict[str, list[tuple[int, str]]]:
     return found
 
 
-def _walk(state: tuple, text: str):
-    """From the fixed parts and numbers: (state, check, piece of old text), or None.
-
-    A check is () or (kind, verb, number): "begin" if the number may be that or go on,
-    "be" if it must be that.
-    """
-    check: tuple = ()
-    digits = False
-    for place, character in enumerate(text):
-        kind = state[0]
-        if kind == "literal":
-            state, check = _after_literal(state[1] + character, check)
-        elif kind == "number":
-            _, verb, number = state
-            if character in "0123456789" and (number or character != "0"):
-                number = 10 * number + int(character)
-                state = ("number", verb, number) if number <= MAX_LINES + 1 else None
-                check, digits = ("begin", verb, number), True
-            elif number and character == " " and verb != "DELL":
-                # With the number in the same token, the line would be known too late.
-                if digits and verb == "REPW":
-                    return None
-                state, check = ("separator", verb, 1), ("be", verb, number)
-            elif number and character == "\n" and verb == "DELL":
-                state, check = ("end",), ("be", verb, number)
-            else:
-                return None
-        elif kind == "separator":
-            _, verb, k = state
-            if character != _SPACED[k]:
-                return None
-            state = ("separator", verb, k + 1)
-            if k + 1 == len(_SPACED):
-                state = ("old", 0) if verb == "REPW" else ("text",)
-        elif kind == "old":
-            step = _walk_old(0, text[place:])
-            if step is None:
-                return None
-            after, need = step
-            # What may be a separator may turn out to be old text, so all must match.
-            return after, check, text[place:] if after[0] == "old" else need
-        elif kind == "text":
-            after = _walk_text(text[place:])
-            return after and (after, check, "")
-        else:
-            return None
-        if state is None:
-            return None
-    return state, check, ""
-
-
-def _after_literal(literal: str, check: tuple):
-    verbs = [text for text in _LITERALS if text.startswith(literal)]
-    if not verbs:
-        return None, check
-    if literal == "### EXIT\n":
-        return ("end",), check
-    if literal in _LITERALS:
-        return ("number", literal[4:8], 0), ("begin", literal[4:8], 0)
-    names = tuple(text[4:8] for text in verbs)
-    return ("literal", literal), ("any", *names)
-
-
-def _walk_text(text: str):
-    if "\r" in text or "\n" in text[:-1]:
-        return None
-    return ("end",) if text.endswith("\n") else ("text",)
-
-
-def _walk_old(state: int, text: str):
-    """Within an old text: (state, piece that must be on the line), or None.
-
-    The old text ends at the first separator. While one may have begun, there are two
-    readings; a token is allowed if one of them still is possible. A token that shows
-    the other reading to be right needs an old text that was on the line so far.
-    """
-    begun, nonempty = divmod(state, 2)
-    open_before, disproved = begun > 0, False
-    start: int | None = None  # of the separator within this token
-    for place, character in enumerate(text):
-        if character in "\r\n\ufffd":
-            return None
-        if character == _SPACED[begun]:
-            if begun == 0:
-                start = place
-                nonempty = int(nonempty or place > 0)
-            begun += 1
-            if begun == len(_SPACED):
-                after = _walk_text(text[place + 1 :])
-                if not nonempty or not after:
-                    return None
-                return after, text[: start or 0] or (ALIVE if disproved else "")
-            continue
-        nonempty, disproved = 1, disproved or open_before
-        begun = int(character == " ")
-        start = place if begun else None
-    need = text
-    if begun and nonempty:
-        need = text[: start or 0] or (ALIVE if disproved else "")
-    return ("old", 2 * begun + nonempty), need
-
-
 def _steps_out(old_next_KV, old_need_KV, S: int) -> np.ndarray:
     """Fewest tokens from every state of an old text to its end."""
-    steps_K = np.full(_OLD_STATES, 99, np.int32)
-    for _ in range(_OLD_STATES):
-        for k in range(_OLD_STATES):
+    steps_K = np.full(OLD_STATES, 99, np.int32)
+    for _ in range(OLD_STATES):
+        for k in range(OLD_STATES):
             sure = old_next_KV[k][(old_next_KV[k] >= 0) & (old_need_KV[k] == 0)]
-            inner = sure[sure < S + _OLD_STATES] - S
-            best = 1 if (sure >= S + _OLD_STATES).any() else 99
+            inner = sure[sure < S + OLD_STATES] - S
+            best = 1 if (sure >= S + OLD_STATES).any() else 99
             if len(inner):
                 best = min(best, 1 + int(steps_K[inner].min()))
             steps_K[k] = min(steps_K[k], best)
@@ -381,7 +281,7 @@ def _by_first_character(pieces: dict[str, int]) -> dict[str, list[tuple[str, int
 
 @functools.lru_cache(4096)
 def _checks(checks: tuple, lines: int, filled: tuple[bool, ...]) -> np.ndarray:
-    """Whether each check of `_walk` holds for a program, some lines of it empty."""
+    """Whether each check of `walk` holds for a program, some lines of it empty."""
     last = {"ADDL": lines + 1, "REPL": lines, "DELL": lines, "REPW": lines}
 
     def be(verb, number):
