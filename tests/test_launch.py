@@ -370,21 +370,21 @@ def test_skypilot_fields():
     assert required == ["NFS"]
 
 
+def tpu_pod(desk, **variables):
+    """The script's end, whatever its exit code."""
+    environment = desk.environment | variables
+    script = [LAUNCH / "tpu_pod.sh"]
+    return subprocess.run(script, env=environment, capture_output=True, text=True)
+
+
 def test_a_failed_slice_and_a_failed_command_end_the_tpu_script(desk):
     answers = 'case "$*" in *" list "*) cat "$HOME/slice";; *) exit 1;; esac'
     desk.program("gcloud", answers)
     for state, says in (("FAILED", ""), ("ACTIVE", "the command failed")):
         (desk.folder / "slice").write_text(state)
-        done = subprocess.run(
-            [LAUNCH / "tpu_pod.sh"],
-            env=desk.environment | {"NFS": "a:/b", "POLL": "0"},
-            capture_output=True,
-            text=True,
-        )
+        done = tpu_pod(desk, NFS="a:/b", POLL="0")
         assert done.returncode == 1 and says in done.stderr
-    without = subprocess.run(
-        [LAUNCH / "tpu_pod.sh"], env=desk.environment, capture_output=True, text=True
-    )
+    without = tpu_pod(desk)
     assert without.returncode != 0 and "NFS: is missing" in without.stderr
 
 
@@ -397,12 +397,7 @@ def test_the_tpu_script_outlives_a_cloud_that_does_not_answer(desk):
     ):
         (desk.folder / "looks").write_text("")
         desk.program("gcloud", f'case "$*" in *" list "*) {answer};; *) exit 0;; esac')
-        done = subprocess.run(
-            [LAUNCH / "tpu_pod.sh"],
-            env=desk.environment | {"NFS": "a:/b", "POLL": "0"},
-            capture_output=True,
-            text=True,
-        )
+        done = tpu_pod(desk, NFS="a:/b", POLL="0")
         assert done.returncode == 1 and says in done.stderr
         assert len((desk.folder / "looks").read_text()) == looks
 

@@ -102,13 +102,14 @@ def test_writing_keeps_mode_and_links_and_leaves_nothing_else(tmp_path):
     assert real.path.read_bytes() == b"x = 2\n"
 
 
+def no_space(*paths):
+    raise OSError(28, "No space left on device")
+
+
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     file = source(tmp_path, b"x = 1\n")
 
-    def broken(*paths):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "replace", broken)
+    monkeypatch.setattr(os, "replace", no_space)
     with pytest.raises(UserError, match="No space left on device.* as it was"):
         file.write(b"x = 2\n")
     assert os.listdir(tmp_path) == ["a.py"] and file.path.read_bytes() == b"x = 1\n"
@@ -126,10 +127,7 @@ def test_backups_never_take_the_place_of_older_ones(tmp_path):
 def test_a_backup_that_fails_leaves_nothing(tmp_path, monkeypatch):
     file = source(tmp_path, b"x = 1\n")
 
-    def broken(*paths):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "chmod", broken)
+    monkeypatch.setattr(os, "chmod", no_space)
     with pytest.raises(UserError, match="no backup can be written"):
         file.back_up()
     assert os.listdir(tmp_path) == ["a.py"]
