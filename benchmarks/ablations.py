@@ -160,7 +160,7 @@ def table(folder: pathlib.Path) -> dict[str, dict]:
     return rows
 
 
-def main() -> int:
+def main() -> None:
     """Runs what is asked for and missing, and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--part", default="", help="NAME/SEED, such as rloo/0")
@@ -187,8 +187,7 @@ def main() -> int:
     print_table(rows, columns)
     text = json.dumps(rows, indent=2)
     (args.folder / "ablations.json").write_text(text + "\n")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -155,16 +155,16 @@ def curves(folder: pathlib.Path, parts: list[tuple[str, int]]) -> None:
     figure.savefig(folder / "curves.png", dpi=150)
 
 
-def main() -> int:
+def main() -> None:
     """Runs what is asked for and missing, and prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--part", default="", help="MODE/SEED, such as coe/0")
     parser.add_argument("--tokens", type=int, default=100_000, help="of RLVR")
-    if importlib.util.find_spec("matplotlib") is None:  # found out before hours of work
-        parser.error("curves need matplotlib: run pip install -e '.[report]'")
     folder = pathlib.Path("runs/claims")
     parser.add_argument("--folder", type=pathlib.Path, default=folder)
     args = parser.parse_args()
+    if importlib.util.find_spec("matplotlib") is None:  # found out before hours of work
+        parser.error("curves need matplotlib: run pip install -e '.[report]'")
     everything = [(mode, seed) for mode in MODES for seed in SEEDS]
     wanted = chosen(parser, args.part, everything)
     args.folder.mkdir(parents=True, exist_ok=True)
@@ -187,8 +187,7 @@ def main() -> int:
         print(f"{claim}: {'holds' if holds else 'does not hold'} here")
     text = json.dumps({"figures": rows, "claims": found}, indent=2)
     (args.folder / "claims.json").write_text(text + "\n")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import json
 import pathlib
-import sys
 import time
 
 from benchmarks.claims import MODES
@@ -66,7 +65,7 @@ def measure(folder: pathlib.Path, rounds: int) -> dict[str, dict]:
     }
 
 
-def main() -> int:
+def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     folder = pathlib.Path("runs/claims")
@@ -83,8 +82,7 @@ def main() -> int:
     print_table(rows, MODES)
     text = json.dumps(rows, indent=2)
     (args.folder / "experience.json").write_text(text + "\n")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -29,14 +29,14 @@ def main():
     with policy.sandbox:
         console.print(policy.sandbox.level.line(), highlight=False)
         spec = args.tasks or "held-out tasks of the run"
+        count = args.count or None
         if args.tasks:
             path = args.path or policy.config.tasks.path
-            count = args.count or None
             loaded = load_checked(args.tasks, policy.sandbox, path=path, count=count)
             tasks, told = list(loaded.tasks), loaded.line()
             console.print(told, highlight=False)
         else:
-            tasks = policy.domain.tasks()[1][: args.count or None]
+            tasks = policy.domain.tasks()[1][:count]
             told = f"{len(tasks)} programs"
         folder = (
             workdir_of(args.checkpoint)

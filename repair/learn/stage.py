@@ -78,7 +78,7 @@ def run_stage(
             values = {name: float(value) for name, value in values.items()}
             values["seconds_step"] = time.perf_counter() - started
             where.metrics.write(stage, step, **values)
-            _check_finite(stage, step, values, settings, checkpointer)
+            _check_finite(stage, step, values, settings)
             bar.update(step, **_headline(values))
             if over(step) or step % where.config.checkpoint_every == 0:
                 _save(where, checkpointer, step, state, frozen, data)
@@ -124,11 +124,10 @@ def _save(where: Workshop, checkpointer, step: int, state, frozen, data) -> None
     checkpointer.save(step, _to_save(state, frozen), extra)
 
 
-def _check_finite(stage, step: int, values: dict, settings, checkpointer) -> None:
+def _check_finite(stage: str, step: int, values: dict, settings) -> None:
     """Ends a run that has diverged, before a checkpoint of it drives out a good one."""
     broken = [n for n in _FINITE if not math.isfinite(values.get(n, 0.0))]
     if broken:
-        checkpointer.close()
         raise UserError(
             f"{stage}, step {step}: {' and '.join(broken)} not finite, the run has"
             f" diverged; in a new --workdir try a {stage}.optimiser.learning_rate below"

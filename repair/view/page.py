@@ -11,10 +11,11 @@ import shlex
 import string
 from collections.abc import Sequence
 
+from repair.env.states import split_state
 from repair.learn.metrics import rate
 from repair.view import curves
 from repair.view.runs import Part, Run, parts, title
-from repair.view.turns import split_state, turns_of
+from repair.view.turns import turns_of
 
 _STAGES = {"sft": "Supervised finetuning", "rlvr": "Reinforcement learning"}
 # What the page shows of a record, and of a turn beside its edit and feedback.

@@ -6,10 +6,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from repair.env.states import split_state
 from repair.errors import UserError
 from repair.learn.metrics import results_table
 from repair.view.runs import Run, find_steps, pick_group, read_groups, title
-from repair.view.turns import split_state, turns_of
+from repair.view.turns import turns_of
 
 _STYLES = {"+": "green", "-": "red", " ": ""}
 
