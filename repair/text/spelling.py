@@ -8,13 +8,13 @@ any old text came before.
 
 from repair.env.editor import SEPARATOR
 
-VERBS = ("ADDL", "REPL", "DELL", "REPW")
+_VERBS = ("ADDL", "REPL", "DELL", "REPW")
 MAX_LINES = 199  # of a program; lines beyond cannot be addressed
 # Stands for the piece that can follow wherever an old text is on the line so far.
 ALIVE = "\n"
 SPACED = " " + SEPARATOR
 OLD_STATES = 2 * len(SPACED)
-LITERALS = tuple(f"### {verb} " for verb in VERBS) + ("### EXIT\n",)
+LITERALS = tuple(f"### {verb} " for verb in _VERBS) + ("### EXIT\n",)
 
 
 def walk(state: tuple, text: str):
