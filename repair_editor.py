@@ -1,6 +1,6 @@
 """`repair-editor`: verifiers finds an environment by the name of a top-level module."""
 
-from repair.bridges.verifiers_env import (
+from repair.integrations.verifiers_env import (
     ChatHarness,
     RepairEnv,
     RepairTaskset,

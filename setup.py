@@ -60,7 +60,7 @@ setuptools.setup(
     python_requires=">=3.11",
     packages=setuptools.find_packages(include=["repair", "repair.*"]),
     py_modules=["repair_editor"],
-    package_data={"repair.view": ["assets/*"]},
+    package_data={"repair.report_page": ["assets/*"]},
     install_requires=CORE,
     extras_require=EXTRAS,
 )

@@ -25,19 +25,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from repair.cli import tune_malloc
-from repair.env.sandbox import Sandbox
-from repair.learn.clock import Clock
-from repair.learn.config import read
-from repair.learn.domain import Repair
-from repair.learn.policy import make_policy
-from repair.model import cache as kv
+from repair.model import kv_cache as kv
 from repair.model.api import Model
-from repair.model.draw import Sampling
-from repair.model.sampler import Sampler
 from repair.model.sharding import build, make_mesh
+from repair.rollout.clock import Clock
+from repair.rollout.sampler import Sampler
+from repair.rollout.sampling import Sampling
+from repair.sandbox import Sandbox
 from repair.tasks import load_tasks
 from repair.text.prompts import render_prompt
-from repair.text.tokens import Codec, train_tokenizer
+from repair.text.tokenizer import Tokenizer, train_tokenizer
+from repair.training.config import read
+from repair.training.policy import make_policy
+from repair.training.task_set import Repair
 
 REPEATS = 5
 NEW = 32  # tokens of a decode
@@ -131,14 +131,16 @@ def play(config, model: Model, params, slots: int) -> dict:
     """Idle share and steps a second: four times the slots of episodes."""
     tasks = load_tasks("generated/test", count=max(slots // 4, 8))
     texts = [render_prompt(task, "short") + task.code for task in tasks]
-    codec = Codec(train_tokenizer(texts, min(model.config.vocab_size, 1024)), "short")
+    tokenizer = Tokenizer(
+        train_tokenizer(texts, min(model.config.vocab_size, 1024)), "short"
+    )
     sampler = dataclasses.replace(config.sampler, slots=slots)
     text = dataclasses.replace(config.text, max_command=NEW)
     config = dataclasses.replace(config, sampler=sampler, text=text)
     with Sandbox(limits=config.sandbox, cache=False) as sandbox:
-        domain = Repair(config)
-        bugs = domain.bugs(tasks, sandbox, config.seed)
-        policy = make_policy(domain, codec, model, sandbox)
+        task_set = Repair(config)
+        bugs = task_set.bugs(tasks, sandbox, config.seed)
+        policy = make_policy(task_set, tokenizer, model, sandbox)
         policy.player.warm_up(params, Sampling(), bugs)
         clock = Clock()
         policy.play(params, bugs, 16, 1.0, clock=clock)

@@ -1,16 +1,16 @@
 """What a run should need by hand: closed formulas to hold compiled plans against.
 
-For what the paper's recipe does (repair/learn/recipes.py) and no more: adapters on all
-linear layers over a frozen base, everything in bfloat16 but the adapters and their
-optimiser, layers under a scan with remat="full", the loss in chunks, AdamW. Where the
+For what the paper's recipe does (repair/training/recipes.py) and no more: adapters on
+all linear layers over a frozen base, everything in bfloat16 but the adapters and their
+optimizer, layers under a scan with remat="full", the loss in chunks, AdamW. Where the
 terms come from: docs/scaling.md. Letters of axes: repair/model/llama.py.
 """
 
 import dataclasses
 
 from repair.errors import UserError
-from repair.learn.config import Config
 from repair.model.llama import LlamaConfig
+from repair.training.config import Config
 
 HALF, FULL = 2, 4  # bytes of a bfloat16 and of a float32
 

@@ -21,9 +21,9 @@ import sys
 
 from benchmarks import formulas
 from repair.errors import UserError
-from repair.learn import config as configs
-from repair.learn import plan
 from repair.model.sharding import make_mesh, places
+from repair.training import config as configs
+from repair.training import plan
 
 CONFIGS = "llama32_1b,llama32_3b,llama31_8b"
 MACHINES = "v4-32,v5p-64,h200-8"
@@ -90,7 +90,7 @@ def _items(phase: plan.Phase) -> dict[str, float]:
     held = phase.held
     return {
         "weights": held.get("weights for rollouts", held["weights"]),
-        "trained": held["trained, with its optimiser"],
+        "trained": held["trained, with its optimizer"],
         "activations": held.get("activations and gradients", 0.0),
         "caches": held.get("caches", 0.0),
         "operations": phase.operations,

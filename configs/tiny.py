@@ -10,7 +10,7 @@ Arguments: none for generated tasks; `mbpp` for MBPP's rows in --config.tasks.pa
 Hardware: 2 CPU cores. Time and figures: docs/results.md.
 """
 
-from repair.learn.config import defaults
+from repair.training.config import defaults
 
 
 def get_config(arg=""):
@@ -33,17 +33,17 @@ def get_config(arg=""):
     c.sft.rows = 5
     c.sft.row_length = 768  # shorter rows are faster but leave over 5% empty
     c.sft.state_weight = 0.2
-    c.sft.optimiser.name = "muon"
-    c.sft.optimiser.learning_rate = 0.005
-    c.sft.optimiser.adam_learning_rate = 0.005
-    c.sft.optimiser.decay = "linear"
+    c.sft.optimizer.name = "muon"
+    c.sft.optimizer.learning_rate = 0.005
+    c.sft.optimizer.adam_learning_rate = 0.005
+    c.sft.optimizer.decay = "linear"
     # A budget rather than steps, so that all modes learn from equally many tokens.
     c.rlvr.steps, c.rlvr.sampled_tokens = 200, 100_000
     c.rlvr.rows = 4
     c.rlvr.row_length = 768
-    c.rlvr.optimiser.learning_rate = 3e-4
-    c.rlvr.optimiser.decay = "constant"
-    c.rlvr.optimiser.warmup = 2
+    c.rlvr.optimizer.learning_rate = 3e-4
+    c.rlvr.optimizer.decay = "constant"
+    c.rlvr.optimizer.warmup = 2
     if arg == "mbpp":
         c.tasks.train = "mbpp/train"
         c.tasks.eval = "mbpp/validation"

@@ -20,12 +20,13 @@ from rich.console import Console
 
 from configs import tiny
 from repair import cli
-from repair.env import InProcess, MalformedCommand, demonstrate
+from repair.demos import demonstrate
+from repair.env import FunctionVerifier, MalformedCommand
 from repair.errors import UserError
-from repair.learn.config import read
-from repair.learn.experiment import run
-from repair.learn.metrics import results_table
 from repair.tasks import Bug, Task
+from repair.training.config import read
+from repair.training.metrics import results_table
+from repair.training.run import run
 
 OPERATIONS = {"ADD": operator.add, "SUB": operator.sub, "MUL": operator.mul}
 VERBS = {ast.Add: "ADD", ast.Sub: "SUB", ast.Mult: "MUL"}
@@ -40,7 +41,7 @@ class StackCalculator:
 
     @property
     def code(self) -> str:
-        """The stack as text, which is what the judge gets."""
+        """The stack as text, which is what the verifier gets."""
         return " ".join(map(str, self._stack))
 
     def apply(self, command_text: str) -> bool:
@@ -64,7 +65,7 @@ class StackCalculator:
 
 
 def check(state: str, test: str) -> str:
-    """The judge: a test is the one stack that is right; numbers, never formulas."""
+    """The verifier: a test is the one stack that is right; numbers, never formulas."""
     return "" if state == test else "not yet"
 
 
@@ -86,7 +87,7 @@ def oracle(node: ast.expr) -> list[str]:
 
 
 class Calculator:
-    """Tasks, demonstrations, prompt, tool and judge; see `repair.learn.domain`."""
+    """The task set of the calculator; see `repair.training.task_set`."""
 
     name = "calculator"
     make_tool = StackCalculator
@@ -94,9 +95,9 @@ class Calculator:
     def __init__(self, config):
         self.config = config
 
-    def open_judge(self) -> InProcess:
+    def open_verifier(self) -> FunctionVerifier:
         """No program runs, so no sandbox is needed."""
-        return InProcess(check)
+        return FunctionVerifier(check)
 
     def prompt(self, task: Task) -> str:
         """The expression; the tests hold its value and are not shown."""
@@ -116,23 +117,23 @@ class Calculator:
         tasks = list(found.values())
         return tasks[held:], tasks[:held]
 
-    def bugs(self, tasks, judge, seed) -> list[Bug]:
+    def bugs(self, tasks, verifier, seed) -> list[Bug]:
         """Every episode starts from an empty stack; operators say how hard it is."""
         return [Bug(t.text, t, "", len(re.findall(" [-+*] ", t.text))) for t in tasks]
 
-    def demos(self, tasks, judge):
-        """The oracle's commands, played through the tool and the judge."""
+    def demos(self, tasks, verifier):
+        """The oracle's commands, played through the tool and the verifier."""
         said = [
             (bug, [*oracle(ast.parse(bug.task.text, mode="eval").body), "EXIT"])
-            for bug in self.bugs(tasks, judge, self.config.seed)
+            for bug in self.bugs(tasks, verifier, self.config.seed)
         ]
-        return demonstrate(said, judge, self.make_tool, self.config.text.max_turns)
+        return demonstrate(said, verifier, self.make_tool, self.config.text.max_turns)
 
 
 def get_config():
     """configs/tiny.py with shorter texts and stages."""
     c = tiny.get_config()
-    c.domain = Calculator.name
+    c.task_set = Calculator.name
     c.tasks.train_count, c.tasks.eval_count = 3000, 128
     c.text.max_turns, c.text.max_length, c.text.max_command = 10, 160, 8
     c.model.vocab_size, c.model.width, c.model.mlp_width = 320, 64, 192
@@ -142,7 +143,7 @@ def get_config():
     c.rlvr.steps, c.rlvr.sampled_tokens = 60, 0
     c.rlvr.problems, c.rlvr.samples = 32, 8
     c.rlvr.rows, c.rlvr.row_length = 16, 256
-    c.rlvr.optimiser.learning_rate = 5e-4
+    c.rlvr.optimizer.learning_rate = 5e-4
     c.eval.temperature = 1.0  # what RLVR trains is the policy at this temperature
     # Whatever ends unsolved costs the same, so that nothing but solving pays.
     c.rewards.exit_unsolved, c.rewards.malformed = -0.5, 0.0
@@ -153,7 +154,7 @@ def main():
     """Trains and prints the table."""
     say = Console(highlight=False).print
     config = read(flags.FLAGS.config)
-    say(results_table(run(config, flags.FLAGS.workdir, say, domain=Calculator)))
+    say(results_table(run(config, flags.FLAGS.workdir, say, task_set=Calculator)))
 
 
 if __name__ == "__main__":

@@ -11,10 +11,10 @@ from absl import flags
 from rich.console import Console
 
 from repair import cli
-from repair.env.evalsets import load_checked
-from repair.learn.evaluation import EvalConfig
-from repair.learn.metrics import results_table
-from repair.learn.policy import load_policy, measure, workdir_of
+from repair.tasks.evalsets import load_checked
+from repair.training.evaluation import EvalConfig
+from repair.training.metrics import results_table
+from repair.training.policy import load_policy, measure, workdir_of
 
 
 def main():
@@ -36,7 +36,7 @@ def main():
             tasks, told = list(loaded.tasks), loaded.line()
             console.print(told, highlight=False)
         else:
-            tasks = policy.domain.tasks()[1][:count]
+            tasks = policy.task_set.tasks()[1][:count]
             told = f"{len(tasks)} programs"
         folder = (
             workdir_of(args.checkpoint)
@@ -47,7 +47,7 @@ def main():
         figures = measure(
             policy,
             params,
-            policy.domain.bugs(tasks, policy.sandbox, policy.config.seed),
+            policy.task_set.bugs(tasks, policy.sandbox, policy.config.seed),
             EvalConfig(args.samples, args.temperature),
             f"evaluation ({spec})",
             out / "trajectories.jsonl",

@@ -10,12 +10,12 @@ from rich.console import Console
 
 from repair import cli
 from repair.errors import UserError
-from repair.learn.checkpoint import load_params
-from repair.learn.fields import from_dict
-from repair.learn.policy import workdir_of
-from repair.model.hf import save_hf
+from repair.model.hf.folder import save_hf
+from repair.model.hf.peft import save_peft
 from repair.model.llama import LlamaConfig
-from repair.model.peft import save_peft
+from repair.training.checkpoint import load_params
+from repair.training.fields import from_dict
+from repair.training.policy import workdir_of
 
 
 def main():

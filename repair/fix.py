@@ -13,14 +13,14 @@ from rich.text import Text
 
 from repair import cli
 from repair.env.editor import split_program
-from repair.env.environment import LineEditor
-from repair.env.outcomes import failure_class
-from repair.env.sandbox import Limits, Result, Sandbox
 from repair.env.sourcefile import SourceFile, check_writable, read_source
-from repair.env.states import join_state
+from repair.env.state_text import join_state
+from repair.env.tools import LineEditor
 from repair.env.usertests.doubts import check_imports, doubts
 from repair.env.usertests.read import Tests, read_tests
 from repair.errors import UserError
+from repair.sandbox import Limits, Result, Sandbox
+from repair.sandbox.outcomes import failure_class
 from repair.tasks import Bug, Task
 
 _STYLES = {"+": "green", "-": "red", "@": "cyan"}
@@ -85,14 +85,14 @@ def _read_tests(file: SourceFile, path: str, where: str) -> Tests:
 def _attempt(bug: Bug, before: Result, sandbox: Sandbox, console: Console):
     """The code of the first attempt that passes; None, with the best one shown."""
     # Here, since they bring jax, which everything before can do without.
-    from repair.learn.attempts import best_of, try_repairs
-    from repair.learn.policy import load_policy
+    from repair.training.attempts import best_of, try_repairs
+    from repair.training.policy import load_policy
 
     args = flags.FLAGS
     with console.status("loading the model"):
         policy, params = load_policy(
             args.checkpoint,
-            judge=sandbox,
+            verifier=sandbox,
             slots=max(args.samples, 1),
             cohorts=1,
             places=1,
@@ -126,7 +126,9 @@ def _check_policy(policy, bug: Bug, before: Result) -> None:
             " piece; fix needs one that edits (mode 'coe')"
         )
     state = join_state(LineEditor(bug.faulty_code).render(), before.feedback)
-    used = len(policy.codec.prompt_ids(bug.task)) + len(policy.codec.encode(state))
+    used = len(policy.tokenizer.prompt_ids(bug.task)) + len(
+        policy.tokenizer.encode(state)
+    )
     if used + text.max_command > text.max_length:
         raise UserError(
             f"{bug.bug_id} and its tests are {used} tokens, and the model's context has"

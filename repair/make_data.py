@@ -8,16 +8,16 @@ import pathlib
 from absl import flags
 
 from repair import cli
-from repair.env.demo_folder import DemoFolder, make_demo_folder
-from repair.env.demos import ORDERS, DemoSettings
-from repair.env.figures import Mean, Tally
-from repair.env.sandbox import Sandbox
-from repair.env.shards import FILES
+from repair.demos.demo_folder import DemoFolder, make_demo_folder
+from repair.demos.make import ORDERS, DemoSettings
+from repair.demos.shards import FILES
+from repair.demos.statistics import Mean, Tally
 from repair.errors import UserError
+from repair.sandbox import Sandbox
 from repair.tasks import load_tasks
 from repair.tasks.corrupt import KINDS
 from repair.text.prompts import PROMPTS
-from repair.text.tokens import load_codec
+from repair.text.tokenizer import load_tokenizer
 
 # The paper's figures (arXiv 2507.05065), for MBPP's training split.
 _PAPER = {"demonstrations": "35,223", "tokens each": "559", "edit distance": "39.93"}
@@ -33,7 +33,7 @@ def main():
 def _demos(args) -> None:
     """Breaks the tasks, replays the repairs; writes files, index and summary.json."""
     # Here, since it brings jax, which --help can do without.
-    from repair.learn.metrics import progress
+    from repair.training.metrics import progress
 
     settings = DemoSettings(
         per_task=args.per_task,
@@ -65,10 +65,10 @@ def _demos(args) -> None:
 def _faulty(args) -> None:
     """Has a model write programs, keeps those that fail: faulty.jsonl, summary.json."""
     # Here, since they bring jax, which --help can do without.
-    from repair.learn.drafts import DraftConfig, draft, keep_faulty
-    from repair.learn.metrics import progress
-    from repair.learn.policy import load_model
-    from repair.learn.workdir import write_whole
+    from repair.training.drafts import DraftConfig, draft, keep_faulty
+    from repair.training.metrics import progress
+    from repair.training.policy import load_model
+    from repair.training.workdir import write_whole
 
     out = pathlib.Path(args.out)
     if not args.model:
@@ -91,8 +91,8 @@ def _faulty(args) -> None:
         slots=args.slots,
         seed=args.seed,
     )
-    model, params, codec = load_model(args.model)
-    writer = codec.with_examples(examples)
+    model, params, tokenizer = load_model(args.model)
+    writer = tokenizer.with_examples(examples)
     total = len(tasks) * args.samples
     with Sandbox() as sandbox, progress(total, "drafts") as bar:
         drafts = draft(
@@ -141,21 +141,21 @@ def _print_faulty(report) -> None:
 
 def _figures(demos: DemoFolder, args):
     """The report of all demonstrations, and their tokens if there is a tokenizer."""
-    tally, tokens, too_long, codec = Tally(), Mean(), 0, None
+    tally, tokens, too_long, tokenizer = Tally(), Mean(), 0, None
     if args.tokenizer:
         from repair.text.episodes import encode_demos  # which brings jax
 
-        codec = load_codec(args.tokenizer, args.prompt)
+        tokenizer = load_tokenizer(args.tokenizer, args.prompt)
     rest = iter(demos)
     while chunk := list(itertools.islice(rest, _AT_ONCE)):
         for demo in chunk:
             tally.add(demo)
-        for episode in encode_demos(codec, chunk) if codec else ():
+        for episode in encode_demos(tokenizer, chunk) if tokenizer else ():
             tokens.add(len(episode))
             too_long += len(episode) > _CONTEXT
     found = {"tokenizer": args.tokenizer, "prompt": args.prompt, "mean": tokens.value}
     found |= {"total": round(tokens.value * len(demos)), "too_long": too_long}
-    return demos.report(tally), found if codec else None
+    return demos.report(tally), found if tokenizer else None
 
 
 def _print(report, tokens: dict | None) -> None:

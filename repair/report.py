@@ -14,9 +14,9 @@ from rich.console import Console
 
 from repair import cli
 from repair.errors import UserError
-from repair.learn.workdir import write_whole
-from repair.view import page, terminal
-from repair.view.runs import open_runs
+from repair.report_page import page, terminal
+from repair.report_page.runs import open_runs
+from repair.training.workdir import write_whole
 
 
 def main(*workdirs: str) -> None:

@@ -12,10 +12,11 @@ from rich.console import Console
 
 from repair import cli
 from repair.errors import UserError
-from repair.learn import plan, processes
-from repair.learn.config import read
-from repair.learn.experiment import run
-from repair.learn.metrics import results_table
+from repair.model import multihost
+from repair.training import plan
+from repair.training.config import read
+from repair.training.metrics import results_table
+from repair.training.run import run
 
 
 def main():
@@ -27,8 +28,8 @@ def main():
     if not args.workdir:
         raise UserError("--workdir is missing: the folder of the run")
     if args.distributed or args.coordinator:
-        processes.start(args.coordinator, args.processes, args.process)
-    console = Console(quiet=not processes.first())
+        multihost.start(args.coordinator, args.processes, args.process)
+    console = Console(quiet=not multihost.first())
     results = run(
         config, args.workdir, lambda line: console.print(line, highlight=False)
     )

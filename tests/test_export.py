@@ -11,13 +11,13 @@ from safetensors.numpy import load_file
 
 from repair import export
 from repair.errors import UserError
-from repair.learn.checkpoint import Checkpointer
-from repair.learn.config import Config
 from repair.model.api import Model
-from repair.model.hf import load_hf
+from repair.model.hf.folder import load_hf
 from repair.model.llama import LlamaConfig
 from repair.model.lora import merge_adapters
-from repair.text.tokens import Codec, load_codec, train_tokenizer
+from repair.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
+from repair.training.checkpoint import Checkpointer
+from repair.training.config import Config
 
 SHAPE = LlamaConfig(260, 16, 24, 1, 2, 1, 8, lora_rank=2, scan_layers=True)
 
@@ -39,7 +39,9 @@ def run(monkeypatch, tmp_path, params):
         extra = {"config": dataclasses.asdict(run), "model": dataclasses.asdict(SHAPE)}
         checkpointer.save(3, {"params": params}, extra)
         checkpointer.close()
-        Codec(train_tokenizer(["a b"], 260), "short").save(tmp_path / "run/tokenizer")
+        Tokenizer(train_tokenizer(["a b"], 260), "short").save(
+            tmp_path / "run/tokenizer"
+        )
         flags = {"checkpoint": str(stage), "out": str(tmp_path / "out")}
         flags |= {"adapter": False, "base": ""} | values
         monkeypatch.setattr(export.flags, "FLAGS", types.SimpleNamespace(**flags))
@@ -58,7 +60,7 @@ def test_the_whole_model_with_its_tokenizer(run, params, capsys):
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), loaded, merged
     )
-    assert load_codec(out, "short").encode("a") == [65]
+    assert load_tokenizer(out, "short").encode("a") == [65]
     with pytest.raises(UserError, match="holds a model already"):
         export.main()
 

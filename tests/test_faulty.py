@@ -9,11 +9,11 @@ import pytest
 from repair import make_data
 from repair.errors import UserError
 from repair.model.api import Model
-from repair.model.hf import save_hf
+from repair.model.hf.folder import save_hf
 from repair.model.llama import LlamaConfig
 from repair.tasks import load_tasks
 from repair.text.prompts import render_examples
-from repair.text.tokens import Codec, train_tokenizer
+from repair.text.tokenizer import Tokenizer, train_tokenizer
 
 FLAGS = {
     "kind": "faulty",
@@ -37,7 +37,7 @@ def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     tasks = load_tasks("generated/train", count=20)
     tokenizer = train_tokenizer([render_examples(tasks, tasks[0])] * 2, 300)
-    Codec(tokenizer, "full").save(folder)
+    Tokenizer(tokenizer, "full").save(folder)
     shape = LlamaConfig(
         300, width=16, mlp_width=32, layers=1, heads=2, kv_heads=1, head_size=8
     )

@@ -12,11 +12,11 @@ from rich.console import Console
 
 from repair import fix
 from repair.env.environment import Environment, reset_all, step_all
-from repair.env.sandbox import Limits
 from repair.errors import UserError
-from repair.learn.config import Config
-from repair.learn.trajectory import Rollout
+from repair.rollout.rollouts import Rollout
+from repair.sandbox import Limits
 from repair.text.episodes import Episode
+from repair.training.config import Config
 
 FAULTY = 'def keep(xs):\n    """Keep the items above 4."""\n    return [xs]\n'
 REPAIR = "### REPL 3 >>>    return [x for x in xs if x > 4]"
@@ -39,7 +39,7 @@ EXIT = "### EXIT"
 
 
 class Letters:
-    """A codec with a token for each character."""
+    """A tokenizer with a token for each character."""
 
     def prompt_ids(self, task):
         return list(task.text + "".join(task.test_list))
@@ -53,7 +53,7 @@ class Reciter:
 
     def __init__(self, sandbox, attempts, config):
         self.sandbox, self.attempts, self.config = sandbox, attempts, config
-        self.codec, self.played = Letters(), 0
+        self.tokenizer, self.played = Letters(), 0
 
     def play(self, params, bugs, samples, temperature, step, watch):
         assert (samples == 1) == (temperature == 0.0)
@@ -91,7 +91,7 @@ def run(tmp_path, monkeypatch, capsys):
             run.policy = Reciter(judge, attempts, config or Config())
             return run.policy, {}
 
-        monkeypatch.setattr("repair.learn.policy.load_policy", load)
+        monkeypatch.setattr("repair.training.policy.load_policy", load)
         settings = {"text": "", "samples": len(attempts) - 1, "temperature": 0.8}
         settings |= {"dry_run": False, "seed": 0, "cpu_seconds": Limits.cpu_seconds}
         settings |= {"tests": str(tests), "checkpoint": "runs/tiny"} | values

@@ -17,7 +17,7 @@ import sys
 import pytest
 import yaml
 
-from repair.learn.metrics import read_metrics
+from repair.training.metrics import read_metrics
 
 ROOT = pathlib.Path(__file__).parent.parent
 LAUNCH = ROOT / "launch"
@@ -40,7 +40,7 @@ def get_config():
     c.model.vocab_size, c.model.width, c.model.mlp_width = 300, 16, 32
     c.model.layers, c.model.heads, c.model.kv_heads, c.model.head_size = 1, 2, 2, 8
     c.sft.steps, c.sft.rows, c.sft.row_length = 2, 2, 512
-    c.sft.optimiser.name = "adamw"
+    c.sft.optimizer.name = "adamw"
     return c
 """
 # Both ranks of a job: the command, with each rank's number for % in the variables.
@@ -338,7 +338,7 @@ def test_slurm_requeues_before_the_time_is_up(desk):
 )
 def test_a_process_takes_all_gpus_of_its_node(desk, start, variables, devices):
     """Under SLURM jax by itself would take the first one alone."""
-    code = "import jax; from repair.learn import processes; "
+    code = "import jax; from repair.training import processes; "
     code += f"processes.start({start.replace('%s', str(desk.port))}); "
     code += "print(jax.config.values['jax_cuda_visible_devices'])"
     slurm = {

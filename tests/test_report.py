@@ -8,8 +8,8 @@ import pytest
 
 from repair import report
 from repair.errors import UserError
-from repair.learn.config import Config
-from repair.learn.workdir import open_workdir
+from repair.training.config import Config
+from repair.training.workdir import open_workdir
 
 FLAGS = {"out": "", "episodes": 1000, "terminal": False}
 FLAGS |= dict.fromkeys(("step", "group", "sample", "status"), "")

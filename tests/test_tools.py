@@ -8,11 +8,11 @@ import types
 import pytest
 
 from repair import make_data
-from repair.env.demo_folder import DemoFolder
+from repair.demos.demo_folder import DemoFolder
 from repair.errors import UserError
 from repair.tasks.corrupt import KINDS
 from repair.text.episodes import encode_demos
-from repair.text.tokens import Codec, load_codec, train_tokenizer
+from repair.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 
 
 def set_flags(monkeypatch, module, **values):
@@ -30,7 +30,7 @@ def test_make_data_writes_demos_their_summary_and_a_table(
     monkeypatch, tmp_path, capsys
 ):
     folder = tmp_path / "tokenizer"
-    Codec(train_tokenizer(["assert f(1) == 2\n"], 300), "full").save(folder)
+    Tokenizer(train_tokenizer(["assert f(1) == 2\n"], 300), "full").save(folder)
     values = demos_flags(tmp_path / "out", tokenizer=str(folder))
     set_flags(monkeypatch, make_data, **values)
     make_data.main()
@@ -38,8 +38,8 @@ def test_make_data_writes_demos_their_summary_and_a_table(
     demos = DemoFolder(tmp_path / "out")
     assert len(demos) == summary["made"] > 0
     assert all(demo.commands[-1] == "### EXIT" for demo in demos)
-    codec = load_codec(folder, "full")
-    lengths = [len(episode) for episode in encode_demos(codec, list(demos))]
+    tokenizer = load_tokenizer(folder, "full")
+    lengths = [len(episode) for episode in encode_demos(tokenizer, list(demos))]
     assert summary["tokens"]["total"] == sum(lengths)
     assert summary["tokens"]["too_long"] == 0
     table = capsys.readouterr().out

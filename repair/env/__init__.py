@@ -1,23 +1,16 @@
-"""The tool: the line editor, the sandbox, one episode, demonstrations. No jax."""
+"""The environment: editor, state text, rewards, episodes, verifier. No jax."""
 
 from repair.env.editor import MalformedCommand
-from repair.env.environment import (
-    Environment,
-    LineEditor,
-    Rewards,
-    Tool,
-    Turn,
-    reset_all,
-    step_all,
-)
-from repair.env.judge import InProcess, Judge
-from repair.env.replay import demonstrate
-from repair.env.sandbox import Limits, Result, Sandbox, SandboxError
+from repair.env.environment import Environment, StepResult, reset_all, step_all
+from repair.env.rewards import Rewards
+from repair.env.tools import LineEditor, Tool
+from repair.env.verifier import FunctionVerifier, Verifier
+from repair.sandbox import Limits, Result, Sandbox, SandboxError
 
 __all__ = [
     "Environment",
-    "InProcess",
-    "Judge",
+    "FunctionVerifier",
+    "Verifier",
     "Limits",
     "LineEditor",
     "MalformedCommand",
@@ -26,8 +19,7 @@ __all__ = [
     "Sandbox",
     "SandboxError",
     "Tool",
-    "Turn",
-    "demonstrate",
+    "StepResult",
     "reset_all",
     "step_all",
 ]

@@ -6,23 +6,23 @@ its place.
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
-from repair.env import editor, states
-from repair.env.alignment import levenshtein
-from repair.env.judge import Judge
+from repair.env import editor, state_text
+from repair.env.edit_distance import levenshtein
 from repair.env.rewards import Rewards
-from repair.env.sandbox import Result, SandboxError
+from repair.env.tools import LineEditor, Tool
+from repair.env.verifier import Verifier
+from repair.sandbox import Result, SandboxError
 from repair.tasks import Bug
 
 
 @dataclasses.dataclass(frozen=True)
-class Turn:
+class StepResult:
     """What the environment answers to a reset or to a command.
 
     Attributes:
       state_text: The numbered program and one line of feedback, which is empty when
-        all shown tests pass (`repair.env.states`).
+        all shown tests pass (`repair.env.state_text`).
       reward: Of the command; 0 for a reset.
       done: Whether the episode has ended.
       status: How it ended: "solved", "exited_unsolved", "max_turns" or "truncated",
@@ -41,46 +41,6 @@ class Turn:
     fault: str = ""
 
 
-class Tool(Protocol):
-    """A stateful tool that changes a program by commands of one line."""
-
-    @property
-    def code(self) -> str:
-        """The program as it stands."""
-
-    def apply(self, command_text: str) -> bool:
-        """Carries out a command; True if it ends the episode.
-
-        Raises:
-          MalformedCommand: It cannot be carried out; nothing has changed.
-        """
-
-    def render(self) -> str:
-        """The program as the model sees it, each line ended by a newline."""
-
-
-class LineEditor:
-    """The paper's tool: the commands of `repair.env.editor`, lines as "L n text"."""
-
-    def __init__(self, code: str):
-        self._lines = editor.split_program(code)
-
-    @property
-    def code(self) -> str:
-        """The program as it stands."""
-        return "\n".join(self._lines)
-
-    def apply(self, command_text: str) -> bool:
-        """Parses and applies one command; True for EXIT."""
-        command = editor.parse(command_text)
-        self._lines = editor.apply(self._lines, command)
-        return isinstance(command, editor.Exit)
-
-    def render(self) -> str:
-        """Lines numbered from 1."""
-        return states.number_lines(self._lines)
-
-
 class Environment:
     """An episode of repairing one bug; `reset` starts the next.
 
@@ -94,7 +54,7 @@ class Environment:
 
     def __init__(
         self,
-        sandbox: Judge,
+        sandbox: Verifier,
         rewards: Rewards | None = None,
         max_turns: int = 10,
         make_tool: Callable[[str], Tool] = LineEditor,
@@ -103,7 +63,7 @@ class Environment:
         self._rewards = rewards or Rewards()
         self._max_turns = max_turns
         self._make_tool = make_tool
-        self._turn: Turn | None = None
+        self._turn: StepResult | None = None
 
     @property
     def code(self) -> str:
@@ -115,11 +75,11 @@ class Environment:
         """Whether an episode has begun and not ended."""
         return self._turn is not None and not self._turn.done
 
-    def reset(self, bug: Bug) -> Turn:
+    def reset(self, bug: Bug) -> StepResult:
         """Starts an episode."""
         return reset_all([self], [bug])[0]
 
-    def step(self, command_text: str) -> Turn:
+    def step(self, command_text: str) -> StepResult:
         """Carries out one command.
 
         Raises:
@@ -128,7 +88,7 @@ class Environment:
         """
         return step_all([self], [command_text])[0]
 
-    def truncate(self) -> Turn:
+    def truncate(self) -> StepResult:
         """Ends the episode because its context is full; treated like the cap.
 
         The penalty joins the reward of the last turn, which this returns anew.
@@ -140,9 +100,9 @@ class Environment:
         )
         return self._turn
 
-    def fail(self, error: Exception) -> Turn:
+    def fail(self, error: Exception) -> StepResult:
         """Ends the episode because of an error that the policy did not make."""
-        self._turn = Turn(
+        self._turn = StepResult(
             state_text="",
             reward=0.0,
             done=True,
@@ -203,7 +163,7 @@ class Environment:
             self._edited = levenshtein(before, self.code)
         return self.code != before
 
-    def settle(self, result: Result | None, hidden: Result | None = None) -> Turn:
+    def settle(self, result: Result | None, hidden: Result | None = None) -> StepResult:
         """Second half: makes the turn from the tests' results.
 
         Args:
@@ -240,12 +200,14 @@ class Environment:
         self._turn = self._make_turn(reward, status, self._malformed is not None)
         return self._turn
 
-    def _make_turn(self, reward: float, status: str | None, malformed: bool) -> Turn:
+    def _make_turn(
+        self, reward: float, status: str | None, malformed: bool
+    ) -> StepResult:
         feedback = (
             f"malformed: {self._malformed}" if malformed else self._result.feedback
         )
-        return Turn(
-            state_text=states.join_state(self._tool.render(), feedback),
+        return StepResult(
+            state_text=state_text.join_state(self._tool.render(), feedback),
             reward=reward,
             done=status is not None,
             status=status,
@@ -253,7 +215,7 @@ class Environment:
             malformed=malformed,
         )
 
-    def _live_turn(self) -> Turn:
+    def _live_turn(self) -> StepResult:
         if not self.running:
             raise RuntimeError("no episode is running here; call reset")
         return self._turn
@@ -261,7 +223,7 @@ class Environment:
 
 def reset_all(
     environments: Sequence[Environment], bugs: Sequence[Bug], *, strict: bool = True
-) -> list[Turn]:
+) -> list[StepResult]:
     """Starts an episode in each environment, with one call to their sandbox.
 
     Args:
@@ -293,7 +255,7 @@ def step_all(
     commands: Sequence[str],
     *,
     strict: bool = True,
-) -> list[Turn]:
+) -> list[StepResult]:
     """One command in each environment, with one call to their sandbox.
 
     Args:
@@ -311,7 +273,7 @@ def step_all(
     return _settle_all(environments, changed, strict)
 
 
-def _settle_all(environments, changed: list, strict: bool) -> list[Turn]:
+def _settle_all(environments, changed: list, strict: bool) -> list[StepResult]:
     """Judges the programs that changed, in one call, and makes the turns.
 
     A second call is for hidden tests, of programs that pass the shown ones.

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from repair.model import cache as kv
+from repair.model import kv_cache as kv
 from repair.model.llama import Llama, LlamaConfig
 from repair.model.sharding import over_vocabulary
 

@@ -27,7 +27,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from repair.model import cache as kv
+from repair.model import kv_cache as kv
 from repair.model.rope import Rope, rope_tables, rotate
 from repair.model.sharding import over_rows, over_vocabulary
 

@@ -1,7 +1,7 @@
 """Low-rank adapters as subtrees: which part of a parameter tree is trained.
 
 A tree is {"params": ..., "lora": ...}. Splitting and joining move whole collections,
-so that a gradient, an optimiser or a checkpoint sees the trained half only and the
+so that a gradient, an optimizer or a checkpoint sees the trained half only and the
 policy and its reference can share the frozen one.
 
 Source: Hu et al. 2021 (arXiv 2106.09685): kernel + alpha / rank * a @ b.

@@ -91,7 +91,7 @@ def param_shardings(mesh: Mesh, abstract):
     """The sharding of every leaf, in a tree like `abstract`.
 
     An axis that its mesh axes do not divide stays whole, so that a small model fits
-    any mesh. What is no parameter, nor follows one as an optimiser's moments do, is
+    any mesh. What is no parameter, nor follows one as an optimizer's moments do, is
     whole on every device.
 
     Args:

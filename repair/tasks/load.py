@@ -49,7 +49,7 @@ def load(
       seed: Seed of the generator.
       count: At most so many tasks; for the generator exactly so many.
       evaluate: What runs the references of MBPP+, such as
-        `repair.env.sandbox.values.evaluate`.
+        `repair.sandbox.values.evaluate`.
       training: Whether the tasks are for training, which alone may use those that MBPP
         has for it.
 

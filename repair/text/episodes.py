@@ -5,9 +5,9 @@ import dataclasses
 import jax
 import numpy as np
 
-from repair.env.demos import Demo
-from repair.env.traces import Trace
-from repair.text.tokens import Codec
+from repair.demos.make import Demo
+from repair.demos.traces import Trace
+from repair.text.tokenizer import Tokenizer
 
 # Turn index of tokens that the policy did not write.
 ENVIRONMENT = -1  # states
@@ -24,7 +24,7 @@ class Episode:
       ids: Token ids, as encoded or as sampled; never re-tokenised.
       mask: 1 for the policy's tokens, 0 for the environment's.
       log_probs: What the sampler reported for the policy's tokens, else 0.
-      turns: Turn that wrote the token, `ENVIRONMENT` in states, `PROMPT` before.
+      turns: StepResult that wrote the token, `ENVIRONMENT` in states, `PROMPT` before.
       allowed: For the policy's tokens the V bits, packed, of those that it chose from,
         or None if that was all of them.
     """
@@ -58,16 +58,16 @@ class Episode:
         return len(self.ids)
 
 
-def encode_demos(codec: Codec, demos: list[Demo]) -> list[Episode]:
+def encode_demos(tokenizer: Tokenizer, demos: list[Demo]) -> list[Episode]:
     """Demonstrations as episodes, segment by segment as a rollout builds them."""
     states = sorted({text for demo in demos for text in demo.states})
     commands = sorted({text for demo in demos for text in demo.commands})
-    state_ids = dict(zip(states, codec.encode_batch(states), strict=True))
-    command_ids = dict(zip(commands, codec.command_ids(commands), strict=True))
+    state_ids = dict(zip(states, tokenizer.encode_batch(states), strict=True))
+    command_ids = dict(zip(commands, tokenizer.command_ids(commands), strict=True))
     episodes = []
     for demo in demos:
         episode = Episode()
-        episode.append(codec.prompt_ids(demo.bug.task), PROMPT)
+        episode.append(tokenizer.prompt_ids(demo.bug.task), PROMPT)
         pairs = zip(demo.states, demo.commands, strict=True)
         for turn, (state, command) in enumerate(pairs):
             episode.append(state_ids[state])
@@ -76,14 +76,14 @@ def encode_demos(codec: Codec, demos: list[Demo]) -> list[Episode]:
     return episodes
 
 
-def encode_traces(codec: Codec, traces: list[Trace]) -> list[Episode]:
+def encode_traces(tokenizer: Tokenizer, traces: list[Trace]) -> list[Episode]:
     """Questions and answers as episodes of one turn, without any state."""
     episodes = []
-    answers = codec.command_ids([trace.answer for trace in traces])
+    answers = tokenizer.command_ids([trace.answer for trace in traces])
     for trace, answer in zip(traces, answers, strict=True):
         episode = Episode()
-        question = codec.encode(f"{trace.question}\n")
-        episode.append(codec.bos_ids + question, PROMPT)
+        question = tokenizer.encode(f"{trace.question}\n")
+        episode.append(tokenizer.bos_ids + question, PROMPT)
         episode.append(answer, 0)
         episodes.append(episode)
     return episodes
@@ -95,7 +95,7 @@ class Batch:
     """Packed episodes at fixed shapes: R rows of T tokens.
 
     Per-token fields describe the token itself; what predicts token t is the
-    output at t - 1, and the losses do that shift in one place (`learn.losses`).
+    output at t - 1; the shift is in one place, `repair.training.losses`.
 
     Attributes:
       tokens: RT int32.

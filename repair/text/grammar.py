@@ -27,7 +27,7 @@ from repair.text.spelling import (
     walk_old,
     walk_text,
 )
-from repair.text.tokens import Codec
+from repair.text.tokenizer import Tokenizer
 
 MAX_CHARS = 255  # of a line; what is beyond cannot be in an old text
 _LONGEST = 24  # tokens up to a text, at most; less room than that is refused
@@ -85,7 +85,7 @@ class Grammar:
     """The automaton of one tokenizer.
 
     Args:
-      codec: The tokenizer.
+      tokenizer: The tokenizer.
       vocab_size: V, at least that of the tokenizer.
       max_new: Most tokens of a command.
 
@@ -93,7 +93,7 @@ class Grammar:
       UserError: Commands of max_new tokens are too short to be kept whole.
     """
 
-    def __init__(self, codec: Codec, vocab_size: int, max_new: int):
+    def __init__(self, tokenizer: Tokenizer, vocab_size: int, max_new: int):
         if max_new < _LONGEST:
             raise UserError(
                 f"text.max_command is {max_new}; with sampler.grammar it must be"
@@ -103,7 +103,7 @@ class Grammar:
         self._ids: dict[tuple, int] = {}  # of states
         self._checks: dict[tuple, int] = {(): 0}
         self._widths = [2, 1]  # L and E so far; they only grow
-        self.tables = self._tabulate(token_texts(codec), vocab_size)
+        self.tables = self._tabulate(token_texts(tokenizer), vocab_size)
         self._all_checks = tuple(self._checks)
         self._starts = _by_first_character(self._pieces)
         self._places = functools.lru_cache(65536)(self._find_places)
@@ -217,18 +217,18 @@ class Grammar:
         return self._pieces.setdefault(text, len(self._pieces))
 
 
-def token_texts(codec: Codec) -> dict[int, str]:
+def token_texts(tokenizer: Tokenizer) -> dict[int, str]:
     """What every ordinary token adds to a text; specials and empty ones left out.
 
     Read behind another token, since some tokenizers drop the first one's blank. A
     token that is a part of a character reads as U+FFFD: free texts may hold it.
     """
-    added = codec.tokenizer.get_added_tokens_decoder()
+    added = tokenizer.backend.get_added_tokens_decoder()
     special = {i for i, token in added.items() if token.special}
-    head = codec.decode([codec.newline_id])
+    head = tokenizer.decode([tokenizer.newline_id])
     texts = {
-        i: codec.decode([codec.newline_id, i]).removeprefix(head)
-        for i in range(codec.vocab_size)
+        i: tokenizer.decode([tokenizer.newline_id, i]).removeprefix(head)
+        for i in range(tokenizer.vocab_size)
         if i not in special
     }
     return {i: text for i, text in texts.items() if text}

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 
-from repair.env.answers import FENCE
+from repair.env.tools import FENCE
 from repair.tasks import Task
 
 COMMANDS = """\

@@ -2,11 +2,11 @@
 
 import pytest
 
-from repair.env.sandbox import Sandbox
 from repair.env.sourcefile import read_source
 from repair.env.usertests.doubts import check_imports, doubts
 from repair.env.usertests.read import read_tests
 from repair.errors import UserError
+from repair.sandbox import Sandbox
 
 CODE = "def keep(xs):\n    return xs"
 

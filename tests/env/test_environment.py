@@ -4,16 +4,9 @@ import dataclasses
 
 import pytest
 
-from repair.env import (
-    Environment,
-    Result,
-    Rewards,
-    Sandbox,
-    SandboxError,
-    reset_all,
-    step_all,
-)
+from repair.env import Environment, Rewards, reset_all, step_all
 from repair.errors import UserError
+from repair.sandbox import Result, Sandbox, SandboxError
 from repair.tasks import Bug, Task
 
 TASK = Task("inc", "Add one.", "def f(x):\n    return x + 1", ("assert f(1) == 2",))

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from repair.env.sandbox import Sandbox
 from repair.env.usertests.read import read_tests
 from repair.errors import UserError
+from repair.sandbox import Sandbox
 
 ONE = "def f(x):\n    return x + 1\n"
 

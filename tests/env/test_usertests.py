@@ -7,8 +7,8 @@ import xml.etree.ElementTree
 
 import pytest
 
-from repair.env.sandbox import Sandbox
 from repair.env.usertests.read import read_tests
+from repair.sandbox import Sandbox
 
 # Programs of one interface, most of them wrong in some way.
 SOUND = """

@@ -6,14 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from repair.env import editor
 from repair.errors import UserError
-from repair.model.draw import draw
 from repair.model.grammar import Constraint
+from repair.rollout.sampling import draw
 from repair.text.grammar import MAX_CHARS, Grammar
-from repair.text.tokens import Codec, train_tokenizer
+from repair.text.tokenizer import Tokenizer, train_tokenizer
 
 MAX_NEW = 32
 PROGRAMS = [
@@ -36,7 +37,7 @@ TEXTS = [
 
 def byte_level(vocab_size, regex=True):
     """A tokenizer as large models have it, with merges across what ours keeps apart."""
-    tokenizer = Tokenizer(models.BPE())
+    tokenizer = tokenizers.Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split("\n", behavior="isolated"),
@@ -51,20 +52,20 @@ def byte_level(vocab_size, regex=True):
         show_progress=False,
     )
     tokenizer.train_from_iterator(TEXTS * 5, trainer)
-    return Codec(tokenizer, "short")
+    return Tokenizer(tokenizer, "short")
 
 
 @functools.cache
 def codec_of(kind):
     if kind == "own":
-        return Codec(train_tokenizer(TEXTS * 5, 420), "short")
+        return Tokenizer(train_tokenizer(TEXTS * 5, 420), "short")
     if kind == "bytes":
         return byte_level(257)
     # Without a regex whole commands become tokens: numbers and separators with them.
     return byte_level(420, regex=kind == "regex")
 
 
-def sample(codec, grammar, programs, count, seed, temperature=3.0):
+def sample(tokenizer, grammar, programs, count, seed, temperature=3.0):
     """Commands drawn at random from what the automaton allows, as texts."""
     rows = [program for program in programs for _ in range(count)]
     lines = [editor.split_program(program) for program in rows]
@@ -90,21 +91,21 @@ def sample(codec, grammar, programs, count, seed, temperature=3.0):
     commands = []
     for row in range(len(rows)):
         ids = np.asarray(tokens_CB)[:, row].tolist()
-        ends = [i for i, token in enumerate(ids) if codec.stop_V[token]]
+        ends = [i for i, token in enumerate(ids) if tokenizer.stop_V[token]]
         ids = ids[: ends[0] + 1] if ends else ids
-        text = codec.decode(ids)
+        text = tokenizer.decode(ids)
         assert np.asarray(some_CB)[: len(ids), row].all(), text
-        commands.append(codec.command_text(ids))
+        commands.append(tokenizer.command_text(ids))
     return list(zip(rows, commands, strict=True))
 
 
 @pytest.mark.parametrize("kind", ["own", "regex", "whole", "bytes"])
 def test_whatever_is_sampled_applies(kind):
-    codec = codec_of(kind)
-    grammar = Grammar(codec, codec.vocab_size + 3, MAX_NEW)
+    tokenizer = codec_of(kind)
+    grammar = Grammar(tokenizer, tokenizer.vocab_size + 3, MAX_NEW)
     verbs, olds = set(), 0
     for seed in range(3):
-        for program, command in sample(codec, grammar, PROGRAMS, 60, seed):
+        for program, command in sample(tokenizer, grammar, PROGRAMS, 60, seed):
             parsed = editor.parse(command)
             editor.apply(editor.split_program(program), parsed)
             verbs.add(type(parsed).__name__)
@@ -113,7 +114,7 @@ def test_whatever_is_sampled_applies(kind):
     assert olds > 10
 
 
-def accepts(grammar, codec, program, ids):
+def accepts(grammar, tokenizer, program, ids):
     """Whether the automaton allows these tokens, one after another."""
     rows = grammar.rows([editor.split_program(program)])
     constraint = Constraint(grammar.tables, rows)
@@ -162,9 +163,12 @@ def accepts(grammar, codec, program, ids):
     ],
 )
 def test_cases_by_hand(kind, program, command, fits):
-    codec = codec_of(kind)
+    tokenizer = codec_of(kind)
     grammar = grammar_of(kind)
-    assert accepts(grammar, codec, PROGRAMS[program], codec.encode(command)) == fits
+    assert (
+        accepts(grammar, tokenizer, PROGRAMS[program], tokenizer.encode(command))
+        == fits
+    )
 
 
 @functools.cache
@@ -173,12 +177,12 @@ def grammar_of(kind):
 
 
 def test_specials_are_never_allowed():
-    codec = codec_of("regex")
-    special = codec.tokenizer.token_to_id("<s>")
+    tokenizer = codec_of("regex")
+    special = tokenizer.backend.token_to_id("<s>")
     grammar = grammar_of("regex")
     constraint = Constraint(grammar.tables, grammar.rows([["x"]]))
     place = constraint.start()
-    for token in [*codec.encode("### ADDL 1 >>>x"), None]:
+    for token in [*tokenizer.encode("### ADDL 1 >>>x"), None]:
         assert not constraint.allowed(place, MAX_NEW)[0, special]
         if token is not None:
             place = constraint.advance(place, jnp.array([token]))
@@ -186,14 +190,14 @@ def test_specials_are_never_allowed():
 
 def test_an_old_text_is_left_before_the_room_ends():
     """With two tokens left, only what still gets to the second text is allowed."""
-    codec = codec_of("own")
+    tokenizer = codec_of("own")
     grammar = grammar_of("own")
     constraint = Constraint(grammar.tables, grammar.rows([["x + x + x"]]))
     place = constraint.start()
-    for token in codec.encode("### REPW 1 >>>x"):
+    for token in tokenizer.encode("### REPW 1 >>>x"):
         place = constraint.advance(place, jnp.array([token]))
-    (plus,) = codec.encode(" +")
-    (separator,) = codec.encode(" >>>")
+    (plus,) = tokenizer.encode(" +")
+    (separator,) = tokenizer.encode(" >>>")
     for left, goes_on in ((2, True), (1, False)):
         allowed = constraint.allowed(place, left)[0]
         assert bool(allowed[plus]) == goes_on and bool(allowed[separator])

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from repair.model import cache as kv
+from repair.model import kv_cache as kv
 from repair.model.llama import LlamaConfig
 
 TOKENS = np.random.default_rng(0).integers(0, 51, (2, 20))

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from repair.model.api import Model
-from repair.model.draw import Sampling
-from repair.model.hf import load_hf, save_hf
-from repair.model.hf_names import LAYER_NAMES, TOP_NAMES
+from repair.model.hf.folder import load_hf, save_hf
+from repair.model.hf.names import LAYER_NAMES, TOP_NAMES
+from repair.model.hf.peft import save_peft
 from repair.model.lora import init_adapters
-from repair.model.peft import save_peft
-from repair.model.sampler import Sampler
-from repair.text.tokens import Codec, train_tokenizer
+from repair.rollout.sampler import Sampler
+from repair.rollout.sampling import Sampling
+from repair.text.tokenizer import Tokenizer, train_tokenizer
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -236,13 +236,13 @@ def test_what_we_export_loads_with_adapters_merged(family, adapted, tmp_path):
 def test_types_and_tokenizer_are_those_that_we_export(make, tmp_path):
     model, params = make(param_dtype="bfloat16", vocab_size=262)
     tokenizer = train_tokenizer(["a b"], 262, ("<pad>", "<end>"))
-    codec = Codec(tokenizer, "short", mode="direct", end_token="<end>")
-    codec.save(tmp_path / "tokenizer")
+    tokenizer = Tokenizer(tokenizer, "short", mode="direct", end_token="<end>")
+    tokenizer.save(tmp_path / "tokenizer")
     save_hf(tmp_path / "out", model.config, params, tmp_path / "tokenizer")
     theirs = transformers.AutoModelForCausalLM.from_pretrained(
         tmp_path / "out", dtype="auto"
     )
     assert theirs.dtype == torch.bfloat16
     loaded = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
-    assert loaded("a b <end>").input_ids == codec.encode("a b <end>")
-    assert theirs.config.eos_token_id == loaded.eos_token_id == codec.end_ids[0]
+    assert loaded("a b <end>").input_ids == tokenizer.encode("a b <end>")
+    assert theirs.config.eos_token_id == loaded.eos_token_id == tokenizer.end_ids[0]

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from repair.demos.make import inverses, make_demos
 from repair.env import editor
-from repair.env.bugs import make_bugs
-from repair.env.demos import inverses, make_demos
-from repair.env.sandbox import Result
+from repair.sandbox import Result
 from repair.tasks import Task, load_tasks
+from repair.tasks.bugs import make_bugs
 from repair.tasks.corrupt import (
     ALL_KINDS,
     KINDS,
@@ -207,7 +207,7 @@ def test_any_text_is_refused_or_slips(code, seed):
         ast.parse(faulty)
 
 
-class Judge:
+class Verifier:
     """A sandbox that passes one program."""
 
     def __init__(self, code):
@@ -225,7 +225,7 @@ class Judge:
 
 def test_a_dropped_branch_of_several_lines_is_one_corruption_and_several_edits():
     code = "def f(a):\n    if a:\n        a = 1\n        a = 2\n    return a"
-    task, judge = Task(1, "Twist.", code, ("assert f(0) == 0",)), Judge(code)
+    task, judge = Task(1, "Twist.", code, ("assert f(0) == 0",)), Verifier(code)
     demos, report = make_demos(
         [task], judge, per_task=9, corruptions=(1, 1), kinds=("drop_branch",)
     )

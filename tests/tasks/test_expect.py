@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repair.env.sandbox import asserts
+from repair.sandbox import asserts
 from repair.tasks.expect import expect, expect_one_of, literal
 
 _leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False)

@@ -6,11 +6,11 @@ import json
 import published
 import pytest
 
-from repair.env.evalsets import check, load_checked
-from repair.env.sandbox import Sandbox
-from repair.env.sandbox.values import evaluate
 from repair.errors import UserError
+from repair.sandbox import Sandbox
+from repair.sandbox.values import evaluate
 from repair.tasks import load_pair, load_tasks
+from repair.tasks.evalsets import check, load_checked
 from repair.tasks.load import load
 
 

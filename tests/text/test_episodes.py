@@ -7,17 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repair.env.demos import Demo
-from repair.env.traces import Trace
+from repair.demos.make import Demo
+from repair.demos.traces import Trace
 from repair.tasks import Bug, Task
-from repair.text.episodes import (
-    Episode,
-    encode_demos,
-    encode_traces,
-    pack,
-    plan_rows,
-)
-from repair.text.tokens import Codec, train_tokenizer
+from repair.text.episodes import Episode, encode_demos, encode_traces, pack, plan_rows
+from repair.text.tokenizer import Tokenizer, train_tokenizer
 
 TASK = Task(1, "Add one.", "def f(x):\n    return x + 1", ("assert f(1) == 2",))
 DEMO = Demo(
@@ -32,8 +26,8 @@ DEMO = Demo(
 
 
 @pytest.fixture(scope="module")
-def codec():
-    return Codec(train_tokenizer([*DEMO.states, *DEMO.commands], 300), "short")
+def tokenizer():
+    return Tokenizer(train_tokenizer([*DEMO.states, *DEMO.commands], 300), "short")
 
 
 def episode_of(length, seed=0):
@@ -66,31 +60,31 @@ def test_append_keeps_the_lists_in_step():
     assert len(episode) == len(episode.turns) == 6
 
 
-def test_demo_has_loss_on_its_commands_and_their_newlines_only(codec):
-    (episode,) = encode_demos(codec, [DEMO])
+def test_demo_has_loss_on_its_commands_and_their_newlines_only(tokenizer):
+    (episode,) = encode_demos(tokenizer, [DEMO])
     ids, mask, turns = (np.array(x) for x in (episode.ids, episode.mask, episode.turns))
     for turn, command in enumerate(DEMO.commands):
-        assert codec.decode(ids[turns == turn]) == command + "\n"
-        assert ids[turns == turn][-1] == codec.newline_id
+        assert tokenizer.decode(ids[turns == turn]) == command + "\n"
+        assert ids[turns == turn][-1] == tokenizer.newline_id
     assert (mask == (turns >= 0)).all()
-    environment = codec.decode(ids[mask == 0])
+    environment = tokenizer.decode(ids[mask == 0])
     assert environment == "Add one.\nassert f(1) == 2\n" + "".join(DEMO.states)
-    assert episode.ids[-1] == codec.newline_id and mask[-1] == 1
+    assert episode.ids[-1] == tokenizer.newline_id and mask[-1] == 1
 
 
-def test_context_of_a_turn_is_a_prefix_of_the_next(codec):
+def test_context_of_a_turn_is_a_prefix_of_the_next(tokenizer):
     """However many turns a demonstration has, its start has the same ids."""
-    (whole,) = encode_demos(codec, [DEMO])
+    (whole,) = encode_demos(tokenizer, [DEMO])
     for turns in (1, 2):
         cut = dataclasses.replace(
             DEMO, states=DEMO.states[:turns], commands=DEMO.commands[:turns]
         )
-        (start,) = encode_demos(codec, [cut])
+        (start,) = encode_demos(tokenizer, [cut])
         assert whole.ids[: len(start)] == start.ids
         assert whole.mask[: len(start)] == start.mask
-    segments = [codec.prompt_ids(TASK)]
+    segments = [tokenizer.prompt_ids(TASK)]
     for state, command in zip(DEMO.states, DEMO.commands, strict=True):
-        segments += [codec.encode(state), codec.encode(command + "\n")]
+        segments += [tokenizer.encode(state), tokenizer.encode(command + "\n")]
     assert whole.ids == sum(segments, [])
 
 
@@ -196,10 +190,10 @@ def test_check_names_the_bad_field(name, change, message):
 
 def test_a_trace_is_one_answer_and_only_that_is_learnt():
     tokenizer = train_tokenizer(["What is 2 + 2? four"], 300, ("<pad>", "<end>"))
-    codec = Codec(tokenizer, "short", mode="cot", end_token="<end>")
-    (episode,) = encode_traces(codec, [Trace("What is 2 + 2?", "Two\ntwice.\n4")])
+    tokenizer = Tokenizer(tokenizer, "short", mode="cot", end_token="<end>")
+    (episode,) = encode_traces(tokenizer, [Trace("What is 2 + 2?", "Two\ntwice.\n4")])
     answer = [i for i, m in zip(episode.ids, episode.mask, strict=True) if m]
-    assert codec.decode(answer) == "Two\ntwice.\n4<end>"
+    assert tokenizer.decode(answer) == "Two\ntwice.\n4<end>"
     asked = episode.ids[: -len(answer)]
-    assert codec.decode(asked) == "What is 2 + 2?\n"
+    assert tokenizer.decode(asked) == "What is 2 + 2?\n"
     assert set(episode.turns[len(asked) :]) == {0}

@@ -11,12 +11,12 @@ import re
 import sys
 from collections.abc import Iterator
 
-from repair.env.sandbox import Result, Sandbox
 from repair.env.sourcefile import SourceFile
 from repair.env.usertests.bodies import binds, literal, loads
 from repair.env.usertests.read import Tests
 from repair.env.usertests.scopes import BUILTINS
 from repair.errors import UserError
+from repair.sandbox import Result, Sandbox
 
 
 def doubts(

@@ -14,7 +14,6 @@ import dataclasses
 import re
 import warnings
 
-from repair.env.sandbox import asserts
 from repair.env.usertests.bodies import binds, loads, shorten, substitute
 from repair.env.usertests.cases import arguments
 from repair.env.usertests.collect import counted
@@ -23,6 +22,7 @@ from repair.env.usertests.parts import Definition, Parts
 from repair.env.usertests.plain_pytest import APPROX, PlainPython, shorten_approx
 from repair.env.usertests.scopes import BUILTINS
 from repair.errors import UserError
+from repair.sandbox import asserts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +131,7 @@ class _File:
         self._known = {n: d for d in parts.definitions for n in d.names}
 
     def units(self) -> list[_Unit]:
-        """What the sandbox shall judge, in order; what shares something as one."""
+        """What the sandbox shall verifier, in order; what shares something as one."""
         if self._parts.is_script:
             units = self._split("tests", self._parts.script)
         else:

@@ -1,0 +1,193 @@
+"""One choice of stage two at a time, over three seeds: what each is worth.
+
+python -m experiments.ablations [--part=NAME/SEED] [--tokens=50000]
+    [--base=runs/claims] [--folder=runs/ablations]
+
+Each variant of VARIANTS starts from the policy that stage one of configs/tiny.py ended
+with (from BASE/coeSEED, which `experiments.claims --part=coe/SEED` makes), runs stage
+two with its one change until --tokens are sampled, and is evaluated on 256 bugs
+of the test split: greedily (pass@1) and with four samples each at temperature 0.8
+(sampled_pass@1, the least noisy figure, and pass@4). "reversed" is another order of
+edits in the demonstrations and so has a stage one of its own. --part runs one; without
+it all that are missing are run. Variants share seeds, bugs and starting weights, so
+that the differences to "default", seed by seed, are what to look at. Prints one table
+and writes FOLDER/ablations.json, of the parts that are there.
+"""
+
+import argparse
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+
+from experiments.studies import chosen, print_table, spread
+from repair.training.metrics import read_metrics
+
+SEEDS = (0, 1, 2)
+# What each variant sets; "rlvr.advantages.estimator" and so on are in docs/rlvr.md.
+VARIANTS = {
+    "default": {},
+    "exit_costs": {"rewards.exit_unsolved": -0.5},
+    "end_on_solve": {"rewards.end_on_solve": True},
+    "std": {"rlvr.advantages.normalise_std": True},
+    "gate": {"rlvr.advantages.outcome_gate": True},
+    "std_gate": {
+        "rlvr.advantages.normalise_std": True,
+        "rlvr.advantages.outcome_gate": True,
+    },
+    "rloo": {"rlvr.advantages.estimator": "rloo"},
+    "dr_grpo": {"rlvr.advantages.estimator": "dr_grpo"},
+    "reinforce": {"rlvr.advantages.estimator": "reinforce"},
+    "grpo": {"rlvr.advantages.estimator": "grpo"},
+    "per_turn": {"rlvr.advantages.estimator": "per_turn"},
+    "turn_sum": {"rlvr.advantages.estimator": "turn_sum"},
+    "groups_8": {"rlvr.samples": 8, "rlvr.problems": 8},
+    "groups_16": {"rlvr.samples": 16, "rlvr.problems": 4},
+    "grammar": {"sampler.grammar": True},
+    "dense": {"rewards.dense": 0.5},
+    "resample": {"rlvr.resample": 1},
+    "lr_half": {"rlvr.optimizer.learning_rate": 1.5e-4},
+    "lr_x2": {"rlvr.optimizer.learning_rate": 6e-4},
+    "reversed": {"demos.order": "reversed"},
+}
+
+
+def run(
+    name: str, seed: int, tokens: int, base: pathlib.Path, folder: pathlib.Path
+) -> None:
+    """One part, from wherever it stands."""
+    workdir, changes = _workdir(name, seed, folder), VARIANTS[name]
+    settings = {"seed": seed, "checkpoint_every": 20, "stages": ("rlvr",), **changes}
+    settings["rlvr.sampled_tokens"] = tokens
+    start = _checkpoint(seed, base)
+    if _own_start(name):
+        settings["stages"] = ("sft", "rlvr")
+        start = workdir / "checkpoints" / "sft"
+    else:
+        settings["init_from"] = _exported(seed, base, folder)
+    flags = [f"--config.{field}={value}" for field, value in settings.items()]
+    _module("repair.train", "--config=configs/tiny.py", f"--workdir={workdir}", *flags)
+    grammar = ("--grammar",) if "sampler.grammar" in changes else ()
+    _evaluate(start, _before(name, seed, folder), *grammar)
+    _evaluate(workdir / "checkpoints" / "rlvr", workdir / "after")
+
+
+def _own_start(name: str) -> bool:
+    return any(field.startswith("demos.") for field in VARIANTS[name])
+
+
+def _before(name: str, seed: int, folder: pathlib.Path) -> pathlib.Path:
+    """Where the evaluation of what a part starts from is; most share one."""
+    if _own_start(name):
+        return _workdir(name, seed, folder) / "before"
+    kind = "_grammar" if "sampler.grammar" in VARIANTS[name] else ""
+    return folder / f"start{seed}{kind}_before"
+
+
+def _evaluate(checkpoint: pathlib.Path, out: pathlib.Path, *flags: str) -> None:
+    if not (out / "results.json").exists():
+        flags += ("--tasks=generated/test", "--count=256", "--samples=4")
+        _module("repair.evaluate", f"--checkpoint={checkpoint}", *flags, f"--out={out}")
+
+
+def _exported(seed: int, base: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
+    """A seed's policy after stage one, as weights to start from."""
+    out = folder / f"start{seed}"
+    if not out.is_dir():
+        part = out.with_suffix(".part")
+        checkpoint = _checkpoint(seed, base)
+        _module("repair.export", f"--checkpoint={checkpoint}", f"--out={part}")
+        part.rename(out)
+    return out
+
+
+def _checkpoint(seed: int, base: pathlib.Path) -> pathlib.Path:
+    return base / f"coe{seed}" / "checkpoints" / "sft"
+
+
+def _module(name: str, *arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", name, *arguments], check=True)
+
+
+def _workdir(name: str, seed: int, folder: pathlib.Path) -> pathlib.Path:
+    return folder / f"{name}_seed{seed}"
+
+
+def finished(name: str, seed: int, folder: pathlib.Path) -> bool:
+    """Whether a part has nothing left to do."""
+    return (_workdir(name, seed, folder) / "after" / "results.json").exists()
+
+
+def figures(name: str, seed: int, folder: pathlib.Path) -> dict[str, float]:
+    """What a finished part says, by name; in percent but for turns and tokens."""
+    workdir = _workdir(name, seed, folder)
+    found = _results(workdir / "after")
+    start = _results(_before(name, seed, folder))
+    own = {k: 100 * found[k]["mean"] for k in ("pass@1", "sampled_pass@1", "pass@4")}
+    own["before"] = 100 * start["pass@1"]["mean"]
+    own["malformed"], own["turns"] = 100 * found["malformed"], found["turns"]
+    own["gave up"] = 100 * found["by_status"].get("exited_unsolved", 0) / found["bugs"]
+    rows = read_metrics(workdir / "metrics.jsonl")
+    rows = [row for row in rows if row["stage"] == "rlvr"]
+    own["steps"] = len(rows)
+    own["thousand tokens"] = sum(row["sampled_tokens"] for row in rows) / 1e3
+    silent = statistics.mean(row["zero_variance_groups"] for row in rows)
+    return own | {"groups with signal": 100 * (1 - silent)}
+
+
+def _results(folder: pathlib.Path) -> dict:
+    stages = json.loads((folder / "results.json").read_text())["stages"]
+    (found,) = stages.values()
+    return found
+
+
+def table(folder: pathlib.Path) -> dict[str, dict]:
+    """Per variant each figure over the seeds there are, and how far from default."""
+    rows = {}
+    for name in VARIANTS:
+        seeds = [seed for seed in SEEDS if finished(name, seed, folder)]
+        runs = {seed: figures(name, seed, folder) for seed in seeds}
+        if not runs:
+            continue
+        keys = runs[seeds[0]]
+        rows[name] = {key: spread([run[key] for run in runs.values()]) for key in keys}
+        both = [seed for seed in seeds if finished("default", seed, folder)]
+        defaults = {seed: figures("default", seed, folder) for seed in both}
+        for key in ("pass@1", "sampled_pass@1") if both else ():
+            gains = [runs[seed][key] - defaults[seed][key] for seed in both]
+            rows[name][f"{key} to default"] = spread(gains)
+    return rows
+
+
+def main() -> None:
+    """Runs what is asked for and missing, and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--part", default="", help="NAME/SEED, such as rloo/0")
+    parser.add_argument("--tokens", type=int, default=50_000, help="of each part")
+    paths = {"base": "runs/claims", "folder": "runs/ablations"}
+    for name, path in paths.items():
+        default = pathlib.Path(path)
+        parser.add_argument(f"--{name}", type=pathlib.Path, default=default)
+    args = parser.parse_args()
+    everything = [(name, seed) for name in VARIANTS for seed in SEEDS]
+    wanted = chosen(parser, args.part, everything)
+    args.folder.mkdir(parents=True, exist_ok=True)
+    for name, seed in wanted:
+        if not _checkpoint(seed, args.base).is_dir():
+            parser.error(
+                f"{_checkpoint(seed, args.base)} is missing; run first:"
+                f" python -m experiments.claims --part=coe/{seed} --folder={args.base}"
+            )
+        if not finished(name, seed, args.folder):
+            run(name, seed, args.tokens, args.base, args.folder)
+    rows = table(args.folder)
+    columns = [*("before", "pass@1", "sampled_pass@1", "pass@4"), "pass@1 to default"]
+    columns += ["sampled_pass@1 to default", "malformed", "gave up", "turns", "steps"]
+    print_table(rows, columns)
+    text = json.dumps(rows, indent=2)
+    (args.folder / "ablations.json").write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""The paper's claims at laptop scale: tool turns against words, at equal cost.
+
+python -m experiments.claims [--part=MODE/SEED] [--tokens=100000] [--folder=runs/claims]
+
+Trains configs/tiny.py in each mode ("coe" the editor, "direct" the whole program, "cot"
+thought, then the program) with three seeds: SFT on as many tokens of demonstrations,
+then RLVR until as many tokens have been sampled; then evaluates both stages on the
+test split and on families of tasks that training has never seen. --part runs one of
+the nine, each under an hour on 2 cores; without it all that are missing are run. A part
+that was killed goes on where it stood. Prints the tables of what is there, and writes
+FOLDER/claims.json and, per mode, curves in FOLDER/curves.png.
+
+The claims (arXiv 2507.05065), each answered from the table:
+
+  1. tools beat words   coe's pass@1 after RLVR is above both others', over the seeds,
+                        on the test split and, asked apart, on families that training
+                        has never seen
+  2. faster experience  coe's verified rewards a second are above both others', by
+                        `experiments.experience`, which plays them side by side
+  3. denser rewards     coe's share of groups with signal is above both others'
+
+They are answered once all nine parts are there. A claim that fails is an answer too, so
+the exit code is 0.
+"""
+
+import argparse
+import importlib.util
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+
+from experiments.studies import chosen, print_table, spread
+from repair.training.metrics import read_metrics
+
+MODES = ("coe", "direct", "cot")
+SEEDS = (0, 1, 2)
+HELD = "generated/heldout"
+STAGES = ("init", "sft", "rlvr")
+SMOOTH = 8  # steps that a point of a curve is the mean of
+
+
+def run(mode: str, seed: int, tokens: int, folder: pathlib.Path) -> None:
+    """One part, from wherever it stands."""
+    workdir = folder / f"{mode}{seed}"
+    config = "configs/tiny.py" + ("" if mode == "coe" else f":{mode}")
+    command = [
+        *(sys.executable, "-m", "repair.train", f"--config={config}"),
+        *(f"--workdir={workdir}", f"--config.seed={seed}"),
+        *(f"--config.rlvr.sampled_tokens={tokens}", "--config.checkpoint_every=20"),
+    ]
+    subprocess.run(command, check=True)
+    for stage in ("sft", "rlvr"):
+        out = workdir / "held" / stage
+        if not (out / "results.json").exists():
+            command = [
+                *(sys.executable, "-m", "repair.evaluate", f"--tasks={HELD}"),
+                *(f"--checkpoint={workdir}/checkpoints/{stage}", "--count=128"),
+                f"--out={out}",
+            ]
+            subprocess.run(command, check=True)
+
+
+def finished(mode: str, seed: int, folder: pathlib.Path) -> bool:
+    """Whether a part has nothing left to do."""
+    return (folder / f"{mode}{seed}" / "held" / "rlvr" / "results.json").exists()
+
+
+def figures(mode: str, seed: int, folder: pathlib.Path) -> dict[str, float]:
+    """What a finished part says, by name."""
+    workdir = folder / f"{mode}{seed}"
+    stages = json.loads((workdir / "results.json").read_text())["stages"]
+    found = {}
+    for stage in STAGES:
+        for name in ("pass@1", "pass@4"):
+            found[f"{stage} {name}"] = 100 * stages[stage][name]["mean"]
+    for stage in ("sft", "rlvr"):
+        results = json.loads((workdir / "held" / stage / "results.json").read_text())
+        (held,) = results["stages"].values()
+        for name in ("pass@1", "pass@4"):
+            found[f"held out {stage} {name}"] = 100 * held[name]["mean"]
+    rows = _rows(workdir)
+    found["sampled tokens"] = sum(row["sampled_tokens"] for row in rows)
+    found["steps of RLVR"] = len(rows)
+    # 64: problems times samples of configs/tiny.py.
+    turns = sum(64 * row["turns"] for row in rows)
+    found["verified rewards a thousand tokens"] = 1e3 * turns / found["sampled tokens"]
+    signal = statistics.mean(1 - row["zero_variance_groups"] for row in rows)
+    found["groups with signal"] = 100 * signal
+    solved = 0.0
+    for turn in range(1, 11):
+        solved += 100 * stages["rlvr"]["by_turn"].get(str(turn), 0.0)
+        found[f"passed by turn {turn}"] = solved
+    return found
+
+
+def _rows(workdir: pathlib.Path) -> list[dict]:
+    return [r for r in read_metrics(workdir / "metrics.jsonl") if r["stage"] == "rlvr"]
+
+
+def table(parts: dict[str, list[dict]]) -> dict[str, dict]:
+    """For each figure and mode its values, their mean and standard deviation."""
+    names = dict.fromkeys(name for runs in parts.values() for r in runs for name in r)
+    return {
+        name: {
+            mode: spread([run[name] for run in runs])
+            for mode, runs in parts.items()
+            if runs
+        }
+        for name in names
+    }
+
+
+def claims(rows: dict[str, dict], speed: dict | None) -> dict[str, bool]:
+    """Which of the paper's claims hold here; of speed, if it has been measured."""
+    tests = {
+        "tools beat words": "rlvr pass@1",
+        "tools beat words on new families": "held out rlvr pass@1",
+        "denser rewards": "groups with signal",
+    }
+    found = {
+        claim: all(
+            rows[name]["coe"]["mean"] > rows[name][other]["mean"] for other in MODES[1:]
+        )
+        for claim, name in tests.items()
+    }
+    if speed:
+        rates = speed["verified rewards a second"]
+        best = max(rates[other]["mean"] for other in MODES[1:])
+        found["faster experience"] = rates["coe"]["mean"] > best
+    return found
+
+
+def curves(folder: pathlib.Path, parts: list[tuple[str, int]]) -> None:
+    """Solved episodes over the tokens sampled so far, a line a seed."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    styles = {"coe": ("#0072b2", "-"), "direct": ("#d55e00", "--")}
+    styles["cot"] = ("#009e73", ":")
+    for mode, seed in parts:
+        rows = _rows(folder / f"{mode}{seed}")
+        x = np.cumsum([row["sampled_tokens"] for row in rows])[SMOOTH - 1 :]
+        mean = np.ones(SMOOTH) / SMOOTH
+        y = np.convolve([100 * row["solved"] for row in rows], mean, "valid")
+        colour, line = styles[mode]
+        axes.plot(x, y, line, color=colour, label=mode if seed == 0 else None)
+    axes.set(xlabel="sampled tokens", ylabel=f"solved, %, mean of {SMOOTH} steps")
+    axes.legend(frameon=False)
+    figure.savefig(folder / "curves.png", dpi=150)
+
+
+def main() -> None:
+    """Runs what is asked for and missing, and prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--part", default="", help="MODE/SEED, such as coe/0")
+    parser.add_argument("--tokens", type=int, default=100_000, help="of RLVR")
+    folder = pathlib.Path("runs/claims")
+    parser.add_argument("--folder", type=pathlib.Path, default=folder)
+    args = parser.parse_args()
+    if importlib.util.find_spec("matplotlib") is None:  # found out before hours of work
+        parser.error("curves need matplotlib: run pip install -e '.[report]'")
+    everything = [(mode, seed) for mode in MODES for seed in SEEDS]
+    wanted = chosen(parser, args.part, everything)
+    args.folder.mkdir(parents=True, exist_ok=True)
+    for mode, seed in wanted:
+        if not finished(mode, seed, args.folder):
+            run(mode, seed, args.tokens, args.folder)
+    there = [part for part in everything if finished(*part, args.folder)]
+    parts = {
+        mode: [figures(mode, seed, args.folder) for m, seed in there if m == mode]
+        for mode in MODES
+    }
+    rows = table(parts)
+    print_table(rows, MODES)
+    curves(args.folder, there)
+    whole = len(there) == len(everything)
+    measured = args.folder / "experience.json"
+    speed = json.loads(measured.read_text()) if measured.exists() else None
+    found = claims(rows, speed) if whole else {}
+    for claim, holds in found.items():
+        print(f"{claim}: {'holds' if holds else 'does not hold'} here")
+    text = json.dumps({"figures": rows, "claims": found}, indent=2)
+    (args.folder / "claims.json").write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

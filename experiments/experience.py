@@ -1,0 +1,88 @@
+"""How fast each mode gathers experience: episodes and verified rewards a second.
+
+python -m experiments.experience [--folder=runs/claims] [--rounds=5]
+
+Takes the policies that stage one of `experiments.claims` ended with, seed 0 of each
+mode, and lets them play the batches that stage two would, side by side: the modes take
+turns, round by round, after one that compiles. A verified reward is a turn that the
+sandbox has judged. Prints one table with the spread over rounds and writes
+FOLDER/experience.json. To be run on an idle machine.
+"""
+
+import argparse
+import contextlib
+import json
+import pathlib
+import time
+
+from experiments.claims import MODES
+from experiments.studies import print_table, spread
+from repair.training import rlvr
+from repair.training.curriculum import choose
+from repair.training.policy import Policy, load_policy
+
+
+def play(policy: Policy, params, bugs, step: int) -> dict[str, float]:
+    """One batch of stage two's: what came out of it in a second."""
+    settings = policy.config.rlvr
+    chosen = choose(bugs, settings, policy.config.seed, step)
+    started = time.perf_counter()
+    rollouts = policy.play(
+        params, chosen, settings.samples, settings.temperature, step=step + 1
+    )
+    seconds = time.perf_counter() - started
+    told = rlvr.describe(rollouts)
+    return {
+        "episodes a second": len(rollouts) / seconds,
+        "verified rewards a second": told["turns"] * len(rollouts) / seconds,
+        "sampled tokens a second": told["sampled_tokens"] / seconds,
+        "solved episodes a second": told["solved"] * len(rollouts) / seconds,
+    }
+
+
+def measure(folder: pathlib.Path, rounds: int) -> dict[str, dict]:
+    """For each figure and mode its values by round, their mean and spread."""
+    with contextlib.ExitStack() as stack:
+        players = {}
+        for mode in MODES:
+            checkpoint = folder / f"{mode}0" / "checkpoints" / "sft"
+            policy, params = load_policy(checkpoint)
+            stack.enter_context(policy.sandbox)
+            tasks, _ = policy.task_set.tasks()
+            count = policy.config.rlvr.problems * (rounds + 1)
+            bugs = policy.task_set.bugs(tasks[:count], policy.sandbox, seed=1)
+            policy.player.warm_up(params, policy.config.sampler.sampling(1.0), bugs)
+            players[mode] = policy, params, bugs
+        found = {mode: [] for mode in MODES}
+        for step in range(rounds + 1):
+            for mode, (policy, params, bugs) in players.items():
+                found[mode].append(play(policy, params, bugs, step))
+    return {
+        name: {
+            mode: spread([values[name] for values in found[mode][1:]]) for mode in MODES
+        }
+        for name in found["coe"][0]
+    }
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    folder = pathlib.Path("runs/claims")
+    parser.add_argument("--folder", type=pathlib.Path, default=folder)
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    for mode in MODES:
+        if not (args.folder / f"{mode}0" / "checkpoints" / "sft").is_dir():
+            parser.error(
+                f"{args.folder} has no {mode}0; run first: python -m experiments.claims"
+                f" --part={mode}/0 --folder={args.folder}"
+            )
+    rows = measure(args.folder, args.rounds)
+    print_table(rows, MODES)
+    text = json.dumps(rows, indent=2)
+    (args.folder / "experience.json").write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""Demonstrations from commands: played through the real environment, kept if solved."""
+
+import collections
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+
+from repair.demos.records import Demo
+from repair.env.environment import Environment, reset_all, step_all
+from repair.env.rewards import Rewards
+from repair.env.tools import LineEditor, Tool
+from repair.env.verifier import Verifier
+from repair.tasks import Bug
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of one candidate.
+
+    Attributes:
+      demo: The demonstration, or None.
+      dropped: Why there is none.
+      kinds: Of the corruptions, in their order.
+    """
+
+    demo: Demo | None
+    dropped: str = ""
+    kinds: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass
+class Candidate:
+    """A bug and the commands that should solve it, on their way through the tool.
+
+    Attributes:
+      bug: Where the episode starts.
+      edits: All commands but the last.
+      end: The last, which is said as soon as the tests pass.
+      kinds: Of the corruptions, in their order.
+      states: What was shown so far.
+      commands: What was said so far.
+    """
+
+    bug: Bug
+    edits: Sequence[str]
+    end: str
+    kinds: tuple[str, ...] = ()
+    states: list[str] = dataclasses.field(default_factory=list)
+    commands: list[str] = dataclasses.field(default_factory=list)
+
+    def answer(self, turn) -> str:
+        """The next command, the last one once the tests pass."""
+        left = self.edits[len(self.commands) :]
+        self.states.append(turn.state_text)
+        self.commands.append(left[0] if left and not turn.passed else self.end)
+        return self.commands[-1]
+
+    def outcome(self, turn) -> Outcome | None:
+        """What the answer to the last command makes of it; None to go on."""
+        if turn.malformed:
+            return Outcome(None, "a command does not apply")
+        if turn.status == "solved":
+            demo = Demo(self.bug, tuple(self.states), tuple(self.commands))
+            return Outcome(demo, kinds=self.kinds)
+        if turn.status == "max_turns":
+            return Outcome(None, "needs too many turns")
+        return Outcome(None, "ends failing") if turn.done else None
+
+
+def replay(
+    chunk: Sequence[Candidate | Outcome],
+    verifier: Verifier,
+    max_turns: int,
+    make_tool: Callable[[str], Tool] = LineEditor,
+) -> list[Outcome]:
+    """Plays the candidates in lockstep; what has an outcome already keeps it."""
+    outcomes = [c if isinstance(c, Outcome) else None for c in chunk]
+    live = [i for i, outcome in enumerate(outcomes) if outcome is None]
+    environments = {
+        i: Environment(verifier, Rewards(), max_turns, make_tool) for i in live
+    }
+    begun = reset_all(list(environments.values()), [chunk[i].bug for i in live])
+    turns = dict(zip(live, begun, strict=True))
+    for i in live:
+        if turns[i].passed:
+            outcomes[i] = Outcome(None, "starts passing")
+    while live := [i for i in live if outcomes[i] is None]:
+        said = [chunk[i].answer(turns[i]) for i in live]
+        stepped = step_all([environments[i] for i in live], said)
+        for i, turn in zip(live, stepped, strict=True):
+            turns[i], outcomes[i] = turn, chunk[i].outcome(turn)
+    return outcomes
+
+
+@dataclasses.dataclass(frozen=True)
+class Replayed:
+    """What became of an oracle's commands.
+
+    Attributes:
+      made: Demonstrations kept.
+      dropped: Candidates left out, by reason.
+    """
+
+    made: int
+    dropped: dict[str, int]
+
+    def line(self) -> str:
+        """One line: how many were kept, and what of the others."""
+        return f"demonstrations: {self.made} replayed; dropped {self.dropped}"
+
+
+def demonstrate(
+    solutions: Iterable[tuple[Bug, Sequence[str]]],
+    verifier: Verifier,
+    make_tool: Callable[[str], Tool],
+    max_turns: int,
+) -> tuple[list[Demo], Replayed]:
+    """Demonstrations of a tool of one's own.
+
+    Args:
+      solutions: Bugs, each with the commands that should solve it; the last of them
+        ends the episode, and is said as soon as the tests pass.
+      verifier: Judges the states.
+      make_tool: From the state of a bug to the tool.
+      max_turns: Longest episode, its last command included.
+
+    Raises:
+      ValueError: A bug comes without commands.
+    """
+    candidates = []
+    for bug, said in solutions:
+        if not said:
+            raise ValueError(f"{bug.bug_id} has no commands, not even to end with")
+        candidates.append(Candidate(bug, said[:-1], said[-1]))
+    outcomes = replay(candidates, verifier, max_turns, make_tool)
+    demos = [outcome.demo for outcome in outcomes if outcome.demo]
+    dropped = collections.Counter(o.dropped for o in outcomes if not o.demo)
+    return demos, Replayed(len(demos), dict(dropped))

@@ -1,0 +1,1 @@
+"""Weights in and out, in Hugging Face's formats."""

@@ -1,0 +1,256 @@
+"""Workdirs as a reader finds them: figures, curves, and the episodes of their steps."""
+
+import dataclasses
+import json
+import pathlib
+import re
+from collections.abc import Iterator
+
+from repair.errors import UserError
+from repair.training.metrics import read_metrics
+
+# What a record must have to be shown; see `repair.training.trajectories`.
+_FIELDS = {"bug_id", "sample", "text", "tests", "status", "turns", "code", "return"}
+_TITLES = {
+    "eval_init": "evaluation before training",
+    "eval_sft": "evaluation after SFT",
+    "eval_rlvr": "evaluation after RLVR",
+}
+# Episodes of a step below which a page rather shows fewer steps.
+_WORTH_A_STEP = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One workdir, of a run that may still be under way.
+
+    Attributes:
+      name: The shortest end of its path that no other run of the report has.
+      folder: Where it is.
+      config: What config.json holds.
+      results: What results.json holds, with no stages before the first evaluation.
+      metrics: The lines of metrics.jsonl.
+      steps: Files of episodes by name ("eval_sft", "rlvr_10"), in the run's order.
+    """
+
+    name: str
+    folder: pathlib.Path
+    config: dict
+    results: dict
+    metrics: list[dict]
+    steps: dict[str, pathlib.Path]
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """What is shown of a step.
+
+    Attributes:
+      step: Its name.
+      groups: Records by bug, each with its "label".
+      of: How many groups there are.
+    """
+
+    step: str
+    groups: dict[str, list[dict]]
+    of: int
+
+
+def open_runs(workdirs) -> list[Run]:
+    """Reads all of each workdir but its episodes.
+
+    Raises:
+      UserError: One is no workdir, is given twice, or holds what cannot be read.
+    """
+    folders = [pathlib.Path(workdir) for workdir in workdirs]
+    paths = [folder.absolute().resolve() for folder in folders]
+    for place, path in enumerate(paths):
+        if path in paths[:place]:
+            raise UserError(f"{folders[place]} is given twice; give each run once")
+    return [
+        _open(folder, name) for folder, name in zip(folders, _names(paths), strict=True)
+    ]
+
+
+def title(step: str) -> str:
+    """A step's name in words."""
+    if step.startswith("rlvr_"):
+        return f"RLVR, step {step.removeprefix('rlvr_')}"
+    return _TITLES.get(step, step)
+
+
+def find_steps(run: Run, step: str) -> list[str]:
+    """The names of a run's steps; the one that is asked for, if one is.
+
+    Args:
+      run: The run.
+      step: A name, a number (of RLVR), or "" for all.
+
+    Raises:
+      UserError: There is no such step.
+    """
+    name = f"rlvr_{step}" if step.isdecimal() else step
+    if not name:
+        return list(run.steps)
+    if name not in run.steps:
+        there = ", ".join(run.steps) or "none yet"
+        raise UserError(
+            f"{run.folder} has no episodes of step {step!r}; it has those of: {there}"
+        )
+    return [name]
+
+
+def read_groups(path: pathlib.Path) -> dict[str, list[dict]]:
+    """The records of a file by bug, in the file's order.
+
+    Each gets a "label" that no other of its group has: "greedy", or its sample's
+    number; where a step took the same bug twice, "0.2" is the second sample 0.
+
+    Raises:
+      UserError: A line is no record.
+    """
+    groups: dict[str, list[dict]] = {}
+    for record in _records(path):
+        group = groups.setdefault(str(record["bug_id"]), [])
+        name = str(record["sample"])
+        if record.get("temperature") == 0:
+            name = "greedy"
+        before = sum(r["label"].split(".")[0] == name for r in group)
+        group.append(record | {"label": f"{name}.{before + 1}" if before else name})
+    return groups
+
+
+def _records(path: pathlib.Path) -> Iterator[dict]:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error}); move it away") from error
+    with file:
+        for number, line in enumerate(file, 1):
+            try:
+                record = json.loads(line)  # which reads bytes as UTF-8
+            except ValueError:
+                record = None
+            if not isinstance(record, dict) or not _FIELDS <= record.keys():
+                raise UserError(
+                    f"{path}, line {number}: expected the record of an episode;"
+                    " move the file away"
+                )
+            yield record
+
+
+def pick_group(run: Run, step: str, groups: dict, group: str) -> list[dict]:
+    """The records of a group; UserError with some that exist, if it does not."""
+    if group not in groups:
+        some = ", ".join(list(groups)[:8]) + (", ..." if len(groups) > 8 else "")
+        raise UserError(
+            f"step {step} of {run.folder} has no group {group!r}; it has"
+            f" {len(groups)}: {some}"
+        )
+    return groups[group]
+
+
+def parts(run: Run, episodes: int, step: str = "", group: str = "") -> list[Part]:
+    """What of a run's episodes fits: some whole groups of some steps.
+
+    The evaluations and the first and last step of RLVR go first, then steps evenly
+    spread; of each step the first groups of its file, at least one.
+
+    Args:
+      run: The run.
+      episodes: About so many in all; 0 for all there are.
+      step: As for `find_steps`.
+      group: Only this bug's; "" for any.
+
+    Raises:
+      UserError: There is no such step, or no such group in any of them.
+    """
+    names = find_steps(run, step)
+    if group:
+        kept = []
+        for name in names:  # one after the other: all at once may not fit into memory
+            groups = read_groups(run.steps[name])
+            if group in groups:
+                kept.append(Part(name, {group: groups[group]}, len(groups)))
+        if not kept and names:  # which says what there is
+            pick_group(run, names[0], read_groups(run.steps[names[0]]), group)
+        return kept
+    if not names:
+        return []
+    if episodes:
+        names = _spread(names, max(episodes // _WORTH_A_STEP, 1))
+    share = episodes / len(names)
+    return [_part(name, run.steps[name], share) for name in names]
+
+
+def _part(step: str, path: pathlib.Path, episodes: float) -> Part:
+    groups = read_groups(path)
+    kept, count = {}, 0
+    for name, records in groups.items():
+        count += len(records)
+        if kept and episodes and count > episodes:
+            break
+        kept[name] = records
+    return Part(step, kept, len(groups))
+
+
+def _spread(names: list[str], most: int) -> list[str]:
+    """At most so many names: evaluations, then others with even gaps, ends first."""
+    if len(names) <= most:
+        return names
+    kept = [name for name in names if name.startswith("eval_")][:most]
+    others = [name for name in names if not name.startswith("eval_")]
+    room = min(most - len(kept), len(others))
+    gaps = max(room - 1, 1)
+    kept += [others[round(i * (len(others) - 1) / gaps)] for i in range(room)]
+    return [name for name in names if name in kept]
+
+
+def _open(folder: pathlib.Path, name: str) -> Run:
+    if not (folder / "config.json").exists() and not (folder / "results.json").exists():
+        raise UserError(
+            f"{folder} holds no run (no config.json, no results.json); give the"
+            " --workdir of a repair.train"
+        )
+    results = {"stages": {}} | _read_json(folder / "results.json")
+    files = {path.stem: path for path in (folder / "trajectories").glob("*.jsonl")}
+    return Run(
+        name,
+        folder,
+        _read_json(folder / "config.json"),
+        results,
+        read_metrics(folder / "metrics.jsonl"),
+        {step: files[step] for step in sorted(files, key=_order)},
+    )
+
+
+def _order(step: str) -> tuple:
+    """Sorts steps as a run makes them: eval_init, eval_sft, rlvr_1, ..., eval_rlvr."""
+    number = re.fullmatch(r"rlvr_([0-9]+)", step)
+    if number:
+        return 2, int(number[1]), step
+    places = {"eval_init": 0, "eval_sft": 1, "eval_rlvr": 3}
+    return places.get(step, 4), 0, step
+
+
+def _read_json(path: pathlib.Path) -> dict:
+    if not path.exists():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be read ({error}); move it away or restore it"
+        ) from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path} holds no JSON object; move it away or restore it")
+    return value
+
+
+def _names(paths: list[pathlib.Path]) -> list[str]:
+    """The shortest ends by which these different paths are told from one another."""
+    for length in range(1, max(len(path.parts) for path in paths) + 1):
+        names = ["/".join(path.parts[-length:]) for path in paths]
+        if len(set(names)) == len(names):
+            break
+    return names

@@ -1,0 +1,163 @@
+"""A run's episodes as text in a terminal."""
+
+import collections
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from repair.env.state_text import split_state
+from repair.errors import UserError
+from repair.report_page.runs import Run, find_steps, pick_group, read_groups, title
+from repair.report_page.turns import turns_of
+from repair.training.metrics import results_table
+
+_STYLES = {"+": "green", "-": "red", " ": ""}
+
+
+def show(
+    run: Run,
+    console: Console,
+    step: str = "",
+    group: str = "",
+    sample: str = "",
+    status: str = "",
+) -> None:
+    """Prints episodes, or what there is to choose from.
+
+    Args:
+      run: The run.
+      console: Where to.
+      step: Which step's; "" to list the steps.
+      group: Which bug's; "" to list the step's groups.
+      sample: Only the one with this label.
+      status: Only those that ended so.
+
+    Raises:
+      UserError: There is no such step, group, sample or status, or a group is asked
+        for without a step.
+    """
+    if not step:
+        if group or sample or status:
+            raise UserError(
+                "--group, --sample and --status choose among a step's episodes; give"
+                " --step too"
+            )
+        _list_steps(run, console)
+        return
+    (name,) = find_steps(run, step)
+    groups = read_groups(run.steps[name])
+    if status:
+        groups = _ended(run, name, groups, status)
+    if not group:
+        if sample:
+            raise UserError("--sample chooses among a group's; give --group too")
+        _list_groups(run, name, groups, console)
+        return
+    records = pick_group(run, name, groups, group)
+    chosen = [r for r in records if not sample or r["label"] == sample]
+    if not chosen:
+        there = ", ".join(record["label"] for record in records)
+        raise UserError(f"group {group} has no sample {sample!r}; it has: {there}")
+    _show_task(run, name, chosen[0], console)
+    for record in chosen:
+        _show_episode(record, console)
+
+
+def _ended(run: Run, step: str, groups: dict, status: str) -> dict:
+    """The groups with only the records of a status; UserError if there is none."""
+    kept = {
+        name: some
+        for name, records in groups.items()
+        if (some := [r for r in records if r["status"] == status])
+    }
+    if not kept:
+        found = sorted({r["status"] for records in groups.values() for r in records})
+        raise UserError(
+            f"no episode of step {step} of {run.folder} ended as {status!r}; they ended"
+            f" as: {', '.join(found)}"
+        )
+    return kept
+
+
+def _list_steps(run: Run, console: Console) -> None:
+    console.rule(_plain(run.name))
+    if run.results["stages"]:
+        console.print(results_table(run.results))
+    table = Table("step", "what it is", caption="choose one with --step")
+    for step in run.steps:
+        table.add_row(step, title(step))
+    console.print(table if run.steps else "no episodes yet")
+
+
+def _list_groups(run: Run, step: str, groups: dict, console: Console) -> None:
+    console.rule(_plain(f"{run.name}, {title(step)}"))
+    table = Table(
+        "group", "samples ended as", "return", caption="choose one with --group"
+    )
+    for name, records in groups.items():
+        counts = collections.Counter(record["status"] for record in records)
+        ended = ", ".join(f"{n} {status}" for status, n in counts.most_common())
+        mean = sum(record["return"] for record in records) / len(records)
+        table.add_row(_plain(name), ended, f"{mean:+.2f}")
+    console.print(table)
+
+
+def _show_task(run: Run, step: str, record: dict, console: Console) -> None:
+    console.rule(_plain(f"{run.name}, {title(step)}, {record['bug_id']}"))
+    for line in (record["text"], *record["tests"]):
+        console.print(_plain(line))
+    if record["turns"]:
+        feedback = split_state(record["turns"][0]["state"])[1]
+        console.print(_plain(f"feedback at the start: {feedback or 'all tests pass'}"))
+
+
+def _show_episode(record: dict, console: Console) -> None:
+    label = record["label"]
+    name = label if label == "greedy" else f"sample {label}"
+    told = f"{name}: {record['status']}, return {record['return']:+.2f}"
+    if "passed" in record:
+        told += f", hidden tests {'pass' if record['passed'] else 'fail'}"
+    if record.get("learnt") is False:
+        told += ", not learnt from"
+    console.print()
+    console.rule(told, align="left")
+    for number, turn in enumerate(turns_of(record), 1):
+        console.print()
+        console.print(Text(f"turn {number}  ", "dim") + _plain(turn["command"], "bold"))
+        for row in turn["rows"]:
+            style = _STYLES[row.sign]
+            line = Text(f"{row.sign} {row.number:>3} ", style or "dim")
+            line += _plain(row.head, style) + _plain(row.changed, f"{style} underline")
+            console.print(line + _plain(row.tail, style), soft_wrap=True)
+        feedback = turn["feedback"] or "all tests pass"
+        console.print(_plain(f"feedback: {feedback}"), soft_wrap=True)
+        console.print(_figures(turn), style="dim")
+        if turn.get("tokens"):
+            console.print(_tokens(turn))
+
+
+def _figures(turn: dict) -> Text:
+    told = [f"reward {turn['reward']:+.2f}"]
+    for name, words in (("return_to_go", "return"), ("advantage", "advantage")):
+        if turn.get(name) is not None:
+            told.append(f"{words} {turn[name]:+.2f}")
+    if turn.get("log_probs"):
+        told.append(f"log-prob {sum(turn['log_probs']):.2f}")
+    return Text("  ".join(told))
+
+
+def _tokens(turn: dict) -> Text:
+    """Every token with its log-prob; the less likely half of a chance, the bolder."""
+    line = Text()
+    for token, log_prob in zip(turn["tokens"], turn["log_probs"], strict=True):
+        shown = token.replace(" ", "\u2423").replace("\n", "\u23ce")
+        line += _plain(shown, "bold" if log_prob < -0.7 else "")
+        line += Text(f" {log_prob:.2f}  ", "dim")
+    return line
+
+
+def _plain(text: str, style: str = "") -> Text:
+    """Text as it is, but for characters that a terminal would act upon."""
+    kept = (c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+    return Text("".join(kept), style)

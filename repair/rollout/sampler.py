@@ -1,0 +1,388 @@
+"""Prefill, extend, insert and decode over a cache that lives as long as the episode.
+
+A `SamplerState` holds one row per episode, each at its own position. A turn is one
+`extend` (the tokens that the environment appended), one `decode` (the command) and
+one `collect`, the only one that waits for the device: only new tokens are processed,
+and a turn is one host round trip. A row whose command is longer than most may be left
+unfinished, and goes on with the next decode. A row whose episode has ended is given to
+another by `insert`, which copies a prompt's prefill from another state.
+
+All shapes come from two short lists of buckets (rows and cache slots), so that after
+`repair.rollout.warm_up` nothing compiles: known tokens go in blocks, as many as it takes.
+Slots at or past a row's length hold rubbish that no query can see: a row is
+reset by setting its length to 0.
+
+A sampler lives on its own devices: one, or a few that share the heads. Everything of a
+state is placed there when it is made, and stays.
+"""
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from repair.model import kv_cache as kv
+from repair.model.api import Model, unstack
+from repair.model.sharding import (
+    build,
+    cache_sharding,
+    gather,
+    make_mesh,
+    mesh_of,
+    place,
+    replicated,
+)
+from repair.rollout.decode import Sampled, decode
+from repair.rollout.ragged_prefill import ITEMS, lay_out
+from repair.rollout.sampler_state import SamplerState, extend, insert, select, start
+from repair.rollout.sampling import Sampling
+
+
+class Programs(NamedTuple):
+    """All that a sampler runs on its devices, jitted; compiled once for each shape."""
+
+    start: Any
+    extend: Any
+    decode: Any
+    resize: Any
+    select: Any
+    insert: Any
+
+
+class Sampler:
+    """Jitted sampling functions of one model over fixed shape buckets.
+
+    Every function but `select` consumes the state that it is given (its buffers are
+    donated); use the state that it returns. None but `collect` waits for the device.
+
+    Args:
+      model: The decoder.
+      stop_V: bool over the vocabulary: ids that end a command.
+      max_new: Most tokens that one `decode` samples for a row.
+      max_length: Most tokens of a row, its last sampled one included.
+      row_buckets: Allowed B.
+      block: Tokens that `extend` processes at once, of several rows.
+      length_buckets: Allowed S; `max_length` is always one of them.
+      cache_dtype: Type of keys and values, by default that of the activations.
+      devices: Where it lives, by default the first local device; several share the
+        heads of each layer, and want parameters placed on `mesh`.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        stop_V,
+        *,
+        max_new: int,
+        max_length: int,
+        row_buckets=(1, 4, 16, 64),
+        block: int,
+        length_buckets=(128, 256, 512, 1024, 2048),
+        cache_dtype: str | None = None,
+        devices=None,
+    ):
+        stop_V = np.asarray(stop_V, bool)
+        if stop_V.shape != (model.config.vocab_size,):
+            raise ValueError(
+                f"stop_V has shape {stop_V.shape}, not ({model.config.vocab_size},)"
+            )
+        self.max_new = max_new
+        self.max_length = max_length
+        self.row_buckets = tuple(sorted(row_buckets))
+        self.block = max(block - block % ITEMS, ITEMS)
+        self.length_buckets = tuple(
+            sorted(
+                {s for s in length_buckets if max_new < s < max_length} | {max_length}
+            )
+        )
+        devices = list(devices or jax.local_devices()[:1])
+        self.mesh = make_mesh(tensor=len(devices), devices=devices)
+        # A scan would write the whole cache anew for every token; and there is no
+        # backward pass to compute anything again for.
+        shape = dataclasses.replace(model.config, scan_layers=False, remat="none")
+        self.model = model = Model(shape, self.mesh)
+        self._here = replicated(self.mesh)
+        self._cache_here = cache_sharding(self.mesh, model.config)
+        self.programs = self._programs(model, stop_V, cache_dtype)
+
+    def _programs(self, model: Model, stop_V, cache_dtype) -> Programs:
+        both = self._cache_here, self._here
+
+        def jit(function, out=both, **kwargs):
+            return jax.jit(function, out_shardings=out, **kwargs)
+
+        run = functools.partial(decode, model, stop_V, self.max_new, self.max_length)
+        return Programs(
+            start=jit(
+                functools.partial(start, model, cache_dtype), static_argnums=(0, 1)
+            ),
+            extend=jit(functools.partial(extend, model), donate_argnums=1),
+            decode=jit(run, static_argnums=(0, 1), donate_argnums=3),
+            resize=jit(kv.resize, self._cache_here, static_argnums=1),
+            select=jit(select),
+            insert=jit(insert, donate_argnums=0),
+        )
+
+    def place(self, params):
+        """The parameters where this sampler lives, layer by layer.
+
+        Args:
+          params: As from `spread`, which costs no copy; or as from `Model.init_params`.
+        """
+        return place(self.mesh, _apart(params))
+
+    def replicate(self, tree):
+        """Arrays, whole, on each of its devices."""
+        return jax.device_put(tree, self._here)
+
+    def adopt(self, state: SamplerState) -> SamplerState:
+        """A copy of another sampler's state; that one stays usable."""
+        return dataclasses.replace(
+            state,
+            cache=jax.device_put(state.cache, self._cache_here),
+            logits_BV=self.replicate(state.logits_BV),
+        )
+
+    def bucket(self, rows: int) -> int:
+        """B of a state that holds so many rows."""
+        return _bucket(self.row_buckets, rows, "rows")
+
+    def start(self, rows: int) -> SamplerState:
+        """A state of empty rows; B is the row bucket that holds `rows`."""
+        B = self.bucket(rows)
+        cache, logits_BV = self.programs.start(B, self.length_buckets[0])
+        return SamplerState(
+            cache=cache,
+            logits_BV=logits_BV,
+            length_B=np.zeros(B, np.int32),
+            going_B=np.zeros(B, bool),
+        )
+
+    def extend(self, params, state: SamplerState, tokens) -> SamplerState:
+        """Appends known tokens to the rows.
+
+        Args:
+          params: As from `Model.init_params`.
+          state: Consumed.
+          tokens: A list of ids for each of the first rows; empty lists and rows
+            beyond the lists stay as they are, their logits included.
+
+        Returns:
+          The state with the logits after each row's last token.
+
+        Raises:
+          ValueError: A row would pass max_length, or is in the midst of a command, or
+            there are more lists than rows.
+        """
+        B = _settled(state).rows
+        if len(tokens) > B:
+            raise ValueError(f"{len(tokens)} lists of tokens for {B} rows")
+        pieces = [np.asarray(ids, np.int32) for ids in tokens]
+        pieces += [np.zeros(0, np.int32)] * (B - len(pieces))
+        if any(len(ids) and state.going_B[row] for row, ids in enumerate(pieces)):
+            raise ValueError("a row in the midst of its command cannot be extended")
+        total_B = state.length_B + np.array([len(ids) for ids in pieces], np.int32)
+        if total_B.max() > self.max_length:
+            row = int(total_B.argmax())
+            raise ValueError(
+                f"row {row} would hold {total_B[row]} tokens, over "
+                f"max_length={self.max_length}"
+            )
+        state = self._fit(state, total_B)
+        logits_BV, cache = state.logits_BV, state.cache
+        for blocks in lay_out(pieces, state.length_B, self.block):
+            cache, logits_BV = self.programs.extend(params, cache, logits_BV, blocks)
+        return dataclasses.replace(
+            state, cache=cache, logits_BV=logits_BV, length_B=total_B
+        )
+
+    def insert(self, state: SamplerState, source: SamplerState, pairs) -> SamplerState:
+        """Gives rows of `state` to other episodes: copies rows of `source` there.
+
+        Args:
+          state: Consumed.
+          source: Rows that were extended and not decoded since; stays usable.
+          pairs: (row of source, row of state) of each copy, at most B of them.
+        """
+        if not pairs:
+            return state
+        B, count = _settled(state).rows, len(pairs)
+        from_B, to_B = np.zeros((2, B), np.int32)
+        from_B[:count], to_B[:count] = np.array(pairs, np.int32).T
+        length_B = state.length_B.copy()
+        length_B[to_B[:count]] = source.length_B[from_B[:count]]
+        state = self._fit(state, length_B, source.slots)
+        cache, logits_BV = self.programs.insert(
+            (state.cache, state.logits_BV),
+            (source.cache, source.logits_BV),
+            from_B,
+            to_B,
+            np.int32(count),
+        )
+        return dataclasses.replace(
+            state, cache=cache, logits_BV=logits_BV, length_B=length_B
+        )
+
+    def clear(self, state: SamplerState, rows) -> SamplerState:
+        """Forgets rows whose episodes have ended, so that they ask for no slots."""
+        length_B = _settled(state).length_B.copy()
+        length_B[list(rows)] = 0
+        return dataclasses.replace(state, length_B=length_B)
+
+    def decode(
+        self,
+        params,
+        state: SamplerState,
+        keys_B,
+        *,
+        sampling: Sampling,
+        done=None,
+        constraint=None,
+        leave: int = 0,
+    ) -> SamplerState:
+        """Starts sampling one command for every row that is not done.
+
+        Rows that were left in the midst of a command go on with it; they must have the
+        key, the sampling and the constraint that they had. A row ends with a stop
+        token, after max_new tokens, or when the sampled token is its max_length-th; the
+        call ends when no more than `leave` rows have not. A row's last sampled token is
+        not in the cache yet: the caller puts it in front of what the next `extend`
+        appends (feed `ids[processed:]`, where processed is the row's length_B).
+
+        The i-th token of a row is drawn with `fold_in(keys_B[row], i)` and nothing
+        else, so a row's samples do not depend on its slot or its neighbours.
+
+        Args:
+          params: As from `Model.init_params`.
+          state: Consumed.
+          keys_B: Typed PRNG keys, one for each of the first rows.
+          sampling: The distribution to draw from.
+          done: bool for each of the first rows, True for those to skip; rows
+            beyond are skipped.
+          constraint: What a command may be, for B rows, or None for anything: a
+            pytree with pure functions `start()`, `allowed(state, left)` and
+            `advance(state, token_B)`; see `repair.model.grammar`.
+          leave: Most rows to leave unfinished.
+        """
+        B = _settled(state).rows
+        done = np.zeros(len(keys_B), bool) if done is None else np.asarray(done, bool)
+        done_B = np.ones(B, bool)
+        done_B[: len(done)] = done
+        if len(keys_B) < B:
+            keys_B = keys_B[jnp.asarray(np.arange(B) % len(keys_B))]
+        state = self._fit(state, state.length_B)
+        top_p = np.float32(sampling.top_p) if sampling.top_p < 1 else None
+        restricted = sampling.restricted or constraint is not None
+        state = self._blank(state, constraint, restricted)
+        cache, sampled = self.programs.decode(
+            sampling.greedy,
+            0 if sampling.greedy else sampling.top_k,
+            params,
+            state.cache,
+            state.length_B,
+            state.logits_BV,
+            keys_B,
+            np.float32(sampling.temperature or 1.0),
+            None if sampling.greedy else top_p,
+            done_B,
+            constraint,
+            state.sampled,
+            state.going_B,
+            np.int32(leave),
+        )
+        return dataclasses.replace(state, cache=cache, sampled=sampled, going_B=None)
+
+    def collect(self, state: SamplerState) -> tuple[SamplerState, Sampled]:
+        """Waits for what `decode` has started: the state, and numpy arrays."""
+        sampled = jax.device_get(state.sampled[0])
+        fed_B = np.where(sampled.ended, np.maximum(sampled.counts - 1, 0), 0)
+        state = dataclasses.replace(
+            state, length_B=state.length_B + fed_B, going_B=~sampled.ended
+        )
+        return state, sampled
+
+    def _blank(self, state: SamplerState, constraint, restricted) -> SamplerState:
+        """The state with room for what is sampled, as it is before the first decode."""
+        if state.sampled is not None:
+            sampled, place = state.sampled
+            kept = sampled.allowed is not None, place is not None
+            if kept == (restricted, constraint is not None):
+                return state
+            if state.going_B.any():
+                raise ValueError("commands under way must go on as they were begun")
+        B, C, V = state.rows, self.max_new, self.model.config.vocab_size
+        sampled = Sampled(
+            tokens=jnp.zeros((B, C), jnp.int32),
+            log_probs=jnp.zeros((B, C), jnp.float32),
+            counts=jnp.zeros(B, jnp.int32),
+            ended=jnp.ones(B, bool),
+            allowed=jnp.zeros((B, C, -(-V // 8)), jnp.uint8) if restricted else None,
+        )
+        place = None if constraint is None else constraint.start()
+        both = self.replicate((sampled, place))
+        return dataclasses.replace(state, sampled=both)
+
+    def select(self, state: SamplerState, rows) -> SamplerState:
+        """The state of the given rows, in that order; rows may repeat.
+
+        The result is padded to a row bucket with copies of the first row, which
+        callers leave out of `tokens` and `done`. `state` stays usable.
+        """
+        rows = list(rows)
+        B = _bucket(self.row_buckets, len(rows), "rows")
+        index_B = np.array(rows + rows[:1] * (B - len(rows)), np.int32)
+        # What was sampled is of use only to rows that are in the midst of it.
+        sampled = state.sampled if _settled(state).going_B.any() else None
+        cache, (logits_BV, sampled) = self.programs.select(
+            state.cache, (state.logits_BV, sampled), index_B
+        )
+        length_B, going_B = state.length_B[index_B], state.going_B[index_B]
+        length_B[len(rows) :], going_B[len(rows) :] = 0, False
+        return SamplerState(cache, logits_BV, length_B, sampled, going_B)
+
+    def compiled(self) -> int:
+        """Number of programs compiled so far; constant after warm-up."""
+        return sum(program._cache_size() for program in self.programs)
+
+    def _fit(self, state: SamplerState, length_B, least: int = 0) -> SamplerState:
+        """Gives the cache the length bucket that holds one more command."""
+        need = max(min(int(length_B.max()) + self.max_new, self.max_length), least)
+        S = _bucket(self.length_buckets, need, "slots")
+        if S == state.slots:
+            return state
+        return dataclasses.replace(state, cache=self.programs.resize(state.cache, S))
+
+
+def spread(params):
+    """Parameters ready for the samplers of all places: layers apart, then whole.
+
+    In this order, so that a stacked tree that is in parts is copied in parts, and what
+    is whole on each device is there once.
+    """
+    return gather(_apart(params))
+
+
+def _apart(params):
+    """One leaf for each layer, where the parts of a stacked one are."""
+    if "layers" not in params["params"]:
+        return params
+    mesh = mesh_of(params)
+    if mesh is None:
+        return jax.jit(unstack)(params)
+    return build(mesh, unstack, params)
+
+
+def _bucket(buckets, need: int, what: str) -> int:
+    for size in buckets:
+        if size >= need:
+            return size
+    raise ValueError(f"{need} {what} do not fit the largest bucket of {buckets}")
+
+
+def _settled(state: SamplerState) -> SamplerState:
+    if state.going_B is None:
+        raise ValueError("a decode of these rows is under way; collect it first")
+    return state

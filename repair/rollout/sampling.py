@@ -1,0 +1,132 @@
+"""One token for each row from its logits."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+
+from repair.model.kv_cache import MASKED
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """The distribution that tokens are drawn from.
+
+    Attributes:
+      temperature: Logits are divided by it; 0 is greedy.
+      top_k: Only the k likeliest tokens (all that tie with the k-th); 0 for all.
+      top_p: Only the likeliest tokens that together reach this probability
+        (Holtzman et al. 2020, arXiv 1904.09751); 1 for all. After top_k.
+
+    Raises:
+      ValueError: A value is out of range.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+
+    def __post_init__(self):
+        if self.temperature < 0:
+            raise ValueError(f"temperature is {self.temperature}, expected 0 or more")
+        if self.top_k < 0:
+            raise ValueError(f"top_k is {self.top_k}, expected 0 or more")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p is {self.top_p}, expected above 0 and at most 1")
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the likeliest token is taken."""
+        return self.temperature == 0
+
+    @property
+    def restricted(self) -> bool:
+        """Whether some tokens may be left out."""
+        return not self.greedy and (self.top_k > 0 or self.top_p < 1)
+
+
+def keep(scaled_BV, allowed_BV, top_k: int, top_p):
+    """The tokens that may be drawn, bool BV.
+
+    Args:
+      scaled_BV: Logits over the temperature.
+      allowed_BV: Tokens to choose from, at least one a row, or None for all.
+      top_k: As in `Sampling`.
+      top_p: As in `Sampling`, or None for 1.
+    """
+    if allowed_BV is None:
+        allowed_BV = jnp.ones_like(scaled_BV, bool)
+    scaled_BV = jnp.where(allowed_BV, scaled_BV, MASKED)
+    if 0 < top_k < scaled_BV.shape[-1]:
+        least_B1 = jax.lax.top_k(scaled_BV, top_k)[0][:, -1:]
+        allowed_BV &= scaled_BV >= least_B1
+        scaled_BV = jnp.where(allowed_BV, scaled_BV, MASKED)
+    if top_p is not None:
+        probs_BV = jax.nn.softmax(scaled_BV)
+        sorted_BV = -jnp.sort(-probs_BV, axis=-1)
+        before_BV = jnp.cumsum(sorted_BV, axis=-1) - sorted_BV
+        least_B1 = jnp.min(
+            jnp.where(before_BV < top_p, sorted_BV, 2.0), axis=-1, keepdims=True
+        )
+        allowed_BV &= probs_BV >= least_B1
+    return allowed_BV
+
+
+def draw(greedy: bool, keys_B, step_B, scaled_BV, allowed_BV=None):
+    """One token a row and its log-prob among those allowed.
+
+    Args:
+      greedy: Whether to take the likeliest.
+      keys_B: Typed PRNG keys; the draw is from `fold_in(key, step)`.
+      step_B: Which token of the turn this is; one for all rows, or one for each.
+      scaled_BV: Logits over the temperature.
+      allowed_BV: Tokens to choose from, at least one a row, or None for all.
+
+    Returns:
+      (token_B int32, log_prob_B float32).
+    """
+    if allowed_BV is not None:
+        scaled_BV = jnp.where(allowed_BV, scaled_BV, MASKED)
+    log_probs_BV = jax.nn.log_softmax(scaled_BV)
+    if greedy:
+        token_B = jnp.argmax(log_probs_BV, axis=-1)
+    else:
+        token_B = _categorical(keys_B, step_B, jnp.exp(log_probs_BV))
+    log_prob_B = jnp.take_along_axis(log_probs_BV, token_B[:, None], axis=-1)[:, 0]
+    return token_B.astype(jnp.int32), log_prob_B
+
+
+def _categorical(keys_B, step_B, probs_BV):
+    """Samples by inverting the running sum at one uniform number a row.
+
+    A random number for every entry, as `jax.random.categorical` draws them, costs
+    as much as a layer of a small model. First a block of about sqrt(V) entries is
+    chosen, then one of its entries; an entry of probability 0 never is.
+    """
+    B, V = probs_BV.shape
+    step_B = jnp.broadcast_to(step_B, B)
+    keys_B = jax.vmap(jax.random.fold_in)(keys_B, step_B)
+    uniform_B = jax.vmap(jax.random.uniform)(keys_B)
+    size = math.isqrt(V - 1) + 1
+    padded = jnp.pad(probs_BV, ((0, 0), (0, size * size - V)))
+    blocks = padded.reshape(B, size, size)
+    block_sums = jnp.sum(blocks, axis=-1)
+    block_B, rest_B = _invert(block_sums, uniform_B * jnp.sum(block_sums, axis=-1))
+    entries = jnp.take_along_axis(blocks, block_B[:, None, None], axis=1)[:, 0]
+    entry_B, _ = _invert(entries, rest_B)
+    return block_B * size + entry_B
+
+
+def _invert(weights, target_B):
+    """First entry of positive weight whose running sum passes the target.
+
+    Returns it, and what of the target is left for within it.
+    """
+    sums = jnp.cumsum(weights, axis=-1)
+    sums = jnp.where(weights > 0, sums, 0.0)
+    # Rounding may lift the target to the total, which nothing passes.
+    target_B = jnp.minimum(target_B, jnp.nextafter(jnp.max(sums, axis=-1), 0.0))
+    index_B = jnp.argmax(sums > target_B[:, None], axis=-1)
+    before = jnp.take_along_axis(sums - weights, index_B[:, None], axis=-1)[:, 0]
+    return index_B, target_B - before

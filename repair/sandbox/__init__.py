@@ -1,0 +1,16 @@
+"""Runs untrusted Python against tests, in processes of its own."""
+
+from repair.sandbox.isolation import LEVELS, Level
+from repair.sandbox.pool import Limits, Sandbox, sandbox_shares
+from repair.sandbox.verdict import Result
+from repair.sandbox.worker import SandboxError
+
+__all__ = [
+    "LEVELS",
+    "Level",
+    "Limits",
+    "Result",
+    "Sandbox",
+    "SandboxError",
+    "sandbox_shares",
+]

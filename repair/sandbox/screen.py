@@ -1,0 +1,143 @@
+"""Which programs may share a child: those that could not reach one another if they
+tried, as far as their source tells.
+
+The screen protects neighbours from each other and nothing else: what a program may do
+to the machine is for the lock to say, and its values are judged outside as ever.
+"""
+
+import ast
+import functools
+import importlib
+import re
+import types
+
+from repair.sandbox import syntax
+
+MAX_CHARS = 20_000
+
+# Modules whose contents a program cannot change without storing an attribute.
+_MODULES = frozenset(
+    "bisect cmath collections collections.abc copy fractions functools heapq "
+    "itertools math operator re statistics string typing".split()
+)
+_NAMES = frozenset(
+    "attrgetter breakpoint compile delattr dir eval exec exit getattr get_type_hints "
+    "globals help input locals memoryview methodcaller open quit setattr type "
+    "vars Formatter ForwardRef".split()
+)
+# Frames and code lead out of a program.
+_ATTRIBUTES = frozenset(
+    "ag_frame cr_frame f_back f_builtins f_globals f_locals format_map gi_frame "
+    "tb_frame tb_next".split()
+)
+_STATEMENTS = frozenset(
+    "async await case class from global import match nonlocal".split()
+)
+_WORD = re.compile(r"[A-Za-z]\w*")
+_HIDDEN = re.compile(r"(?<!\w)_\w")
+# A dot that is no float's and leads to no call on the spot.
+_STORED = re.compile(r"\.(?!\d|[A-Za-z]\w*+\()")
+_METHODS = frozenset(
+    f"__{name}__"
+    for name in (
+        "abs add and bool call contains enter eq exit floordiv ge getitem gt hash "
+        "iadd init int isub iter le len lt mod mul ne neg next or post_init pow radd "
+        "repr reversed rmul rsub setitem str sub truediv xor"
+    ).split()
+)
+
+
+def may_share(code: str, tests: tuple[str, ...], setup: str) -> bool:
+    """Whether a job may run in one process with others that may.
+
+    A program that does not compile may: it never runs.
+    """
+    for source in (code, setup, *tests):
+        if len(source) > MAX_CHARS:
+            return False
+        if _plainly_harmless(source):
+            continue
+        try:
+            tree = syntax.parse(source)
+        except SyntaxError:
+            continue
+        except (ValueError, MemoryError, RecursionError):
+            return False
+        if not all(_harmless(node) for node in ast.walk(tree)):
+            return False
+    return True
+
+
+def _plainly_harmless(source: str) -> bool:
+    """Whether a look at the words is enough: ten times faster than at the tree.
+
+    Then no word, wherever it stands, is one that the tree would be searched for, and
+    every attribute is called on the spot, so that none can be stored. Only ASCII,
+    since other letters may be normalised to a word.
+    """
+    return (
+        source.isascii()
+        and not _STORED.search(source)
+        and _suspects().isdisjoint(_WORD.findall(source))
+        and not _HIDDEN.search(source)
+    )
+
+
+@functools.cache
+def _suspects() -> frozenset[str]:
+    """Words that need a look at the tree."""
+    return _NAMES | _ATTRIBUTES | _inner_modules() | _STATEMENTS
+
+
+def _harmless(node: ast.AST) -> bool:
+    match node:
+        case ast.Import(names):
+            return all(alias.name in _MODULES for alias in names)
+        case ast.ImportFrom(module, names, level):
+            known = module in _MODULES and not level
+            return known and not any(_leads_out(alias.name) for alias in names)
+        case ast.Attribute(value, name, context):
+            if _leads_out(name):
+                return False
+            own = isinstance(value, ast.Name) and value.id == "self"
+            return isinstance(context, ast.Load) or own
+        case ast.Name(name):
+            return name not in _NAMES and not _hidden(name)
+        case ast.FunctionDef(name=name):
+            return not _hidden(name) or name in _METHODS
+        case ast.ClassDef(name=name, keywords=keywords):
+            return not _hidden(name) and not keywords
+        case ast.MatchClass(kwd_attrs=attributes):
+            return not any(name.startswith("_") for name in attributes)
+        case ast.AsyncFunctionDef() | ast.Await() | ast.AsyncFor() | ast.AsyncWith():
+            return False
+        case ast.Global(names) | ast.Nonlocal(names):
+            return not any(_hidden(name) for name in names)
+        case ast.arg(name) | ast.keyword(name):
+            return name is None or not _hidden(name)
+    return True
+
+
+@functools.cache
+def _inner_modules() -> frozenset[str]:
+    """Names under which the modules hold others: `statistics.sys`, say."""
+    found = set()
+    for name in _MODULES:
+        for inner, value in vars(importlib.import_module(name)).items():
+            if isinstance(value, types.ModuleType):
+                found.add(inner)
+    return frozenset(found - {"abc"})
+
+
+def _leads_out(name: str) -> bool:
+    """Whether an attribute of this name may be more than the program's own."""
+    return (
+        name.startswith("_")
+        or name in _ATTRIBUTES
+        or name in _NAMES
+        or name in _inner_modules()
+    )
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith("__")

@@ -1,0 +1,212 @@
+"""Where a run's figures go: metrics.jsonl always, TensorBoard and W&B where asked for.
+
+All of them are written by one call. A run that was killed goes on from a checkpoint and
+writes the steps since then again; each of them sees to it that no step shows twice.
+"""
+
+import dataclasses
+import importlib.util
+import json
+import pathlib
+import sys
+import time
+import uuid
+from typing import Protocol
+
+from repair.errors import UserError
+from repair.training.config import STAGES, Config, LogConfig
+from repair.training.fields import flatten
+from repair.training.metrics import MetricsWriter, read_metrics
+from repair.training.workdir import write_whole
+
+
+class Logger(Protocol):
+    """What a run writes its figures to; a `MetricsWriter` is one.
+
+    `write` and `truncate_after` are as there: the latter says that a stage goes on
+    after a step, and that lines past it are going to come again.
+    """
+
+    def write(self, stage: str, step: int, **values) -> None: ...
+
+    def truncate_after(self, stage: str, step: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def check_packages(log: LogConfig) -> None:
+    """Refuses loggers whose package is not installed, before anything starts.
+
+    Raises:
+      UserError: With the line that installs it.
+    """
+    for name in ("tensorboard", "wandb"):
+        if getattr(log, name) and importlib.util.find_spec(name) is None:
+            raise UserError(
+                f"config: log.{name} is on, but the package {name} is not installed;"
+                f" run pip install -e '.[{name}]', or leave log.{name} off"
+            )
+
+
+class Loggers:
+    """A run's loggers as one; the first process has it."""
+
+    def __init__(self, workdir, config: Config):
+        """Opens those that the config asks for.
+
+        Args:
+          workdir: The run's folder, which must exist.
+          config: The run's.
+
+        Raises:
+          UserError: One of them cannot be opened.
+        """
+        self._all: list[Logger] = [MetricsWriter(workdir)]
+        try:
+            if config.log.tensorboard:
+                self._all.append(TensorBoard(workdir))
+            if config.log.wandb:
+                self._all.append(WandB(workdir, config))
+        except BaseException:
+            self.close()
+            raise
+
+    def write(self, stage: str, step: int, **values) -> None:
+        """Writes one step's figures to all; see `MetricsWriter.write`."""
+        for logger in self._all:
+            logger.write(stage, step, **values)
+
+    def truncate_after(self, stage: str, step: int) -> None:
+        """Tells all that a stage goes on after a step."""
+        for logger in self._all:
+            logger.truncate_after(stage, step)
+
+    def close(self) -> None:
+        """Closes all."""
+        for logger in self._all:
+            logger.close()
+
+
+class TensorBoard:
+    """Event files in WORKDIR/tensorboard, a folder a stage: tensorboard --logdir=...
+
+    Stages count their steps from 1 each, so each is a run of its own there. Numbers
+    are written, and flushed at once; words are left out.
+
+    Where a stage goes on after a step, the file says that a session starts at the next
+    one, whereupon TensorBoard forgets what older files say of that step and later.
+    """
+
+    def __init__(self, workdir):
+        """Takes the folder; a stage's file is made with its first line."""
+        self._folder = pathlib.Path(workdir) / "tensorboard"
+        self._files: dict = {}
+
+    def write(self, stage: str, step: int, **values) -> None:
+        """Appends one event."""
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        numbers = {k: v for k, v in _plain(values).items() if not isinstance(v, str)}
+        points = [Summary.Value(tag=k, simple_value=v) for k, v in numbers.items()]
+        self._add(stage, int(step), summary=Summary(value=points))
+
+    def truncate_after(self, stage: str, step: int) -> None:
+        """Starts a session after a step."""
+        from tensorboard.compat.proto.event_pb2 import SessionLog
+
+        start = SessionLog(status=SessionLog.START)
+        self._add(stage, int(step) + 1, session_log=start)
+
+    def close(self) -> None:
+        """Closes the files."""
+        for file in self._files.values():
+            file.close()
+
+    def _add(self, stage, step, **what):
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+        if stage not in self._files:
+            self._files[stage] = EventFileWriter(str(self._folder / stage))
+        self._files[stage].add_event(Event(wall_time=time.time(), step=step, **what))
+        self._files[stage].flush()
+
+
+class WandB:
+    """One run on Weights & Biases, as STAGE/NAME over STAGE/step.
+
+    Where it goes, and whether at all, is for W&B's own environment variables to say:
+    WANDB_MODE=offline writes to WORKDIR/wandb only, for `wandb sync`. The run's id is
+    kept in WORKDIR/wandb.json, so that a resumed run goes on in the same one.
+
+    W&B takes nothing back, and need not: what a resumed run writes again is what it
+    wrote before. Steps that were given once are left out from then on. (Clocks differ:
+    those of the first time stay.) A kill can lose the last lines on their way to W&B;
+    metrics.jsonl has them.
+    """
+
+    def __init__(self, workdir, config: Config):
+        """Starts the run, or resumes it.
+
+        Args:
+          workdir: The run's folder; its metrics.jsonl says what was given before.
+          config: The run's, which W&B shows.
+
+        Raises:
+          UserError: W&B refuses, for want of a login or of a network.
+        """
+        import wandb
+
+        workdir = pathlib.Path(workdir)
+        path = workdir / "wandb.json"
+        known = {"id": uuid.uuid4().hex[:8], "given": {}}
+        if path.exists():
+            known = json.loads(path.read_text())
+        self._given: dict[str, int] = known["given"]
+        for row in read_metrics(workdir / "metrics.jsonl"):
+            self._given[row["stage"]] = max(self._last(row["stage"]), row["step"])
+        # Before the file of metrics is cut back, which forgets that it was given.
+        write_whole(path, json.dumps(known) + "\n")
+        try:
+            self._run = wandb.init(
+                project=config.log.project,
+                name=workdir.name,
+                id=known["id"],
+                dir=str(workdir),
+                resume="allow",
+                config=dataclasses.asdict(config),
+            )
+        except wandb.errors.Error as error:
+            raise UserError(
+                f"Weights & Biases cannot be used ({str(error).splitlines()[0]}): run"
+                " wandb login, or set WANDB_MODE=offline"
+            ) from error
+        for stage in STAGES:
+            self._run.define_metric(f"{stage}/*", step_metric=f"{stage}/step")
+
+    def write(self, stage: str, step: int, **values) -> None:
+        """Gives one line, unless it was given before."""
+        if step <= self._last(stage):
+            return
+        self._given[stage] = int(step)
+        line = {f"{stage}/{k}": v for k, v in _plain(values).items()}
+        # W&B's own step, which may only grow: how many lines it was given.
+        self._run.log(
+            line | {f"{stage}/step": int(step)}, step=sum(self._given.values())
+        )
+
+    def truncate_after(self, stage: str, step: int) -> None:
+        """Nothing to do; see the class."""
+
+    def close(self) -> None:
+        """Ends the run, as failed where an exception ends it."""
+        self._run.finish(exit_code=0 if sys.exception() is None else 1)
+
+    def _last(self, stage: str) -> int:
+        return self._given.get(stage, 0)
+
+
+def _plain(values: dict) -> dict:
+    """Plain numbers and words by name; those of a dict as NAME/KEY."""
+    flat = flatten(values, "/").items()
+    return {k: v.item() if hasattr(v, "item") else v for k, v in flat}

@@ -1,0 +1,227 @@
+"""Losses over packed batches, and every masked sum there is.
+
+All sums run over the policy's tokens only and are divided by a denominator that
+the caller fixes, so that micro-batches of one batch add up to it exactly.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from repair.model.kv_cache import MASKED
+
+RATIOS = ("token", "turn", "sequence")
+AGGREGATES = ("token", "turn", "sequence", "fixed")
+
+
+@dataclasses.dataclass(frozen=True)
+class PolicyLossConfig:
+    """The clipped policy gradient (Schulman et al. 2017, arXiv 1707.06347).
+
+    Attributes:
+      ratio: Whose ratio of new to old probability it is: each "token"'s, or one for a
+        whole "turn" or "sequence" (episode), the geometric mean of its tokens' (Zheng
+        et al. 2025, arXiv 2507.18071).
+      aggregate: What counts alike in the loss: each "token", each "turn" or each
+        "sequence"; "fixed" is tokens over `denominator`, whatever their number (Liu et
+        al. 2025, arXiv 2503.20783).
+      denominator: As above.
+      importance_cap: Above 0, tokens are weighed by the ratio of the trainer's
+        probability to the sampler's, up to this cap, and the clipped ratio starts at
+        the trainer's (Yao et al. 2025, "truncated importance sampling"); 0 trusts the
+        sampler.
+      clip_low: Ratios below 1 - clip_low get no further push down.
+      clip_high: Ratios above 1 + clip_high get no further push up.
+      kl_coef: Weight of the KL to the reference policy.
+      kl_estimator: "k1" (log ratio), "k2" (half its square) or "k3" (ratio - 1 -
+        log ratio), per sampled token (Schulman, "Approximating KL divergence").
+      entropy_coef: Weight of the entropy bonus.
+    """
+
+    ratio: str = "token"
+    aggregate: str = "token"
+    denominator: float = 0.0
+    importance_cap: float = 0.0
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    kl_coef: float = 0.01
+    kl_estimator: str = "k3"
+    entropy_coef: float = 0.0
+
+    def __post_init__(self):
+        for name, known in (
+            ("kl_estimator", ("k1", "k2", "k3")),
+            ("ratio", RATIOS),
+            ("aggregate", AGGREGATES),
+        ):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}; use one of {', '.join(known)}"
+                )
+        if (self.aggregate == "fixed") != (self.denominator > 0):
+            raise ValueError(
+                f"aggregate is {self.aggregate!r} with denominator={self.denominator};"
+                " 'fixed' goes with a denominator above 0, the others with 0"
+            )
+        if self.importance_cap < 0:
+            raise ValueError(f"importance_cap={self.importance_cap} must be 0 or more")
+
+
+def masked_sum(x, mask):
+    """Sum of x where mask is not 0, weighted by it; what is masked may be nan."""
+    # Both the value and its gradient must ignore garbage, hence the inner where.
+    return jnp.sum(jnp.where(mask != 0, x, 0.0) * mask)
+
+
+class TokenStats(NamedTuple):
+    """Of every token, given those before it; each BT float32 and 0 at t = 0.
+
+    Attributes:
+      log_probs: Of the token.
+      entropy: In nats, of the distribution that it was drawn from.
+      hits: 1 where it was the likeliest.
+    """
+
+    log_probs: jax.Array
+    entropy: jax.Array
+    hits: jax.Array
+
+
+def token_stats(
+    head, hidden_BTD, tokens_BT, allowed_BTW=None, temperature=1.0, chunk: int = 0
+) -> TokenStats:
+    """Puts activations through the head and compares with the tokens.
+
+    The one place where outputs and tokens are shifted against one another: the
+    output at t - 1 predicts the token at t.
+
+    Args:
+      head: From activations with any leading axes to logits.
+      hidden_BTD: After the last layer.
+      tokens_BT: The tokens.
+      allowed_BTW: uint8, the bits of `Batch.allowed`: what each token was chosen from;
+        None for everything.
+      temperature: Logits are divided by it.
+      chunk: Tokens of each row whose logits exist at once, forward and backward, a
+        divisor of T; 0 for all.
+    """
+
+    def next_one(x_BT):
+        widths = [(0, 0), (0, 1), *[(0, 0)] * (x_BT.ndim - 2)]
+        return jnp.pad(x_BT[:, 1:], widths, constant_values=1)
+
+    def compare(hidden_BTD, next_BT, allowed_BTW):
+        logits_BTV = head(hidden_BTD).astype(jnp.float32) / temperature
+        if allowed_BTW is not None:
+            bits = jnp.unpackbits(allowed_BTW, axis=-1, count=logits_BTV.shape[-1])
+            logits_BTV = jnp.where(bits > 0, logits_BTV, MASKED)
+        log_probs = jax.nn.log_softmax(logits_BTV)
+        picked = jnp.take_along_axis(log_probs, next_BT[..., None], axis=-1)[..., 0]
+        entropy = -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1)
+        hits = jnp.argmax(logits_BTV, axis=-1) == next_BT
+        return picked, entropy, hits.astype(jnp.float32)
+
+    T = tokens_BT.shape[1]
+    args = hidden_BTD, next_one(tokens_BT)
+    args += (None if allowed_BTW is None else next_one(allowed_BTW),)
+    if 0 < chunk < T:
+        # Chunks in front for the loop; what is within is computed anew backwards.
+        parts = jax.tree.map(
+            lambda x: x.reshape(x.shape[0], T // chunk, chunk, *x.shape[2:]).swapaxes(
+                0, 1
+            ),
+            args,
+        )
+        found = jax.lax.map(lambda part: jax.checkpoint(compare)(*part), parts)
+        found = [x.swapaxes(0, 1).reshape(tokens_BT.shape) for x in found]
+    else:
+        found = compare(*args)
+    return TokenStats(*(jnp.pad(x[:, :-1], ((0, 0), (1, 0))) for x in found))
+
+
+def kl_to_reference(log_probs, ref_log_probs, estimator: str):
+    """Per-token estimate of KL(policy || reference) from the policy's samples."""
+    delta = log_probs - ref_log_probs
+    if estimator == "k1":
+        return delta
+    if estimator == "k2":
+        return 0.5 * delta**2
+    if estimator == "k3":
+        return jnp.expm1(-delta) + delta
+    raise ValueError(f"kl_estimator is {estimator!r}; expected k1, k2 or k3")
+
+
+def policy_loss(
+    log_probs,
+    old_log_probs,
+    ref_log_probs,
+    entropy,
+    advantages,
+    mask,
+    denominator,
+    config: PolicyLossConfig,
+    units=None,
+    weights=None,
+):
+    """Clipped surrogate minus KL and entropy terms, over the sampled tokens.
+
+    Args:
+      log_probs: Of the policy being trained; all arrays are of one shape.
+      old_log_probs: Of the policy that sampled.
+      ref_log_probs: Of the reference policy, or None when kl_coef is 0.
+      entropy: From `token_stats`.
+      advantages: Of each token's turn.
+      mask: 1 on sampled tokens, 0 elsewhere; whatever stands there is ignored.
+      denominator: What the loss is divided by, a scalar.
+      config: Clip, KL and entropy settings.
+      units: For a ratio of a turn or sequence: int, which one of its row each token
+        belongs to, from 1; 0 for none. None for a ratio of each token.
+      weights: Importance weights of the surrogate, or None.
+
+    Returns:
+      (loss, sums): of what is told of the policy, sums weighted by the mask.
+    """
+    live = mask != 0
+    log_ratio = jnp.where(live, log_probs - old_log_probs, 0.0)
+    if units is not None:
+        log_ratio = _mean_by_unit(log_ratio, live, units)
+    ratio = jnp.exp(log_ratio)
+    clipped = jnp.clip(ratio, 1 - config.clip_low, 1 + config.clip_high)
+    advantages = jnp.where(live, advantages, 0.0)
+    surrogate = jnp.minimum(ratio * advantages, clipped * advantages)
+    if weights is not None:
+        surrogate *= jnp.where(live, weights, 0.0)
+    loss = -masked_sum(surrogate, mask)
+    clips = (ratio * advantages > clipped * advantages).astype(jnp.float32)
+    sums = {
+        "clip_fraction": masked_sum(clips, mask),
+        "entropy": masked_sum(entropy, mask),
+    }
+    if ref_log_probs is not None:
+        # Masked before the exponential: garbage there must not reach the gradient.
+        safe = [jnp.where(live, x, 0.0) for x in (log_probs, ref_log_probs)]
+        sums["kl"] = masked_sum(kl_to_reference(*safe, config.kl_estimator), mask)
+        loss += config.kl_coef * sums["kl"]
+    loss -= config.entropy_coef * sums["entropy"]
+    return loss / denominator, sums
+
+
+def _mean_by_unit(x_RT, live_RT, units_RT):
+    """Each live entry replaced by the mean over its unit's live entries."""
+    size = units_RT.shape[1] + 1
+
+    def row(x_T, live_T, units_T):
+        ids_T = jnp.where(live_T, units_T, 0)
+        total_U = jax.ops.segment_sum(jnp.where(live_T, x_T, 0.0), ids_T, size)
+        count_U = jax.ops.segment_sum(live_T.astype(x_T.dtype), ids_T, size)
+        return jnp.where(live_T, (total_U / jnp.maximum(count_U, 1))[ids_T], 0.0)
+
+    return jax.vmap(row)(x_RT, live_RT, units_RT)
+
+
+def importance_weights(trainer, sampler, cap: float):
+    """min(trainer / sampler, cap) of probabilities, from their logs; no gradient."""
+    ratio = jnp.exp(jnp.minimum(trainer - sampler, jnp.log(cap)))
+    return jax.lax.stop_gradient(ratio)

@@ -1,0 +1,281 @@
+"""What a run tells: metrics.jsonl, progress on the terminal, the table of results."""
+
+import contextlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import rich.progress
+from rich.console import Console
+from rich.table import Table
+
+from repair.errors import UserError
+from repair.model import multihost
+
+_SECONDS_A_LINE = 60  # Between lines of progress where there is no terminal.
+
+
+class MetricsWriter:
+    """Appends to a run's metrics.jsonl, one JSON object a line.
+
+    A line holds "stage", "step" and the values; numbers that JSON does not know
+    (nan, inf) are written as null. Each line is flushed, and opening the file mends
+    a last line that a kill has torn.
+    """
+
+    def __init__(self, workdir):
+        """Opens the file, or starts one.
+
+        Args:
+          workdir: The run's folder, which must exist.
+
+        Raises:
+          UserError: When the file cannot be opened, or a line before the last is
+            not a JSON object.
+        """
+        self.path = Path(workdir) / "metrics.jsonl"
+        try:
+            self._rewrite([json.dumps(row) for row in read_metrics(self.path)])
+            self._file = self.path.open("a", encoding="utf-8", newline="\n")
+        except OSError as error:
+            raise UserError(
+                f"{self.path} cannot be written ({error}): choose a --workdir that can"
+            ) from error
+
+    def write(self, stage: str, step: int, **values) -> None:
+        """Appends one line.
+
+        Args:
+          stage: "sft", "rlvr" or "eval".
+          step: The stage's step.
+          **values: Numbers (also of numpy or jax), strings, or dicts of these.
+        """
+        row = {"stage": stage, "step": int(step)}
+        row |= {name: _plain(value) for name, value in values.items()}
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+
+    def truncate_after(self, stage: str, step: int) -> None:
+        """Drops the stage's lines past a step, as a resumed run writes them again."""
+        rows = read_metrics(self.path)
+        kept = [r for r in rows if r["stage"] != stage or r["step"] <= step]
+        self._file.close()
+        self._rewrite([json.dumps(row) for row in kept])
+        self._file = self.path.open("a", encoding="utf-8", newline="\n")
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        self._file.close()
+
+    def _rewrite(self, lines: list[str]) -> None:
+        data = "".join(line + "\n" for line in lines).encode()
+        if self.path.exists() and self.path.read_bytes() == data:
+            return
+        # Whole or not at all: a kill in between must not lose the run's history.
+        partial = self.path.with_suffix(".jsonl.partial")
+        partial.write_bytes(data)
+        os.replace(partial, self.path)
+
+
+class NoMetrics:
+    """In the place of a `MetricsWriter` where another process writes."""
+
+    def write(self, stage: str, step: int, **values) -> None:
+        """Does nothing."""
+
+    def truncate_after(self, stage: str, step: int) -> None:
+        """Does nothing."""
+
+    def close(self) -> None:
+        """Does nothing."""
+
+
+def read_metrics(path) -> list[dict]:
+    """Reads a metrics.jsonl; a torn last line is left out, no file is no lines.
+
+    Raises:
+      UserError: When a line before the last is not a JSON object.
+    """
+    path = Path(path)
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if isinstance(row, dict) and {"stage", "step"} <= row.keys():
+            rows.append(row)
+        elif number < len(lines):
+            raise UserError(
+                f"{path}, line {number}: expected a JSON object with stage and step; "
+                "delete the line or move the file away"
+            )
+    return rows
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+class Progress:
+    """How far a stage is; made by `progress`.
+
+    Attributes:
+      done: How many of the total are done.
+    """
+
+    def __init__(self, total, description, initial, clock, show):
+        self.done = initial
+        self._total, self._description, self._initial = total, description, initial
+        self._clock, self._show = clock, show
+        self._started = clock()
+        self._values: dict = {}
+
+    def update(self, done: int, **values) -> None:
+        """Tells that `done` of the total are done, and the latest figures."""
+        self.done = done
+        self._values |= values
+        self._show(self)
+
+    def values(self) -> str:
+        """The latest figures, like "loss 0.123 solved 0.5"."""
+        plain = {name: _plain(value) for name, value in self._values.items()}
+        return " ".join(
+            f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in plain.items()
+        )
+
+    def pace(self) -> str:
+        """Rate, time left and time gone, like "2.5/s, 4:10 left, 0:50 gone"."""
+        elapsed = self._clock() - self._started
+        if elapsed <= 0 or self.done <= self._initial:
+            return f"{_clock_time(elapsed)} gone"
+        rate = (self.done - self._initial) / elapsed
+        left = _clock_time((self._total - self.done) / rate)
+        return f"{rate:.3g}/s, {left} left, {_clock_time(elapsed)} gone"
+
+    def line(self) -> str:
+        """All of it in one line."""
+        head = f"{self._description} {self.done}/{self._total}"
+        return " | ".join(filter(None, (head, self.pace(), self.values())))
+
+
+def _clock_time(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+@contextlib.contextmanager
+def progress(
+    total: int,
+    description: str,
+    *,
+    initial: int = 0,
+    console: Console | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Progress]:
+    """Shows how far a stage is, with its rate and the time left.
+
+    A bar on a terminal; elsewhere a first line, one at most every minute, and a
+    last one.
+
+    Args:
+      total: What `Progress.update` counts up to.
+      description: The stage's name.
+      initial: How much was done before, by the run that this one resumes; it does
+        not count towards the rate.
+      console: Where to show it, by default the terminal's stderr, where one of several
+        processes shows it for all.
+      clock: Seconds, for tests.
+    """
+    console = console or Console(stderr=True, quiet=not multihost.first())
+    if console.is_terminal:
+        with _bar(total, description, initial, console, clock) as shown:
+            yield shown
+        return
+    printed = clock()
+
+    def show(shown):
+        nonlocal printed
+        if clock() - printed >= _SECONDS_A_LINE:
+            printed = clock()
+            _print_line(console, shown.line())
+
+    _print_line(console, f"{description} {initial}/{total}")
+    shown = Progress(total, description, initial, clock, show)
+    yield shown
+    _print_line(console, shown.line())
+
+
+def _print_line(console, line):
+    # A log keeps its lines whole, however narrow rich takes it to be.
+    console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+
+@contextlib.contextmanager
+def _bar(total, description, initial, console, clock):
+    columns = (
+        rich.progress.TextColumn("{task.description}"),
+        rich.progress.BarColumn(bar_width=24),
+        rich.progress.MofNCompleteColumn(),
+        rich.progress.TextColumn("{task.fields[pace]}"),
+        rich.progress.TextColumn("{task.fields[values]}", style="dim"),
+    )
+    # Drawn twice a second: on two cores a livelier bar takes time from training.
+    with rich.progress.Progress(*columns, console=console, refresh_per_second=2) as bar:
+        task = bar.add_task(
+            description, total=total, completed=initial, pace="", values=""
+        )
+
+        def show(shown):
+            bar.update(
+                task, completed=shown.done, pace=shown.pace(), values=shown.values()
+            )
+
+        yield Progress(total, description, initial, clock, show)
+
+
+def results_table(results: dict) -> Table:
+    """The table that a run ends in.
+
+    Args:
+      results: {"stages": {stage: {"pass@1": {"mean", "low", "high"}, ...}}}, rates
+        in [0, 1].
+
+    Returns:
+      A row a stage in the order given and a column for each "pass@k", in percent
+      with its 95% interval; a stage's other figures are left out.
+    """
+    stages = results["stages"]
+    names = (name for figures in stages.values() for name in figures)
+    metrics = [name for name in dict.fromkeys(names) if name.startswith("pass@")]
+    table = Table(caption="in percent, with 95% intervals")
+    table.add_column("stage")
+    for name in metrics:
+        table.add_column(name, justify="right", no_wrap=True)
+    for stage, figures in stages.items():
+        table.add_row(stage, *(rate(figures.get(name)) for name in metrics))
+    return table
+
+
+def rate(figure: dict | None) -> str:
+    """A rate with its interval, like "12.5 (7.9 to 19.3)"; "-" for none."""
+    if figure is None:
+        return "-"
+    mean, low, high = (100 * figure[name] for name in ("mean", "low", "high"))
+    return f"{mean:.1f} ({low:.1f} to {high:.1f})"

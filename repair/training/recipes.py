@@ -1,0 +1,53 @@
+"""The paper's recipe for a published model: what the files in configs/ have in common.
+
+Rainone, Bakker, Memisevic 2025 (arXiv 2507.05065): LoRA of rank 16 on all linear
+layers, contexts of 2,048 tokens, groups of 4, KL 0.01 to the SFT policy, clip 0.2, at
+most 10 turns. Learning rates, batches, LoRA alpha and temperature are not published:
+those here are our choice, and untested at this size.
+"""
+
+import dataclasses
+
+import ml_collections
+
+from repair.env.tools import MODES
+from repair.model import presets
+from repair.training.config import defaults
+
+
+def paper(name: str, mode: str, **mesh: int) -> ml_collections.ConfigDict:
+    """The config of one model, trained on MBPP.
+
+    Args:
+      name: As in `repair.model.presets`.
+      mode: "coe", "direct" or "cot"; "" for the first.
+      **mesh: Sizes of the mesh's axes, where they are not the default.
+
+    Raises:
+      ValueError: Another mode.
+    """
+    mode = mode or MODES[0]
+    if mode not in MODES:
+        raise ValueError(f"this config takes {', '.join(MODES)}; found {mode!r}")
+    c = defaults()
+    c.mode = mode
+    c.init_from = presets.HUB[name]
+    c.model.update(dataclasses.asdict(presets.SHAPES[name]))
+    c.mesh.update(mesh)
+    c.train = "lora"
+    c.tasks.train, c.tasks.eval = "mbpp/train", "mbpp/test"
+    c.text.max_length = 2048
+    c.text.max_command = {"coe": 96, "direct": 512, "cot": 1024}[mode]
+    c.loss_chunk = 128
+    c.sampler.slots, c.sampler.prefill = 128, 16
+    c.sampler.block = 1024
+    c.sampler.warm_up = True
+    c.sft.steps, c.sft.rows, c.sft.row_length = 1200, 32, 2048
+    c.sft.optimizer.learning_rate = 2e-4
+    c.rlvr.steps, c.rlvr.problems, c.rlvr.samples = 200, 64, 4
+    c.rlvr.rows, c.rlvr.row_length = 32, 2048
+    c.rlvr.loss.kl_coef = 0.01
+    c.rlvr.loss.clip_low = c.rlvr.loss.clip_high = 0.2
+    c.rlvr.optimizer.learning_rate = 2e-5
+    c.rlvr.optimizer.decay = "constant"
+    return c

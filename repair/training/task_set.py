@@ -1,0 +1,153 @@
+"""What a run is about: tasks, demonstrations, prompt, tool and verifier, in one place.
+
+`Repair` is what this package is for. A class of one's own that has the same methods
+takes its place in `experiment.run` and `policy.load_policy`: docs/your_own_tool.md.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from repair.demos.make import Demo, make_demos
+from repair.demos.replay import Replayed
+from repair.demos.statistics import DemoReport
+from repair.env.tools import Tool, tool_of
+from repair.env.verifier import Verifier
+from repair.errors import UserError
+from repair.sandbox import Sandbox
+from repair.sandbox.values import evaluate as evaluate_references
+from repair.tasks import Bug, Task, load_pair
+from repair.tasks.bugs import make_bugs
+from repair.text.prompts import Prompt
+from repair.training.config import Config
+from repair.training.metrics import progress
+
+
+class TaskSet(Protocol):
+    """What stands between a config and the stages; made from the config alone.
+
+    Everything here is a function of the config, so that a run that was killed, and
+    every process of it, meets the same.
+
+    Attributes:
+      name: What `Config.task_set` holds.
+      config: The run's.
+      prompt: A style of `repair.text.prompts.PROMPTS`, or what stands before the first
+        state as a function of the task.
+    """
+
+    name: str
+    config: Config
+    prompt: Prompt
+
+    def open_verifier(self) -> Verifier:
+        """What judges the states; used in a `with`."""
+
+    def make_tool(self, state: str) -> Tool:
+        """The tool at the start of an episode: `Bug.faulty_code`."""
+
+    def tasks(self) -> tuple[list[Task], list[Task]]:
+        """The tasks that a run trains on, and those that it holds out."""
+
+    def bugs(self, tasks: list[Task], verifier: Verifier, seed: int) -> list[Bug]:
+        """Where the episodes of RLVR and evaluation start."""
+
+    def demos(
+        self, tasks: list[Task], verifier: Verifier
+    ) -> tuple[list[Demo], DemoReport | Replayed]:
+        """Solved episodes, and what became of the others."""
+
+
+class RepairTaskSet:
+    """Broken programs, their tests in the sandbox, and the tool of the mode."""
+
+    name = "repair"
+
+    def __init__(self, config: Config):
+        self.config = config
+
+    @property
+    def prompt(self) -> Prompt:
+        """The style that the config names."""
+        return self.config.text.prompt
+
+    @property
+    def make_tool(self) -> Callable[[str], Tool]:
+        """The editor, or the tool of one answer."""
+        return tool_of(self.config.mode)
+
+    def open_verifier(self) -> Sandbox:
+        """A sandbox with the config's limits."""
+        return Sandbox(limits=self.config.sandbox)
+
+    def tasks(self) -> tuple[list[Task], list[Task]]:
+        """The tasks that a run trains on, and those that it holds out."""
+        c = self.config.tasks
+        return load_pair(
+            c.train,
+            c.eval,
+            path=c.path,
+            held_path=c.eval_path,
+            train_count=c.train_count or None,
+            held_count=c.eval_count or None,
+            evaluate=evaluate_references,
+        )
+
+    def bugs(self, tasks: list[Task], verifier: Verifier, seed: int) -> list[Bug]:
+        """One faulty program of every task."""
+        c = self.config.demos
+        return make_bugs(
+            tasks,
+            verifier,
+            per_task=1,
+            corruptions=(c.min_corruptions, c.max_corruptions),
+            kinds=c.kinds,
+            seed=seed,
+        )
+
+    def demos(
+        self, tasks: list[Task], verifier: Verifier
+    ) -> tuple[list[Demo], DemoReport]:
+        """Corrupted programs and the edits that mend them."""
+        c = self.config.demos
+        with progress(len(tasks) * c.per_task, "demonstrations") as bar:
+            return make_demos(
+                tasks,
+                verifier,
+                per_task=c.per_task,
+                corruptions=(c.min_corruptions, c.max_corruptions),
+                order=c.order,
+                kinds=c.kinds,
+                seed=self.config.seed,
+                max_turns=self.config.text.max_turns,
+                progress=lambda done, _: bar.update(done),
+            )
+
+
+def open_task_set(config: Config, make: Callable[[Config], TaskSet]) -> TaskSet:
+    """The task_set of a config.
+
+    Raises:
+      UserError: The config is that of another task_set, or asks for what only the
+        package's own tools can do.
+    """
+    task_set = make(config)
+    if task_set.name != config.task_set:
+        raise UserError(
+            f"config: task_set is {config.task_set!r}, but this runs"
+            f" {task_set.name!r}; use the command that {config.task_set!r} brings, or"
+            " give its class as task_set= to training.run or load_policy"
+        )
+    if task_set.make_tool is tool_of(config.mode):
+        return task_set
+    for holds, field in (
+        (config.mode == "coe", f"mode={config.mode!r}"),
+        (not config.sampler.grammar, "sampler.grammar"),
+        (not config.demos.path, "demos.path"),
+    ):
+        if not holds:
+            raise UserError(
+                f"config: {field} is for the tools of the task set"
+                f" {RepairTaskSet.name!r}, not for that of {task_set.name!r}; leave it"
+                " out"
+            )
+    return task_set

@@ -1,0 +1,67 @@
+"""Curves: the numbers that are drawn, and SVG that a page can hold many of."""
+
+import re
+import sys
+
+import numpy as np
+import pytest
+
+from repair.errors import UserError
+from repair.report_page import curves
+
+
+def found(run, stage, title):
+    (curve,) = (c for c in curves.curves(stage) if c.title == title)
+    steps, values = curves.series(run, stage, curve)
+    return steps.tolist(), values.tolist()
+
+
+def test_numbers_are_those_of_the_lines_that_have_them(runs):
+    assert found(runs[0], "rlvr", "Solve rate") == ([1, 2], [0.25, 0.5])
+    assert found(runs[0], "rlvr", "KL") == ([2], [0.01])
+    assert found(runs[0], "rlvr", "Entropy") == ([], [])  # nan is written as null
+
+
+def test_throughput_is_of_tokens_and_seconds(runs):
+    assert found(runs[0], "rlvr", "Throughput") == ([1, 2], [200.0, 200.0])
+    assert found(runs[0], "rlvr", "Episodes") == ([1, 2], [2.0, 2.0])
+    batch = runs[0].config["sft"]["rows"] * runs[0].config["sft"]["row_length"]
+    _, values = found(runs[0], "sft", "Throughput")
+    np.testing.assert_allclose(values, 0.9 * batch / 0.5)
+
+
+def test_the_mean_is_over_the_last_steps():
+    values = np.arange(120.0)
+    smooth = curves.smoothed(values)
+    assert smooth[0] == 0 and smooth[1] == 0.5
+    np.testing.assert_allclose(smooth[2:], values[2:] - 1)
+    few = np.arange(9.0)
+    assert curves.smoothed(few) is few
+
+
+def test_all_runs_are_in_one_plot(runs):
+    plots = {plot.title: plot for plot in curves.draw(runs, "sft")}
+    assert list(plots) == ["Loss", "Command loss", "Throughput"]
+    loss = plots["Loss"]
+    assert "var(--series-0)" in loss.svg and "var(--series-1)" in loss.svg
+    assert "stroke-dasharray" in loss.svg
+    assert "first <b>: 3 at step 1, 0.0335 at step 90; second: 3" in loss.words
+    (alone,) = (p for p in curves.draw(runs[:1], "sft") if p.title == "Loss")
+    assert "var(--series-1)" not in alone.svg
+
+
+def test_svgs_share_no_id_and_bring_nothing_of_their_own(runs):
+    plots = curves.draw(runs, "sft") + curves.draw(runs, "rlvr")
+    text = "".join(plot.svg for plot in plots) + curves.swatch(0) + curves.swatch(1)
+    ids = re.findall(r' id="([^"]*)"', text)
+    assert len(ids) == len(set(ids)) > 0
+    assert set(re.findall(r'url\(#([^)"]*)|href="#([^"]*)', text)) <= {
+        pair for name in ids for pair in ((name, ""), ("", name))
+    }
+    assert "<style" not in text and "font-family" not in text and "#a0b0" not in text
+
+
+def test_a_page_without_matplotlib_is_refused(runs, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(UserError, match=r"pip install -e '.\[report\]'"):
+        curves.draw(runs, "sft")

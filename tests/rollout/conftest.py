@@ -1,0 +1,3 @@
+"""Fixtures of this folder."""
+
+from tests.dummies import *  # noqa: F403

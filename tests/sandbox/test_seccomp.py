@@ -1,0 +1,107 @@
+"""The seccomp filter, run by a slow interpreter of classic BPF."""
+
+import os
+import struct
+
+import pytest
+
+from repair.sandbox import seccomp
+
+MACHINES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+OPENAT = {"x86_64": 257, "aarch64": 56}
+NEW_USER = 0x10000000
+REFUSED = seccomp.ERRNO | seccomp.EPERM
+
+
+def decide(program, number, audit, arguments=()):
+    """What the kernel does with a call: (action | data) of the filter."""
+    arguments = [*arguments, *[0] * (6 - len(arguments))]
+    data = struct.pack("=iIQ6Q", number, audit, 0, *arguments)
+    instructions = list(struct.iter_unpack("=HBBI", program))
+    accumulator, at = 0, 0
+    while True:
+        code, if_true, if_false, value = instructions[at]
+        at += 1
+        if code == 0x20:  # load a word
+            (accumulator,) = struct.unpack_from("=I", data, value)
+        elif code == 0x06:  # return
+            return value
+        else:
+            holds = {
+                0x15: accumulator == value,
+                0x35: accumulator >= value,
+                0x45: accumulator & value != 0,
+            }[code]
+            at += if_true if holds else if_false
+
+
+@pytest.fixture(params=MACHINES)
+def machine(request, monkeypatch):
+    monkeypatch.setattr(seccomp.platform, "machine", lambda: request.param)
+    return request.param
+
+
+def test_what_programs_need_is_allowed_and_the_rest_fails(machine):
+    program, audit = seccomp.worker_filter(), MACHINES[machine]
+    _, calls = seccomp._machine()
+    guarded = {"open", "openat", "ioctl", "prctl", "clone", "clone3"}
+    for name, number in calls.items():
+        if name not in guarded:
+            assert decide(program, number, audit) == seccomp.ALLOW, name
+    for number in set(range(500)) - set(calls.values()):
+        assert decide(program, number, audit) == REFUSED, number
+
+
+def test_another_architecture_dies(machine):
+    program, audit = seccomp.worker_filter(), MACHINES[machine]
+    (other,) = set(MACHINES.values()) - {audit}
+    for wrong in (other, 0x40000003, 0):
+        assert decide(program, 0, wrong) == seccomp.KILL_PROCESS
+        assert decide(seccomp.fork_filter(), 0, wrong) == seccomp.KILL_PROCESS
+    # x32: the same architecture with other numbers.
+    assert decide(program, 1 << 30, audit) == seccomp.KILL_PROCESS
+
+
+@pytest.mark.parametrize(
+    ("flags", "allowed"),
+    [
+        (os.O_RDONLY, True),
+        (os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY, True),
+        (os.O_WRONLY, False),
+        (os.O_RDWR, False),
+        (os.O_RDONLY | os.O_CREAT, False),
+        (os.O_RDONLY | os.O_TRUNC, False),
+    ],
+)
+def test_files_open_to_read_only(machine, flags, allowed):
+    program, audit = seccomp.worker_filter(), MACHINES[machine]
+    found = decide(program, OPENAT[machine], audit, [3, 0, flags])
+    assert found == (seccomp.ALLOW if allowed else REFUSED)
+
+
+def test_arguments_that_matter(machine):
+    program, audit = seccomp.worker_filter(), MACHINES[machine]
+    _, calls = seccomp._machine()
+
+    def allowed(name, *arguments):
+        return decide(program, calls[name], audit, arguments) == seccomp.ALLOW
+
+    assert allowed("clone", 0x01200011) and not allowed("clone", 0x11 | NEW_USER)
+    assert decide(program, calls["clone3"], audit) == seccomp.ERRNO | seccomp.ENOSYS
+    assert allowed("prctl", 1) and not allowed("prctl", 4)  # no PR_SET_DUMPABLE
+    assert allowed("prlimit64", 0) and not allowed("prlimit64", 1)
+    assert allowed("ioctl", 0, 0x5401) and not allowed("ioctl", 0, 0x5412)  # TIOCSTI
+
+
+def test_children_without_processes(machine):
+    program, audit = seccomp.fork_filter(), MACHINES[machine]
+    _, calls = seccomp._machine()
+    for name, number in calls.items():
+        expected = REFUSED if name in ("clone", "clone3", "fork", "vfork") else None
+        assert decide(program, number, audit) == (expected or seccomp.ALLOW), name
+
+
+def test_an_unknown_machine_has_no_filter(monkeypatch):
+    monkeypatch.setattr(seccomp.platform, "machine", lambda: "riscv64")
+    with pytest.raises(OSError, match="no filter for riscv64"):
+        seccomp.worker_filter()

@@ -1,0 +1,294 @@
+"""Losses: hand-computed values, finite differences, masks and microbatches."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from repair.training import losses
+from repair.training.losses import PolicyLossConfig, policy_loss, token_stats
+
+CONFIG = PolicyLossConfig(
+    clip_low=0.2, clip_high=0.3, kl_coef=0.1, kl_estimator="k3", entropy_coef=0.05
+)
+run = jax.jit(policy_loss, static_argnames="config")
+
+
+def random_batch(shape=(3, 5), seed=0):
+    rng = np.random.default_rng(seed)
+    draw = functools.partial(rng.normal, size=shape)
+    log_probs = -np.abs(draw()) - 0.1
+    return {
+        "log_probs": log_probs,
+        "old_log_probs": log_probs + 0.3 * draw(),
+        "ref_log_probs": log_probs + 0.3 * draw(),
+        "entropy": np.abs(draw()),
+        "advantages": draw(),
+        "mask": (rng.random(shape) < 0.6).astype(np.float32),
+    }
+
+
+def test_masked_sum():
+    x = jnp.array([1.0, jnp.nan, 4.0, jnp.inf])
+    assert losses.masked_sum(x, jnp.array([1.0, 0, 1, 0])) == 5
+    assert losses.masked_sum(x, jnp.array([3.0, 0, 1, 0])) == 7
+    assert losses.masked_sum(x, jnp.zeros(4)) == 0
+    gradient = jax.grad(losses.masked_sum)(x, jnp.array([3.0, 0, 1, 0]))
+    assert jnp.all(gradient == jnp.array([3.0, 0, 1, 0]))
+
+
+def test_policy_loss_by_hand():
+    # Ratios 1, 2, 2, 1/2, 1/2 with clipping to [0.8, 1.3]; the last is masked.
+    old = np.log([0.5, 0.2, 0.2, 0.4, 0.4])
+    new = np.log([0.5, 0.4, 0.4, 0.2, 0.2])
+    advantages = np.array([2.0, 1.0, -1.0, -1.0, 5.0])
+    mask = np.array([1.0, 1, 1, 1, 0])
+    entropy = np.array([0.0, 0.4, 0.4, 0.0, 9.0])
+    loss, metrics = run(new, old, new, entropy, advantages, mask, 4.0, CONFIG)
+    expected = -(2.0 + 1.3 - 2.0 - 0.8) / 4 - 0.05 * 0.8 / 4
+    assert loss == pytest.approx(expected, rel=1e-5)
+    assert metrics["clip_fraction"] == 2
+    assert metrics["entropy"] == pytest.approx(0.8)
+    assert metrics["kl"] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["k1", "k2", "k3"])
+def test_kl_by_hand(name):
+    new, ref = np.log([0.5]), np.log([0.25])
+    config = PolicyLossConfig(kl_estimator=name, kl_coef=2.0)
+    zero, one = np.zeros(1), np.ones(1)
+    loss, metrics = run(new, new, ref, zero, zero, one, 1.0, config)
+    expected = {"k1": np.log(2), "k2": np.log(2) ** 2 / 2, "k3": -0.5 + np.log(2)}
+    assert metrics["kl"] == pytest.approx(expected[name], rel=1e-5)
+    assert loss == pytest.approx(2 * expected[name], rel=1e-5)
+
+
+def test_mean_gradient_of_kl_estimators():
+    """Over the policy's own samples: k2 pulls as the KL does, k3 as its reverse.
+
+    The gradient of k1 has mean zero, so that as a loss term it pulls nowhere.
+    """
+    policy, ref = jnp.array([0.3, -0.2, 0.9]), jnp.array([-0.5, 0.4, 0.1])
+
+    def expected(logits, estimator):
+        sampling = jax.lax.stop_gradient(jax.nn.softmax(logits))
+        log_probs, ref_log_probs = map(jax.nn.log_softmax, (logits, ref))
+        kl = losses.kl_to_reference(log_probs, ref_log_probs, estimator)
+        return jnp.sum(sampling * kl)
+
+    def kl(p, q):
+        p, q = jax.nn.log_softmax(p), jax.nn.log_softmax(q)
+        return jnp.sum(jnp.exp(p) * (p - q))
+
+    got = {k: jax.grad(expected)(policy, k) for k in ("k1", "k2", "k3")}
+    np.testing.assert_allclose(got["k1"], np.zeros(3), atol=1e-6)
+    np.testing.assert_allclose(got["k2"], jax.grad(kl)(policy, ref), atol=1e-6)
+    np.testing.assert_allclose(got["k3"], jax.grad(kl, 1)(ref, policy), atol=1e-6)
+
+
+def check_gradient(batch, config, units=None):
+    """Of the loss by each log-prob, against finite differences."""
+
+    @jax.jit
+    def value(log_probs):
+        arrays = batch | {"log_probs": log_probs}
+        return policy_loss(**arrays, denominator=7.0, config=config, units=units)[0]
+
+    with jax.enable_x64(True):
+        x = jnp.asarray(batch["log_probs"], jnp.float64)
+        gradient = jax.grad(value)(x)
+        for index in np.ndindex(x.shape):
+            step = np.zeros(x.shape)
+            step[index] = 1e-6
+            difference = (value(x + step) - value(x - step)) / 2e-6
+            assert gradient[index] == pytest.approx(float(difference), abs=1e-7)
+
+
+@pytest.mark.parametrize("kl_estimator", ["k1", "k2", "k3"])
+def test_gradient_equals_finite_differences(kl_estimator):
+    config = PolicyLossConfig(
+        clip_low=0.2, clip_high=0.3, kl_coef=0.1, kl_estimator=kl_estimator
+    )
+    batch = random_batch((4, 6), seed=1)
+
+    check_gradient(batch, config)
+
+
+@pytest.mark.parametrize("garbage", [np.nan, np.inf, -np.inf])
+def test_masked_entries_are_inert(garbage):
+    clean = random_batch(seed=2)
+    live = clean["mask"] != 0
+    dirty = {
+        k: v if k == "mask" else np.where(live, v, garbage) for k, v in clean.items()
+    }
+
+    @jax.jit
+    def value(log_probs, entropy, batch):
+        batch = batch | {"log_probs": log_probs, "entropy": entropy}
+        return policy_loss(**batch, denominator=9.0, config=CONFIG)
+
+    both = jax.value_and_grad(value, (0, 1), has_aux=True)
+    (loss, metrics), gradients = both(dirty["log_probs"], dirty["entropy"], dirty)
+    (want, want_metrics), _ = both(clean["log_probs"], clean["entropy"], clean)
+    assert loss == want and metrics == want_metrics
+    for gradient in gradients:
+        assert np.all(np.asarray(gradient)[~live] == 0)
+        assert np.all(np.asarray(gradient)[live] != 0)
+
+
+def test_microbatches_add_up_to_the_whole():
+    batch = random_batch((6, 7), seed=3)
+    whole, metrics = run(**batch, denominator=20.0, config=CONFIG)
+    parts = [
+        run(
+            **{k: v[i : i + 2] for k, v in batch.items()},
+            denominator=20.0,
+            config=CONFIG,
+        )
+        for i in (0, 2, 4)
+    ]
+    assert sum(p[0] for p in parts) == pytest.approx(float(whole), rel=1e-5)
+    for name, value in metrics.items():
+        assert sum(p[1][name] for p in parts) == pytest.approx(float(value), rel=1e-5)
+
+
+def test_no_reference_no_kl():
+    batch = random_batch() | {"ref_log_probs": None}
+    _, metrics = run(**batch, denominator=1.0, config=PolicyLossConfig(kl_coef=0.0))
+    assert "kl" not in metrics
+
+
+def test_targets_are_the_next_tokens_by_hand():
+    probs_TV = [[0.5, 0.25, 0.25], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6]]
+    logits = jnp.log(jnp.array([probs_TV])) + 3.0
+    tokens = jnp.array([[2, 0, 1]])
+    want = np.log([1.0, 0.5, 0.8])[None]
+    found = token_stats(lambda x: x, logits, tokens)
+    np.testing.assert_allclose(found.log_probs, want, rtol=1e-5)
+    assert found.hits.tolist() == [[0, 1, 1]]
+    halved = token_stats(lambda x: x, 2 * logits, tokens, temperature=2.0)
+    np.testing.assert_allclose(halved.log_probs, want, rtol=1e-5)
+
+
+@pytest.mark.parametrize("restricted", [False, True])
+def test_chunks_of_tokens_change_neither_values_nor_gradients(restricted):
+    """And the logits of all tokens at once never exist."""
+    rng = np.random.default_rng(0)
+    B, T, D, V = 2, 12, 5, 16
+    hidden = jnp.asarray(rng.normal(size=(B, T, D)), jnp.float32)
+    weights = jnp.asarray(rng.normal(size=(D, V)), jnp.float32)
+    tokens = jnp.asarray(rng.integers(0, V, (B, T)))
+    allowed = None
+    if restricted:
+        bits = rng.random((B, T, V)) < 0.5
+        np.put_along_axis(bits, np.asarray(tokens)[..., None], True, axis=-1)
+        allowed = jnp.asarray(np.packbits(bits, axis=-1))
+    pull = [jnp.asarray(rng.normal(size=(B, T)), jnp.float32) for _ in range(2)]
+
+    def value(hidden, weights, chunk):
+        stats = token_stats(lambda h: h @ weights, hidden, tokens, allowed, 0.7, chunk)
+        total = (stats.log_probs * pull[0] + stats.entropy * pull[1]).sum()
+        return total, stats
+
+    grad = jax.value_and_grad(value, argnums=(0, 1), has_aux=True)
+    whole = grad(hidden, weights, 0)
+    for chunk in (1, 4, 6):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-5),
+            grad(hidden, weights, chunk),
+            whole,
+        )
+    for chunk, there in ((0, True), (4, False)):
+        text = str(jax.make_jaxpr(lambda *a, c=chunk: grad(*a, c))(hidden, weights))
+        assert (f"{B},{T},{V}]" in text) == there
+
+
+def test_half_precision_logits_are_summed_in_float32():
+    logits = jax.random.normal(jax.random.key(0), (2, 5, 11), jnp.bfloat16)
+    tokens = jax.random.randint(jax.random.key(1), (2, 5), 0, 11)
+    got = token_stats(lambda x: x, logits, tokens)
+    want = token_stats(lambda x: x.astype(jnp.float32), logits, tokens)
+    for a, b in zip(got, want, strict=True):
+        assert a.dtype == jnp.float32
+        np.testing.assert_array_equal(a, b)
+
+
+def test_entropy_and_log_probs_against_softmax():
+    logits = np.random.default_rng(0).normal(size=(2, 4, 6)).astype(np.float32)
+    tokens = np.random.default_rng(1).integers(0, 6, (2, 4))
+    p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    log_probs, entropy, _ = token_stats(lambda x: x, logits, tokens)
+    for b, t in np.ndindex(2, 3):
+        want = np.log(p[b, t, tokens[b, t + 1]])
+        assert log_probs[b, t + 1] == pytest.approx(want, rel=1e-4)
+        want = -(p[b, t] * np.log(p[b, t])).sum()
+        assert entropy[b, t + 1] == pytest.approx(want, rel=1e-4)
+    assert not log_probs[:, 0].any() and not entropy[:, 0].any()
+
+
+UNITS = np.array([[1, 1, 0, 2, 2, 2], [1, 0, 1, 1, 2, 2]])
+
+
+def test_ratios_of_units_by_hand():
+    """One ratio for a unit: the geometric mean over its live tokens."""
+    live = UNITS > 0
+    live[0, 5] = False
+    old = np.zeros(UNITS.shape)
+    new = np.log([[2.0, 8, 7, 3, 3, 50], [4, 9, 4, 0.5, 1, 1]])
+    advantages = np.ones(UNITS.shape)
+    config = PolicyLossConfig(ratio="turn", clip_low=0.999, clip_high=1e3, kl_coef=0.0)
+    loss, metrics = run(
+        new, old, None, old, advantages, live * 1.0, 1.0, config, units=UNITS
+    )
+    #              (2 * 8) ** 1/2 twice, 3 twice; (4 * 4 * .5) ** 1/3 thrice, 1 twice
+    assert loss == pytest.approx(-(2 * 4 + 2 * 3 + 3 * 2 + 2 * 1), rel=1e-5)
+    # The same for whole numbers of a unit, whatever the number of a unit is.
+    renamed = np.where(UNITS == 2, 5, UNITS)
+    again, _ = run(
+        new, old, None, old, advantages, live * 1.0, 1.0, config, units=renamed
+    )
+    assert again == loss
+    # Clipping is of the unit's ratio: with 2.5 on top, the ratio of 4 and that of 3.
+    config = dataclasses.replace(config, clip_high=1.5)
+    loss, metrics = run(
+        new, old, None, old, advantages, live * 1.0, 1.0, config, units=UNITS
+    )
+    assert loss == pytest.approx(-(4 * 2.5 + 3 * 2 + 2 * 1), rel=1e-5)
+    assert metrics["clip_fraction"] == 4
+
+
+def test_units_have_gradients_of_finite_differences():
+    config = dataclasses.replace(CONFIG, ratio="turn")
+    batch = random_batch(UNITS.shape, seed=5)
+
+    check_gradient(batch, config, jnp.asarray(UNITS))
+
+
+def test_importance_weights_are_capped_and_weigh_the_surrogate():
+    trainer, sampler = np.log([0.5, 0.2, 0.9]), np.log([0.5, 0.4, 0.1])
+    weights = losses.importance_weights(trainer, sampler, 2.0)
+    np.testing.assert_allclose(weights, [1.0, 0.5, 2.0], rtol=1e-6)
+    gradient = jax.grad(lambda x: losses.importance_weights(x, sampler, 2.0).sum())
+    assert not gradient(jnp.asarray(trainer)).any()
+    zero, one = np.zeros(3), np.ones(3)
+    config = PolicyLossConfig(kl_coef=0.0)
+    loss, _ = run(trainer, trainer, None, zero, one, one, 1.0, config, weights=weights)
+    assert loss == pytest.approx(-3.5)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"ratio": "word"},
+        {"aggregate": "row"},
+        {"aggregate": "fixed"},
+        {"denominator": 10.0},
+        {"importance_cap": -1.0},
+    ],
+)
+def test_impossible_losses_are_refused(fields):
+    with pytest.raises(ValueError, match=next(iter(fields))):
+        PolicyLossConfig(**fields)

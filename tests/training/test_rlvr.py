@@ -1,0 +1,421 @@
+"""Reinforcement learning: who is compared, what is summed, where it moves."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from repair.env.environment import StepResult
+from repair.rollout.rollouts import Rollout
+from repair.text.episodes import Episode
+from repair.training import rlvr
+from repair.training.losses import PolicyLossConfig, token_stats
+from repair.training.optimizer import init_state
+from repair.training.rlvr import RlvrConfig
+
+CONFIG = RlvrConfig(problems=2, samples=2, rows=2, row_length=40)
+LENGTH = 32
+SGD = optax.sgd(0.1)
+no_kl = dataclasses.replace(CONFIG, loss=PolicyLossConfig(kl_coef=0.0))
+
+
+def token_log_probs(logits, tokens):
+    return token_stats(lambda x: x, logits, tokens).log_probs
+
+
+@pytest.fixture(scope="module")
+def play(model, params):
+    """From (bug, sample, rewards, seed) to a rollout with the policy's log-probs."""
+    score = jax.jit(lambda p, t: token_log_probs(model.forward(p, t)[0], t))
+
+    def log_probs(tokens, params=params):
+        padded = np.zeros((1, LENGTH), np.int32)
+        padded[0, : len(tokens)] = tokens
+        return np.asarray(score(params, padded))[0, : len(tokens)]
+
+    def build(bug, sample, rewards, seed=0):
+        rng = np.random.default_rng((seed, sample))
+        prompt = np.random.default_rng(seed).integers(0, 300, 8).tolist()
+        pieces, ids = [(prompt, -1)], list(prompt)
+        for turn in range(len(rewards)):
+            length = 2 + (sample + turn) % 3
+            pieces.append((rng.integers(0, 300, length).tolist(), turn))
+            if turn + 1 < len(rewards):
+                pieces.append((rng.integers(0, 300, 3).tolist(), -1))
+        ids = [i for piece, _ in pieces for i in piece]
+        scores, start, episode = log_probs(ids), 0, Episode()
+        for piece, turn in pieces:
+            span = slice(start, start + len(piece))
+            start = span.stop
+            episode.append(piece, turn, scores[span] if turn >= 0 else None)
+        turns = [StepResult("", r, False, None, False, False) for r in (0.0, *rewards)]
+        turns[-1] = dataclasses.replace(turns[-1], done=True, status="max_turns")
+        return Rollout(bug, sample, episode, turns, ["x"] * len(rewards), "")
+
+    build.log_probs = log_probs
+    return build
+
+
+def learn(model, params, rollouts, config=no_kl, reference=None, optimizer=SGD):
+    state = init_state(jax.tree.map(jnp.copy, params), optimizer)
+    reference = params if reference is None else reference
+    return rlvr.update(model, state, {}, reference, rollouts, config, optimizer)
+
+
+def same(a, b):
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(np.array_equal(x, y) for x, y in pairs)
+
+
+@pytest.fixture(scope="module")
+def experience(play, bugs):
+    """Two bugs with signal, of one, two and three turns."""
+    return [
+        play(bugs[0], 0, [1.0], 0),
+        play(bugs[0], 1, [-0.5, -0.5, 0.0], 0),
+        play(bugs[0], 2, [0.0, 1.0], 0),
+        play(bugs[1], 0, [0.0, -0.5], 1),
+        play(bugs[1], 1, [1.0, 0.0], 1),
+        play(bugs[1], 2, [-0.5, -1.0], 1),
+    ]
+
+
+@pytest.fixture(scope="module")
+def silent(play, bugs):
+    """A bug whose samples all earn the same."""
+    return [play(bugs[2], sample, [-0.5], 2) for sample in range(2)]
+
+
+def test_denominator_counts_sampled_tokens_of_groups_with_signal(experience, silent):
+    batches, denominator, metrics = rlvr.make_batches(experience + silent, CONFIG)
+    expected = sum(sum(r.episode.mask) for r in experience)
+    assert denominator == expected
+    assert sum(float(b.mask.sum()) for b in batches) == expected
+    assert metrics["zero_variance_groups"] == pytest.approx(1 / 3)
+    for batch in batches:
+        batch.check()
+        assert batch.tokens.shape == (2, 40)
+    kept = {tuple(r.episode.ids) for r in experience}
+    assert kept == {
+        tuple(row[segments == s].tolist())
+        for batch in batches
+        for row, segments in zip(batch.tokens, batch.segments, strict=True)
+        for s in range(1, segments.max() + 1)
+    }
+
+
+def test_advantages_are_of_the_turn_among_samples_of_the_bug(play, bugs):
+    first = [play(bugs[0], 0, [1.0], 0), play(bugs[0], 1, [0.0], 0)]
+    second = [play(bugs[1], 0, [-0.5, 1.0], 1), play(bugs[1], 1, [0.0, 0.0], 1)]
+    mixed = [first[0], second[0], first[1], second[1]]
+    batches, _, _ = rlvr.make_batches(mixed, CONFIG)
+    found = {}
+    for batch in batches:
+        for row, segments, values in zip(
+            batch.tokens, batch.segments, batch.advantages, strict=True
+        ):
+            for s in range(1, segments.max() + 1):
+                found[tuple(row[segments == s].tolist())] = values[segments == s]
+    wanted = [[1.0], [0.5, 1.0], [-1.0], [-0.5, -1.0]]
+    for rollout, by_turn in zip(mixed, wanted, strict=True):
+        episode = rollout.episode
+        expected = [0 if e < 0 else by_turn[e] for e in episode.turns]
+        np.testing.assert_allclose(found[tuple(episode.ids)], expected)
+
+
+def test_bugs_are_never_compared_with_one_another(model, params, play, bugs):
+    easy = [play(bugs[0], sample, [1.0], 0) for sample in range(2)]
+    hard = [play(bugs[1], sample, [-0.5], 1) for sample in range(2)]
+    batches, denominator, _ = rlvr.make_batches(easy + hard, CONFIG)
+    assert batches == [] and denominator == 0
+
+
+def test_without_signal_no_bit_of_the_parameters_moves(model, params, silent):
+    """Not even by the KL to a reference that is elsewhere."""
+    reference = jax.tree.map(lambda x: x * 1.5, params)
+    adam = optax.adamw(0.1, weight_decay=0.1)
+    state, metrics = learn(model, params, silent, CONFIG, reference, adam)
+    assert same(state.trainable, params)
+    assert int(state.step) == 1
+    assert metrics["zero_variance_groups"] == 1
+
+
+def test_a_group_without_signal_changes_nothing_beside_others(
+    model, params, experience, silent
+):
+    config = dataclasses.replace(CONFIG, rows=4)
+    reference = jax.tree.map(lambda x: x * 1.1, params)
+    alone, _ = learn(model, params, experience, config, reference)
+    beside, _ = learn(model, params, experience + silent, config, reference)
+    assert same(alone.trainable, beside.trainable)
+    assert not same(alone.trainable, params)
+
+
+def test_micro_batches_add_up(model, params, experience):
+    reference = jax.tree.map(lambda x: x * 1.1, params)
+
+    def of(rows):
+        config = dataclasses.replace(CONFIG, rows=rows)
+        batches, _, _ = rlvr.make_batches(experience, config)
+        state, metrics = learn(model, params, experience, config, reference)
+        return len(batches), state.trainable, metrics
+
+    many, few = of(1), of(8)
+    assert many[0] > 2 and few[0] == 1
+    for a, b in zip(jax.tree.leaves(many[1]), jax.tree.leaves(few[1]), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    assert few[2]["kl"] > 0
+    for name in ("policy_loss", "kl", "entropy", "gradient_norm"):
+        np.testing.assert_allclose(many[2][name], few[2][name], rtol=1e-4, atol=1e-6)
+
+
+def test_rewarded_commands_become_likelier_and_penalised_ones_rarer(
+    model, params, play, bugs
+):
+    good, bad = play(bugs[0], 0, [1.0], 0), play(bugs[0], 1, [-0.5], 0)
+    state, metrics = learn(model, params, [good, bad])
+    assert metrics["log_prob_gap"] == pytest.approx(0, abs=1e-5)
+    for rollout, sign in ((good, 1), (bad, -1)):
+        mask = np.array(rollout.episode.mask) == 1
+        before = play.log_probs(rollout.episode.ids)[mask].sum()
+        after = play.log_probs(rollout.episode.ids, state.trainable)[mask].sum()
+        assert sign * (after - before) > 1e-3
+
+
+def test_the_policy_trained_is_the_one_that_sampled(model, params, play, bugs):
+    """At another temperature the sampler reports log-probs of other odds."""
+    config = dataclasses.replace(no_kl, temperature=0.5)
+    rollouts = [play(bugs[0], 0, [1.0], 0), play(bugs[0], 1, [-0.5], 0)]
+    for rollout in rollouts:
+        episode = rollout.episode
+        tokens = np.array([episode.ids])
+        logits, _ = model.forward(params, tokens)
+        scores = np.asarray(token_log_probs(logits / 0.5, tokens))[0]
+        episode.log_probs = np.where(episode.mask, scores, 0.0).tolist()
+    _, metrics = learn(model, params, rollouts, config)
+    assert metrics["log_prob_gap"] == pytest.approx(0, abs=1e-5)
+    with pytest.raises(ValueError, match="temperature=0"):
+        dataclasses.replace(CONFIG, temperature=0.0)
+
+
+def test_epochs_are_updates_but_one_step(model, params, experience):
+    """The second update is off-policy; the step, a place in the data, counts once."""
+    config = dataclasses.replace(no_kl, epochs=2)
+    once, _ = learn(model, params, experience)
+    twice, metrics = learn(model, params, experience, config)
+    assert int(once.step) == int(twice.step) == 1
+    assert not same(once.trainable, twice.trainable)
+    # The gap is that of sampler and trainer, not of the policy and what it became.
+    assert metrics["log_prob_gap"] < 1e-5
+
+
+def test_episodes_that_never_began_are_left_out(model, params, play, bugs, experience):
+    never = play(bugs[3], 0, [], 0)
+    batches, denominator, _ = rlvr.make_batches([never, *experience], CONFIG)
+    _, expected, _ = rlvr.make_batches(experience, CONFIG)
+    assert denominator == expected and batches
+    figures = rlvr.describe([never, *experience])
+    assert figures["turns"] == pytest.approx(12 / 7)
+    state, _ = learn(model, params, [never, never])
+    assert same(state.trainable, params) and int(state.step) == 1
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *({"minibatches": 0}, {"resample": -1}, {"sampled_tokens": -1}),
+        *({"curriculum": 1.5}, {"curriculum_steps": 0}),
+    ],
+)
+def test_impossible_settings_are_refused(fields):
+    with pytest.raises(ValueError, match=next(iter(fields))):
+        dataclasses.replace(CONFIG, **fields)
+
+
+@pytest.mark.parametrize("aggregate", ["token", "turn", "sequence", "fixed"])
+def test_what_counts_alike(play, bugs, aggregate):
+    """Weights of a turn, or of an episode, sum to one; the denominator counts them."""
+    fixed = {"denominator": 50.0} if aggregate == "fixed" else {}
+    loss = PolicyLossConfig(aggregate=aggregate, **fixed)
+    config = dataclasses.replace(CONFIG, loss=loss)
+    rollouts = [play(bugs[0], 0, [0.0, 1.0], 0), play(bugs[0], 1, [0.0], 0)]
+    batches, denominator, _ = rlvr.make_batches(rollouts, config)
+    tokens = sum(sum(r.episode.mask) for r in rollouts)
+    expected = {"token": tokens, "turn": 3, "sequence": 2, "fixed": 50.0}
+    assert denominator == pytest.approx(expected[aggregate])
+    units = {"turn": "turns", "sequence": "segments"}.get(aggregate)
+    for batch in batches:
+        batch.check()
+        for row in range(batch.mask.shape[0]):
+            mask = batch.mask[row]
+            assert ((batch.turns[row] > 0) == (mask > 0)).all()
+            if units:
+                which = np.where(mask > 0, getattr(batch, units)[row], 0)
+                sums = np.bincount(which, mask)[1:]
+                np.testing.assert_allclose(sums[sums > 0], 1.0, rtol=1e-6)
+            else:
+                assert set(mask) <= {0.0, 1.0}
+
+
+def test_minibatches_are_updates_of_their_own(model, params, experience):
+    """Two halves, one after the other, and each divides by its own share."""
+    halves = dataclasses.replace(no_kl, minibatches=2, rows=1)
+    state, metrics = learn(model, params, experience, halves)
+    batches, denominator, _ = rlvr.make_batches(experience, halves)
+    assert len(batches) >= 2 and int(state.step) == 1
+    by_hand = jax.tree.map(jnp.copy, params)
+    for part in (batches[::2], batches[1::2]):
+        share = sum(float(batch.mask.sum()) for batch in part)
+        grads = [
+            rlvr.gradients(model, by_hand, {}, b, None, share, 1.0, halves.loss)[0]
+            for b in part
+        ]
+        total = jax.tree.map(lambda *g: sum(g), *grads)
+        by_hand = jax.tree.map(lambda p, g: p - 0.1 * g, by_hand, total)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
+        state.trainable,
+        by_hand,
+    )
+    whole, _ = learn(model, params, experience, dataclasses.replace(no_kl, rows=1))
+    assert not same(state.trainable, whole.trainable)
+    assert metrics["gradient_norm"] > 0
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.7])
+def test_importance_weights_make_good_what_the_sampler_got_wrong(
+    model, params, play, bugs, shift
+):
+    """Had the sampler said less than the truth, tokens weigh more, up to the cap."""
+    loss = PolicyLossConfig(kl_coef=0.0, importance_cap=1.5)
+    config = dataclasses.replace(CONFIG, loss=loss)
+    rollouts = [play(bugs[0], 0, [1.0], 0), play(bugs[0], 1, [-0.5], 0)]
+    true, _ = learn(model, params, rollouts, no_kl)
+    for rollout in rollouts:
+        logs, mask = np.array(rollout.episode.log_probs), rollout.episode.mask
+        rollout.episode.log_probs = np.where(mask, logs - shift, 0.0).tolist()
+    found, _ = learn(model, params, rollouts, config)
+    weight = min(np.exp(shift), 1.5)
+    jax.tree.map(
+        lambda p, a, b: np.testing.assert_allclose(b - p, weight * (a - p), atol=2e-5),
+        params,
+        true.trainable,
+        found.trainable,
+    )
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        PolicyLossConfig(kl_coef=0.0),
+        PolicyLossConfig(kl_coef=0.0, importance_cap=2.0),
+        PolicyLossConfig(kl_coef=0.0, ratio="sequence"),
+        PolicyLossConfig(kl_coef=0.0, aggregate="fixed", denominator=1e4),
+    ],
+    ids=["token", "importance", "sequence", "fixed"],
+)
+def test_what_is_told_of_the_policy_is_a_mean_whatever_the_loss(
+    model, params, play, bugs, loss
+):
+    config = dataclasses.replace(CONFIG, loss=loss)
+    rollouts = [play(bugs[0], 0, [1.0], 0), play(bugs[0], 1, [-0.5], 0)]
+    _, told = learn(model, params, rollouts, config)
+    for rollout in rollouts:  # off by 0.5, one way and the other
+        logs, mask = np.array(rollout.episode.log_probs), rollout.episode.mask
+        off = 0.5 * (-1.0) ** np.arange(len(logs))
+        rollout.episode.log_probs = np.where(mask, logs + off, 0.0).tolist()
+    _, gap = learn(model, params, rollouts, config)
+    assert told["log_prob_gap"] == pytest.approx(0, abs=1e-5)
+    assert gap["log_prob_gap"] == pytest.approx(0.5, abs=1e-5)
+    _, usual = learn(model, params, rollouts, no_kl)
+    assert told["entropy"] == pytest.approx(usual["entropy"], rel=1e-5)
+    assert usual["entropy"] > 1  # of 300 tokens, by a model that knows nothing
+
+
+def test_groups_without_signal_are_silent(play, bugs):
+    silent = [play(bugs[0], 0, [1.0], 0), play(bugs[0], 1, [1.0], 0)]
+    loud = [play(bugs[1], 0, [1.0], 1), play(bugs[1], 1, [0.0], 1)]
+    assert rlvr.silent_groups(silent + loud, CONFIG) == {bugs[0].bug_id}
+    never = play(bugs[2], 0, [], 0)  # no room for a command teaches nothing either
+    expected = {bugs[0].bug_id, bugs[2].bug_id}
+    assert rlvr.silent_groups([never, *silent, *loud], CONFIG) == expected
+
+
+class Logits:
+    """A model whose parameters are its logits."""
+
+    mesh = None
+
+    def hidden(self, params, tokens, cache, positions, segments):
+        return params["logits"], cache
+
+    def head(self, params):
+        return lambda hidden: hidden
+
+
+LOSSES = [
+    PolicyLossConfig(kl_coef=0.1),
+    PolicyLossConfig(kl_coef=0.1, kl_estimator="k2", ratio="turn", aggregate="turn"),
+    PolicyLossConfig(kl_coef=0.0, entropy_coef=0.2, clip_low=0.3, importance_cap=2.0),
+    PolicyLossConfig(kl_coef=0.1, ratio="sequence", aggregate="sequence"),
+]
+
+
+def one_batch(experience, loss):
+    """All episodes, as if a policy near ours had sampled: what `gradients` takes."""
+    config = dataclasses.replace(CONFIG, loss=loss, rows=6)
+    (batch,), denominator, _ = rlvr.make_batches(experience, config)
+    rng = np.random.default_rng(0)
+    off = [rng.normal(0, 0.5, batch.tokens.shape).astype(np.float32) for _ in "abc"]
+    batch = dataclasses.replace(batch, log_probs=batch.log_probs + off[0])
+    reference = batch.log_probs + off[1] if loss.kl_coef else None
+    before = batch.log_probs + off[2] if loss.importance_cap else None
+    return batch, reference, before, denominator
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda c: f"{c.ratio}-{c.aggregate}")
+def test_what_the_environment_wrote_gets_no_gradient(experience, loss):
+    """Only outputs that a sampled token was drawn from are pulled at, every one."""
+    batch, reference, before, denominator = one_batch(experience, loss)
+    logits = jax.random.normal(jax.random.key(0), (*batch.tokens.shape, 300))
+    grads, _ = rlvr.gradients(
+        *(Logits(), {"logits": logits}, {}, batch, reference, denominator),
+        *(1.0, dataclasses.replace(loss, clip_low=0.99, clip_high=1e3), 0, before),
+    )
+    pulled = np.abs(grads["logits"]).max(axis=-1) > 0
+    sampled = np.zeros_like(pulled)
+    sampled[:, :-1] = batch.turns[:, 1:] > 0
+    assert sampled.sum() == sum(sum(r.episode.mask) for r in experience)
+    np.testing.assert_array_equal(pulled, sampled)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda c: f"{c.ratio}-{c.aggregate}")
+def test_gradients_of_the_whole_loss_are_finite_differences(
+    model, params, experience, loss
+):
+    """Along a random direction in each array of the model, by the loss alone."""
+    batch, reference, before, denominator = one_batch(experience, loss)
+
+    def value_and_grads(params):
+        grads, metrics = rlvr.gradients(
+            *(model, params, {}, batch, reference, denominator, 1.0, loss, 0, before)
+        )
+        return float(metrics["policy_loss"]), grads
+
+    _, grads = value_and_grads(params)
+    leaves, tree = jax.tree.flatten(params)
+    for place, grad in enumerate(jax.tree.leaves(grads)):
+        way = np.asarray(grad) + np.random.default_rng(place).normal(
+            0, np.std(grad), grad.shape
+        )
+        way *= 3e-4 / np.linalg.norm(way)
+
+        def moved(sign, place=place, way=way):
+            there = [*leaves[:place], leaves[place] + sign * way, *leaves[place + 1 :]]
+            return value_and_grads(jax.tree.unflatten(tree, there))[0]
+
+        slope = float(np.sum(np.asarray(grad, np.float64) * way))
+        assert moved(1) - moved(-1) == pytest.approx(2 * slope, rel=0.02, abs=1e-6)

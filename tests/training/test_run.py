@@ -1,0 +1,259 @@
+"""A whole small run, and the same run killed on its way."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from repair.errors import UserError
+from repair.rollout.rollouts import Rollout
+from repair.training import run as experiment
+from repair.training.checkpoint import load_params
+from repair.training.config import Config, defaults, read
+from repair.training.metrics import MetricsWriter, read_metrics
+from repair.training.policy import load_policy
+
+
+def small() -> Config:
+    c = defaults()
+    c.checkpoint_every = 1
+    c.tasks.train_count = 20
+    c.tasks.eval_count = 6
+    c.demos.per_task = 2
+    c.demos.max_corruptions = 1
+    c.text.prompt = "short"
+    c.text.max_turns = 2
+    c.text.max_length = 512
+    c.text.max_command = 6
+    c.model.vocab_size = 400
+    c.model.width = 16
+    c.model.mlp_width = 32
+    c.model.layers = 1
+    c.model.heads = 2
+    c.model.kv_heads = 1
+    c.model.head_size = 8
+    c.sampler.slots = 8
+    c.sampler.block = 64
+    c.sampler.lengths = (512,)
+    c.sft.steps = 4
+    c.sft.rows = 2
+    c.sft.row_length = 512
+    c.rlvr.steps = 2
+    c.rlvr.problems = 4
+    c.rlvr.samples = 2
+    c.rlvr.rows = 2
+    c.rlvr.row_length = 512
+    c.eval.samples = 2
+    return read(c)
+
+
+class Killed(BaseException):
+    """Stands for a kill: no handler in the package catches it."""
+
+
+def run_killed_at(monkeypatch, config, workdir, place, before=False):
+    """Runs until a line of metrics is written, or would be, and what follows is not."""
+    write = MetricsWriter.write
+
+    def killing(self, stage, step, **values):
+        if before and (stage, step) == place:
+            raise Killed
+        write(self, stage, step, **values)
+        if (stage, step) == place:
+            raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MetricsWriter, "write", killing)
+        with pytest.raises(Killed):
+            experiment.run(config, workdir, report=lambda line: None)
+
+
+def timeless(value):
+    """The same JSON without what a clock told."""
+    if isinstance(value, dict):
+        return {
+            k: timeless(v)
+            for k, v in value.items()
+            if "seconds" not in k and k != "idle_share"
+        }
+    return [timeless(v) for v in value] if isinstance(value, list) else value
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _rewards_that_differ():
+    """A model that says rubbish would earn alike, and RLVR would move nothing."""
+
+    def by_length(rollout):
+        return np.array([len(command) % 4 for command in rollout.commands], float)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Rollout, "rewards", property(by_length))
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """(config, workdir, results, lines reported) of a run that nobody killed."""
+    workdir, lines = tmp_path_factory.mktemp("whole"), []
+    with jax.default_matmul_precision("float32"):
+        results = experiment.run(small(), workdir, report=lines.append)
+    return small(), workdir, results, lines
+
+
+@pytest.mark.slow
+def test_a_run_leaves_what_the_contract_says(finished):
+    config, workdir, results, lines = finished
+    assert json.loads((workdir / "results.json").read_text()) == results
+    assert list(results["stages"]) == ["init", "sft", "rlvr"]
+    for stage, figures in results["stages"].items():
+        for name in ("pass@1", "pass@2"):
+            rate = figures[name]
+            assert set(rate) == {"mean", "low", "high"}
+            assert 0 <= rate["low"] <= rate["mean"] <= rate["high"] <= 1
+        path = workdir / "trajectories" / f"eval_{stage}.jsonl"
+        records = [json.loads(line) for line in path.read_text().splitlines()]
+        assert len(records) == figures["bugs"] * (1 + config.eval.samples)
+        assert sum(figures["by_status"].values()) == figures["bugs"]
+        for record in records:
+            assert 1 <= len(record["turns"]) <= config.text.max_turns
+            assert record["status"] is not None
+            assert all(len(t["tokens"]) == len(t["log_probs"]) for t in record["turns"])
+    for step in (1, 2):  # the first and the last
+        path = workdir / "trajectories" / f"rlvr_{step}.jsonl"
+        records = [json.loads(line) for line in path.read_text().splitlines()]
+        assert len(records) == config.rlvr.problems * config.rlvr.samples
+        assert any(t["advantage"] for r in records for t in r["turns"])
+    saved = json.loads((workdir / "config.json").read_text())
+    assert saved == json.loads(json.dumps(dataclasses.asdict(config)))
+    assert (workdir / "tokenizer" / "tokenizer.json").exists()
+    for stage, step in (("sft", 4), ("rlvr", 2)):
+        assert (workdir / "checkpoints" / stage / str(step)).is_dir()
+    rows = read_metrics(workdir / "metrics.jsonl")
+    assert all(row["gradient_norm"] > 0 for row in rows if row["stage"] == "rlvr")
+    assert all(row["seconds_step"] > 0 for row in rows if row["stage"] != "eval")
+    steps = [(row["stage"], row["step"]) for row in rows if row["stage"] != "eval"]
+    assert steps == [("sft", n) for n in range(1, 5)] + [("rlvr", 1), ("rlvr", 2)]
+    assert any("held out" in line for line in lines)
+
+
+@pytest.mark.slow
+def test_a_run_killed_again_and_again_ends_in_the_same_bits(
+    finished, tmp_path, monkeypatch
+):
+    config, whole, results, _ = finished
+    run_killed_at(monkeypatch, config, tmp_path, ("eval", 1))
+    run_killed_at(monkeypatch, config, tmp_path, ("sft", 3))
+    assert (tmp_path / "checkpoints" / "sft" / "2").is_dir()
+    run_killed_at(monkeypatch, config, tmp_path, ("eval", 2), before=True)
+    run_killed_at(monkeypatch, config, tmp_path, ("rlvr", 2))
+    again = experiment.run(config, tmp_path, report=lambda line: None)
+    assert timeless(again) == timeless(results)
+    for stage in ("sft", "rlvr"):
+        expected, _ = load_params(whole / "checkpoints" / stage)
+        found, _ = load_params(tmp_path / "checkpoints" / stage)
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+    metrics = [timeless(read_metrics(w / "metrics.jsonl")) for w in (tmp_path, whole)]
+    assert metrics[0] == metrics[1]
+    assert len(list((tmp_path / "trajectories").iterdir())) == 5
+    for path in (whole / "trajectories").iterdir():
+        assert path.read_text() == (tmp_path / "trajectories" / path.name).read_text()
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_not_run_again(finished):
+    config, workdir, results, _ = finished
+    before = (workdir / "metrics.jsonl").read_text()
+    assert experiment.run(config, workdir, report=lambda line: None) == results
+    assert (workdir / "metrics.jsonl").read_text() == before
+
+
+@pytest.mark.slow
+def test_a_stage_ends_with_its_budget_of_tokens(tmp_path):
+    config = small()
+    rlvr = dataclasses.replace(config.rlvr, steps=5, sampled_tokens=100, resample=1)
+    config = dataclasses.replace(config, rlvr=rlvr, stages=("sft", "rlvr"))
+    experiment.run(config, tmp_path, report=lambda line: None)
+    metrics = (tmp_path / "metrics.jsonl").read_text()
+    rows = [r for r in read_metrics(tmp_path / "metrics.jsonl") if r["stage"] == "rlvr"]
+    spent = [row["sampled_tokens"] for row in rows]
+    assert len(rows) < 5 and sum(spent) >= 100 > sum(spent[:-1])
+    assert (tmp_path / "checkpoints" / "rlvr" / str(len(rows))).is_dir()
+    experiment.run(config, tmp_path, report=lambda line: None)
+    assert (tmp_path / "metrics.jsonl").read_text() == metrics
+
+
+@pytest.mark.slow
+def test_another_config_is_refused_by_field(finished):
+    config, workdir, _, _ = finished
+    other = dataclasses.replace(config, seed=7)
+    with pytest.raises(UserError, match="seed: 0 there, 7 here"):
+        experiment.run(other, workdir, report=lambda line: None)
+
+
+def changed(**fields) -> Config:
+    """A shorter small run with other settings, as section__field."""
+    config = small()
+    short = {"sft__steps": 2, "rlvr__steps": 1, "tasks__train_count": 8}
+    for name, value in (short | fields).items():
+        if "__" in name:
+            section, field = name.split("__")
+            part = dataclasses.replace(getattr(config, section), **{field: value})
+            config = dataclasses.replace(config, **{section: part})
+        else:
+            config = dataclasses.replace(config, **{name: value})
+    return config
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["direct", "cot"])
+def test_answers_in_one_piece_take_the_same_way(tmp_path, mode):
+    config = changed(mode=mode, text__max_command=24)
+    results = experiment.run(config, tmp_path, report=lambda line: None)
+    assert list(results["stages"]) == ["init", "sft", "rlvr"]
+    for stage in results["stages"]:
+        path = tmp_path / "trajectories" / f"eval_{stage}.jsonl"
+        for record in map(json.loads, path.read_text().splitlines()):
+            assert len(record["turns"]) == 1
+            assert "L 1 " not in record["turns"][0]["state"]
+    policy, _ = load_policy(tmp_path / "checkpoints" / "rlvr")
+    policy.sandbox.close()
+    assert policy.tokenizer.mode == mode
+    assert policy.tokenizer.decode(policy.tokenizer.end_ids) == "<end>"
+    policy, _ = load_policy(tmp_path / "checkpoints" / "rlvr", top_k=3)
+    policy.sandbox.close()
+    assert policy.config.sampler.sampling(0.5).top_k == 3
+    with pytest.raises(UserError, match="sampler top_p is 0.0"):
+        load_policy(tmp_path / "checkpoints" / "rlvr", top_p=0.0)
+
+
+@pytest.mark.slow
+def test_with_the_grammar_no_command_is_malformed(tmp_path):
+    config = changed(sampler__grammar=True, text__max_command=24)
+    results = experiment.run(config, tmp_path, report=lambda line: None)
+    assert [s["malformed"] for s in results["stages"].values()] == [0.0] * 3
+    rows = read_metrics(tmp_path / "metrics.jsonl")
+    (step,) = (row for row in rows if row["stage"] == "rlvr")
+    assert step["malformed"] == 0.0 and step["log_prob_gap"] < 1e-4
+    assert step["gradient_norm"] > 0 and step["entropy"] > 0
+
+
+@pytest.mark.slow
+def test_thinking_is_learnt_from_traces(tmp_path):
+    """Stage one on them alone; they are read before anything else is done."""
+    path = tmp_path / "s1k.jsonl"
+    answer = {"thinking_trajectories": ["So."], "attempt": "4"}
+    rows = [{"question": "2 + 2? " * n} | answer for n in range(1, 40)]
+    rows.append({"question": "too long " * 600} | answer)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = changed(mode="cot", demos__traces=str(path), stages=("sft",))
+    lines = []
+    experiment.run(config, tmp_path / "run", report=lines.append)
+    (told,) = (line for line in lines if line.startswith("sft: "))
+    assert told.startswith("sft: 39 demonstrations") and "; 1 too long" in told
+    path.write_text("no JSON")
+    lines.clear()
+    with pytest.raises(UserError, match="s1k.jsonl:1: not valid JSON"):
+        experiment.run(config, tmp_path / "other", report=lines.append)
+    assert not any(line.startswith("tasks") for line in lines)
