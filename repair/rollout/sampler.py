@@ -8,8 +8,8 @@ unfinished, and goes on with the next decode. A row whose episode has ended is g
 another by `insert`, which copies a prompt's prefill from another state.
 
 All shapes come from two short lists of buckets (rows and cache slots), so that after
-`repair.rollout.warm_up` nothing compiles: known tokens go in blocks, as many as it takes.
-Slots at or past a row's length hold rubbish that no query can see: a row is
+`repair.rollout.warm_up` nothing compiles: known tokens go in as many
+blocks as it takes. Slots at or past a row's length hold rubbish that no query can see: a row is
 reset by setting its length to 0.
 
 A sampler lives on its own devices: one, or a few that share the heads. Everything of a

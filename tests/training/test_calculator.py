@@ -215,7 +215,7 @@ def test_whoever_does_not_know_the_task_set_is_told(finished, tmp_path):
     ],
 )
 def test_what_only_the_editor_can_do_is_refused(fields, named):
-    with pytest.raises(UserError, match=f"{named} is for the tools of the task_set"):
+    with pytest.raises(UserError, match=f"{named} is for the tools of the task set"):
         open_task_set(short(**fields), Calculator)
 
 
