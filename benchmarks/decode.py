@@ -37,7 +37,7 @@ from repair.text.prompts import render_prompt
 from repair.text.tokenizer import Tokenizer, train_tokenizer
 from repair.training.config import read
 from repair.training.policy import make_policy
-from repair.training.task_set import Repair
+from repair.training.task_set import RepairTaskSet
 
 REPEATS = 5
 NEW = 32  # tokens of a decode
@@ -138,10 +138,10 @@ def play(config, model: Model, params, slots: int) -> dict:
     text = dataclasses.replace(config.text, max_command=NEW)
     config = dataclasses.replace(config, sampler=sampler, text=text)
     with Sandbox(limits=config.sandbox, cache=False) as sandbox:
-        task_set = Repair(config)
+        task_set = RepairTaskSet(config)
         bugs = task_set.bugs(tasks, sandbox, config.seed)
         policy = make_policy(task_set, tokenizer, model, sandbox)
-        policy.player.warm_up(params, Sampling(), bugs)
+        policy.player.warm_up(params, Sampling())
         clock = Clock()
         policy.play(params, bugs, 16, 1.0, clock=clock)
     return {"idle": clock.idle_share, "steps_per_second": clock.turns / clock.total}

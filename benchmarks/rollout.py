@@ -9,7 +9,6 @@ of SFT, in runs/rollout, trained if it is not there), in one process, ways takin
   one device    the same on one, as training has it on CPU unless XLA_FLAGS says more
   one cohort    and without overlap of device and sandbox
   re-prefill    the same, but each turn processes its whole context anew
-  grammar       as slots, constrained to commands that apply
   transformers  `generate` of transformers with torch, 64 episodes at once, left-padded
 
 and then ten turns of equal length in 32 rows, with the cache kept and without: what a
@@ -43,7 +42,7 @@ from repair.rollout.sampling import Sampling
 from repair.sandbox import Sandbox
 from repair.tasks import load_tasks
 from repair.training.policy import load_policy, make_policy
-from repair.training.task_set import Repair
+from repair.training.task_set import RepairTaskSet
 
 REPEATS = 3
 WORKDIR = pathlib.Path("runs/rollout")
@@ -228,15 +227,15 @@ def main() -> int:
         bugs = policy.task_set.bugs(tasks, sandbox, config.seed)
         each, slots = jax.device_count(), config.sampler.slots
         spread = {"slots": slots // each, "cohorts": config.sampler.cohorts // each}
-        player, lone, one, constrained = (
+        player, lone, one = (
             _player(policy, sandbox, **changes)
-            for changes in (spread, {}, {"cohorts": 1}, spread | {"grammar": True})
+            for changes in (spread, {}, {"cohorts": 1})
         )
         lone, one = (
             dataclasses.replace(p, samplers=p.samplers[:1]) for p in (lone, one)
         )
-        for some in (player, lone, one, constrained):
-            some.warm_up(params, Sampling(), bugs)
+        for some in (player, lone, one):
+            some.warm_up(params, Sampling())
         torch_model = _torch_model(policy.model, params)
         ways = {
             "slots": lambda seed: ours(player, params, bugs, args.samples, seed),
@@ -245,7 +244,6 @@ def main() -> int:
             "re-prefill": lambda seed: ours(
                 player, params, bugs, args.samples, seed, _Forgetful
             ),
-            "grammar": lambda seed: ours(constrained, params, bugs, args.samples, seed),
             "transformers": lambda seed: theirs(
                 torch_model, tokenizer, sandbox, bugs, args.samples, seed, config
             ),
@@ -265,7 +263,9 @@ def _player(policy, sandbox, **changes):
     config = dataclasses.replace(
         policy.config, sampler=dataclasses.replace(policy.config.sampler, **changes)
     )
-    return make_policy(Repair(config), policy.tokenizer, policy.model, sandbox).player
+    return make_policy(
+        RepairTaskSet(config), policy.tokenizer, policy.model, sandbox
+    ).player
 
 
 def _torch_model(model, params):

@@ -44,7 +44,6 @@ VARIANTS = {
     "turn_sum": {"rlvr.advantages.estimator": "turn_sum"},
     "groups_8": {"rlvr.samples": 8, "rlvr.problems": 8},
     "groups_16": {"rlvr.samples": 16, "rlvr.problems": 4},
-    "grammar": {"sampler.grammar": True},
     "dense": {"rewards.dense": 0.5},
     "resample": {"rlvr.resample": 1},
     "lr_half": {"rlvr.optimizer.learning_rate": 1.5e-4},
@@ -68,8 +67,7 @@ def run(
         settings["init_from"] = _exported(seed, base, folder)
     flags = [f"--config.{field}={value}" for field, value in settings.items()]
     _module("repair.train", "--config=configs/tiny.py", f"--workdir={workdir}", *flags)
-    grammar = ("--grammar",) if "sampler.grammar" in changes else ()
-    _evaluate(start, _before(name, seed, folder), *grammar)
+    _evaluate(start, _before(name, seed, folder))
     _evaluate(workdir / "checkpoints" / "rlvr", workdir / "after")
 
 
@@ -81,13 +79,12 @@ def _before(name: str, seed: int, folder: pathlib.Path) -> pathlib.Path:
     """Where the evaluation of what a part starts from is; most share one."""
     if _own_start(name):
         return _workdir(name, seed, folder) / "before"
-    kind = "_grammar" if "sampler.grammar" in VARIANTS[name] else ""
-    return folder / f"start{seed}{kind}_before"
+    return folder / f"start{seed}_before"
 
 
-def _evaluate(checkpoint: pathlib.Path, out: pathlib.Path, *flags: str) -> None:
+def _evaluate(checkpoint: pathlib.Path, out: pathlib.Path) -> None:
     if not (out / "results.json").exists():
-        flags += ("--tasks=generated/test", "--count=256", "--samples=4")
+        flags = ("--tasks=generated/test", "--count=256", "--samples=4")
         _module("repair.evaluate", f"--checkpoint={checkpoint}", *flags, f"--out={out}")
 
 

@@ -51,7 +51,7 @@ def measure(folder: pathlib.Path, rounds: int) -> dict[str, dict]:
             tasks, _ = policy.task_set.tasks()
             count = policy.config.rlvr.problems * (rounds + 1)
             bugs = policy.task_set.bugs(tasks[:count], policy.sandbox, seed=1)
-            policy.player.warm_up(params, policy.config.sampler.sampling(1.0), bugs)
+            policy.player.warm_up(params, policy.config.sampler.sampling(1.0))
             players[mode] = policy, params, bugs
         found = {mode: [] for mode in MODES}
         for step in range(rounds + 1):

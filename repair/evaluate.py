@@ -22,7 +22,7 @@ def main():
     args, console = flags.FLAGS, Console()
     chosen = {
         name: getattr(args, name)
-        for name in ("grammar", "top_k", "top_p")
+        for name in ("top_k", "top_p")
         if getattr(args, name) is not None
     }
     policy, params = load_policy(args.checkpoint, **chosen)
@@ -69,7 +69,6 @@ if __name__ == "__main__":
     flags.DEFINE_integer("count", 0, "At most so many tasks; 0 for all.", 0)
     flags.DEFINE_integer("samples", 4, "Samples of a bug, the k of pass@k.", 0)
     flags.DEFINE_float("temperature", 0.8, "Of the samples; pass@1 is greedy.", 0.0)
-    flags.DEFINE_bool("grammar", None, "Only commands that apply; as trained if unset.")
     flags.DEFINE_integer("top_k", None, "Of the samples; as trained if unset.")
     flags.DEFINE_float("top_p", None, "Of the samples; as trained if unset.")
     flags.DEFINE_string("out", "", "Folder for results; by default in the workdir.")

@@ -16,9 +16,7 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 
-from repair.env.editor import split_program
 from repair.env.environment import Environment, StepResult, reset_all, step_all
-from repair.model.grammar import Constraint
 from repair.rollout.clock import Clock
 from repair.rollout.decode import Sampled
 from repair.rollout.player import Player
@@ -159,10 +157,6 @@ class _Game:
         self.sampling = sampling
         self.bugs, self.numbers, self.samples = bugs, numbers, samples
         self.seed, self.step = seed_step
-        tables = player.grammar.tables if player.grammar else None
-        self.tables = [
-            tables and sampler.replicate(tables) for sampler in self.samplers
-        ]
         self.clock = clock or Clock()
         self.progress, self.watch = progress, watch
         self.stopped = False
@@ -306,20 +300,10 @@ class _Game:
             keys_B,
             sampling=self.sampling,
             done=[row is None for row in cohort.rows],
-            constraint=self._constraint(cohort),
             leave=int(self.player.stragglers * len(cohort.live())),
         )
-        self.clock.launched(cohort.state.sampled[0].counts)
+        self.clock.launched(cohort.state.sampled.counts)
         return True
-
-    def _constraint(self, cohort: _Cohort) -> Constraint | None:
-        tables = self.tables[cohort.place]
-        if tables is None:
-            return None
-        programs = [
-            split_program(row.environment.code) if row else [] for row in cohort.rows
-        ]
-        return Constraint(tables, self.player.grammar.rows(programs))
 
     def _collect(self, cohort: _Cohort) -> Sampled:
         with self.clock.waiting():
@@ -362,12 +346,7 @@ class _Game:
         count = int(sampled.counts[slot])
         ids = sampled.tokens[slot, :count].tolist()
         episode, turn = row.rollout.episode, len(row.rollout.commands)
-        episode.append(
-            ids,
-            turn,
-            sampled.log_probs[slot, :count].tolist(),
-            None if sampled.allowed is None else sampled.allowed[slot, :count],
-        )
+        episode.append(ids, turn, sampled.log_probs[slot, :count].tolist())
         # The sampler feeds all sampled tokens but the last.
         row.processed += count - 1
         self.clock.processed(count - 1, sampled=count)

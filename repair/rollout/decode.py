@@ -15,18 +15,15 @@ class Sampled(NamedTuple):
     Attributes:
       tokens: int32 BC with C = max_new, zeros past each row's count.
       log_probs: float32 BC. Of the distribution sampled from; under greedy, of the
-        model's own among the tokens allowed.
+        model's own.
       counts: int32 B.
       ended: bool B; False where the command goes on in the next decode.
-      allowed: uint8 BC(V/8), the tokens that each was drawn from, as bits (the most
-        significant first); None where nothing was left out.
     """
 
     tokens: Any
     log_probs: Any
     counts: Any
     ended: Any
-    allowed: Any
 
 
 def decode(
@@ -44,7 +41,6 @@ def decode(
     temperature,
     top_p,
     done_B,
-    constraint,
     before,
     going_B,
     leave,
@@ -69,65 +65,51 @@ def decode(
       temperature: As in `Sampling`, above 0.
       top_p: As in `Sampling`, or None for 1.
       done_B: Rows to skip.
-      constraint: What a command may be, or None.
-      before: (Sampled, place in the grammar) of the decode before.
+      before: Sampled by the decode before.
       going_B: Rows that go on with it.
       leave: Most rows to leave unfinished.
 
     Returns:
-      (cache, (Sampled, place in the grammar)).
+      (cache, Sampled).
     """
     S = kv.slots(cache)
     rows_B, stops = jnp.arange(logits_BV.shape[0]), jnp.asarray(stop_V)
-    restricted = top_k > 0 or top_p is not None or constraint is not None
+    restricted = top_k > 0 or top_p is not None
 
-    def sample(logits_BV, turn_B, rules, out):
+    def sample(logits_BV, turn_B, out):
         """The next token of the rows whose turn it is."""
         step_B = out.counts
-        scaled_BV, allowed_BV = logits_BV / temperature, None
-        if constraint is not None:
-            allowed_BV = constraint.allowed(rules, max_new - step_B)
+        scaled_BV, kept_BV = logits_BV / temperature, None
         if restricted:
-            allowed_BV = keep(scaled_BV, allowed_BV, top_k, top_p)
-        token_B, log_prob_B = draw(greedy, keys_B, step_B, scaled_BV, allowed_BV)
-        if constraint is not None:
-            rules = _where(turn_B, constraint.advance(rules, token_B), rules)
+            kept_BV = keep(scaled_BV, top_k, top_p)
+        token_B, log_prob_B = draw(greedy, keys_B, step_B, scaled_BV, kept_BV)
         place = rows_B, jnp.where(turn_B, step_B, max_new)  # past the end: dropped
         counts_B = step_B + turn_B
         full_B = (counts_B >= max_new) | (length_B + counts_B >= max_length)
-        bits = out.allowed
-        if restricted:
-            bits = bits.at[place].set(jnp.packbits(allowed_BV, axis=-1), mode="drop")
-        return rules, Sampled(
+        return Sampled(
             out.tokens.at[place].set(token_B, mode="drop"),
             out.log_probs.at[place].set(log_prob_B, mode="drop"),
             counts_B,
             out.ended | (turn_B & (full_B | stops[token_B])),
-            bits,
         )
 
     def body(carry):
-        cache, rules, out = carry
+        cache, out = carry
         last_B = jnp.maximum(out.counts - 1, 0)
         token_B1 = out.tokens[rows_B, last_B][:, None]
         positions_B1 = jnp.where(out.ended, S, length_B + last_B)[:, None]
         hidden_B1D, cache = model.hidden(params, token_B1, cache, positions_B1)
         logits_BV = model.logits(params, hidden_B1D[:, 0])
-        rules, out = sample(logits_BV, ~out.ended, rules, out)
-        return cache, rules, out
+        return cache, sample(logits_BV, ~out.ended, out)
 
-    before, rules = before
     ready_B = ~done_B & ~going_B & (length_B < max_length)
-    if constraint is not None:
-        rules = _where(going_B, rules, constraint.start())
     # Rows that go on keep what they have; the others start with nothing.
     out = _where(going_B, before, jax.tree.map(jnp.zeros_like, before))
     out = out._replace(ended=~(ready_B | going_B))
-    rules, out = sample(logits_BV, ready_B, rules, out)
-    cache, rules, out = jax.lax.while_loop(
-        lambda carry: jnp.sum(~carry[2].ended) > leave, body, (cache, rules, out)
+    out = sample(logits_BV, ready_B, out)
+    return jax.lax.while_loop(
+        lambda carry: jnp.sum(~carry[1].ended) > leave, body, (cache, out)
     )
-    return cache, (out, rules)
 
 
 def _where(flag_B, this, that):

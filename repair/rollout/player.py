@@ -2,16 +2,12 @@
 
 import concurrent.futures
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from repair.env.editor import split_program
 from repair.env.environment import Environment
-from repair.model.grammar import Constraint
 from repair.rollout.sampler import Sampler, spread
 from repair.rollout.sampling import Sampling
 from repair.rollout.warm_up import warm_up
-from repair.tasks import Bug
-from repair.text.grammar import Grammar
 from repair.text.tokenizer import Tokenizer
 
 
@@ -28,8 +24,6 @@ class Player:
       prefill: Prompts processed at once.
       stragglers: Share of a cohort that may be left in the midst of a command, to go on
         when the others have had their answers, so that not all wait for the longest.
-      grammar: Allows no command but those that the editor can carry out; None allows
-        any text.
     """
 
     samplers: tuple[Sampler, ...]
@@ -39,7 +33,6 @@ class Player:
     cohorts: int
     prefill: int
     stragglers: float = 0.0
-    grammar: Grammar | None = None
 
     def cohort_size(self, episodes: int) -> tuple[int, int]:
         """How many cohorts, and slots of each, for so many episodes."""
@@ -47,26 +40,13 @@ class Player:
         count = max(min(self.cohorts * places, episodes), 1)
         return count, -(-min(self.slots * places, episodes) // count)
 
-    def warm_up(self, params, sampling: Sampling, bugs: Sequence[Bug]) -> None:
-        """Compiles all that episodes of these bugs can ask for, whatever is sampled.
-
-        Under a grammar, all but programs that have grown to twice their size.
-        """
+    def warm_up(self, params, sampling: Sampling) -> None:
+        """Compiles all that episodes can ask for, whatever is sampled."""
         _, size = self.cohort_size(self.slots * len(self.samplers))
         params = spread(params)
-        if self.grammar:
-            self.grammar.reserve([split_program(bug.faulty_code) for bug in bugs])
 
         def one(sampler: Sampler) -> None:
-            constrain = None
-            if self.grammar:
-                tables = sampler.replicate(self.grammar.tables)
-
-                def constrain(B):
-                    return Constraint(tables, self.grammar.rows([[]] * B))
-
-            here = sampler.place(params)
-            warm_up(sampler, here, size, self.prefill, sampling, constrain)
+            warm_up(sampler, sampler.place(params), size, self.prefill, sampling)
 
         if len(self.samplers) == 1:  # a thread would not see jax's settings here
             one(self.samplers[0])

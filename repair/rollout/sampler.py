@@ -8,8 +8,8 @@ unfinished, and goes on with the next decode. A row whose episode has ended is g
 another by `insert`, which copies a prompt's prefill from another state.
 
 All shapes come from two short lists of buckets (rows and cache slots), so that after
-`repair.rollout.warm_up` nothing compiles: known tokens go in as many
-blocks as it takes. Slots at or past a row's length hold rubbish that no query can see: a row is
+`repair.rollout.warm_up` nothing compiles: known tokens go in as many blocks as it
+takes. Slots at or past a row's length hold rubbish that no query can see: a row is
 reset by setting its length to 0.
 
 A sampler lives on its own devices: one, or a few that share the heads. Everything of a
@@ -240,15 +240,14 @@ class Sampler:
         *,
         sampling: Sampling,
         done=None,
-        constraint=None,
         leave: int = 0,
     ) -> SamplerState:
         """Starts sampling one command for every row that is not done.
 
         Rows that were left in the midst of a command go on with it; they must have the
-        key, the sampling and the constraint that they had. A row ends with a stop
-        token, after max_new tokens, or when the sampled token is its max_length-th; the
-        call ends when no more than `leave` rows have not. A row's last sampled token is
+        key and the sampling that they had. A row ends with a stop token, after max_new
+        tokens, or when the sampled token is its max_length-th; the call ends when no
+        more than `leave` rows have not. A row's last sampled token is
         not in the cache yet: the caller puts it in front of what the next `extend`
         appends (feed `ids[processed:]`, where processed is the row's length_B).
 
@@ -262,9 +261,6 @@ class Sampler:
           sampling: The distribution to draw from.
           done: bool for each of the first rows, True for those to skip; rows
             beyond are skipped.
-          constraint: What a command may be, for B rows, or None for anything: a
-            pytree with pure functions `start()`, `allowed(state, left)` and
-            `advance(state, token_B)`; see `repair.model.grammar`.
           leave: Most rows to leave unfinished.
         """
         B = _settled(state).rows
@@ -275,8 +271,7 @@ class Sampler:
             keys_B = keys_B[jnp.asarray(np.arange(B) % len(keys_B))]
         state = self._fit(state, state.length_B)
         top_p = np.float32(sampling.top_p) if sampling.top_p < 1 else None
-        restricted = sampling.restricted or constraint is not None
-        state = self._blank(state, constraint, restricted)
+        state = self._blank(state)
         cache, sampled = self.programs.decode(
             sampling.greedy,
             0 if sampling.greedy else sampling.top_k,
@@ -288,7 +283,6 @@ class Sampler:
             np.float32(sampling.temperature or 1.0),
             None if sampling.greedy else top_p,
             done_B,
-            constraint,
             state.sampled,
             state.going_B,
             np.int32(leave),
@@ -297,33 +291,25 @@ class Sampler:
 
     def collect(self, state: SamplerState) -> tuple[SamplerState, Sampled]:
         """Waits for what `decode` has started: the state, and numpy arrays."""
-        sampled = jax.device_get(state.sampled[0])
+        sampled = jax.device_get(state.sampled)
         fed_B = np.where(sampled.ended, np.maximum(sampled.counts - 1, 0), 0)
         state = dataclasses.replace(
             state, length_B=state.length_B + fed_B, going_B=~sampled.ended
         )
         return state, sampled
 
-    def _blank(self, state: SamplerState, constraint, restricted) -> SamplerState:
+    def _blank(self, state: SamplerState) -> SamplerState:
         """The state with room for what is sampled, as it is before the first decode."""
         if state.sampled is not None:
-            sampled, place = state.sampled
-            kept = sampled.allowed is not None, place is not None
-            if kept == (restricted, constraint is not None):
-                return state
-            if state.going_B.any():
-                raise ValueError("commands under way must go on as they were begun")
-        B, C, V = state.rows, self.max_new, self.model.config.vocab_size
+            return state
+        B, C = state.rows, self.max_new
         sampled = Sampled(
             tokens=jnp.zeros((B, C), jnp.int32),
             log_probs=jnp.zeros((B, C), jnp.float32),
             counts=jnp.zeros(B, jnp.int32),
             ended=jnp.ones(B, bool),
-            allowed=jnp.zeros((B, C, -(-V // 8)), jnp.uint8) if restricted else None,
         )
-        place = None if constraint is None else constraint.start()
-        both = self.replicate((sampled, place))
-        return dataclasses.replace(state, sampled=both)
+        return dataclasses.replace(state, sampled=self.replicate(sampled))
 
     def select(self, state: SamplerState, rows) -> SamplerState:
         """The state of the given rows, in that order; rows may repeat.

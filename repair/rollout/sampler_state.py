@@ -22,8 +22,7 @@ class SamplerState:
         for rows that have decoded since.
       length_B: int32 on the host, tokens of each row that are in the cache; those of
         before a command until it has ended and is collected.
-      sampled: What the last decode has sampled, on the device, with where the rows are
-        in their grammar.
+      sampled: What the last decode has sampled, on the device.
       going_B: bool on the host, rows whose command goes on; None until the last decode
         is collected.
     """
@@ -31,7 +30,7 @@ class SamplerState:
     cache: Any
     logits_BV: jax.Array
     length_B: np.ndarray
-    sampled: tuple[Sampled, Any] | None = None
+    sampled: Sampled | None = None
     going_B: np.ndarray | None = None
 
     @property

@@ -46,22 +46,19 @@ class Sampling:
         return not self.greedy and (self.top_k > 0 or self.top_p < 1)
 
 
-def keep(scaled_BV, allowed_BV, top_k: int, top_p):
+def keep(scaled_BV, top_k: int, top_p):
     """The tokens that may be drawn, bool BV.
 
     Args:
       scaled_BV: Logits over the temperature.
-      allowed_BV: Tokens to choose from, at least one a row, or None for all.
       top_k: As in `Sampling`.
       top_p: As in `Sampling`, or None for 1.
     """
-    if allowed_BV is None:
-        allowed_BV = jnp.ones_like(scaled_BV, bool)
-    scaled_BV = jnp.where(allowed_BV, scaled_BV, MASKED)
+    kept_BV = jnp.ones_like(scaled_BV, bool)
     if 0 < top_k < scaled_BV.shape[-1]:
         least_B1 = jax.lax.top_k(scaled_BV, top_k)[0][:, -1:]
-        allowed_BV &= scaled_BV >= least_B1
-        scaled_BV = jnp.where(allowed_BV, scaled_BV, MASKED)
+        kept_BV &= scaled_BV >= least_B1
+        scaled_BV = jnp.where(kept_BV, scaled_BV, MASKED)
     if top_p is not None:
         probs_BV = jax.nn.softmax(scaled_BV)
         sorted_BV = -jnp.sort(-probs_BV, axis=-1)
@@ -69,25 +66,25 @@ def keep(scaled_BV, allowed_BV, top_k: int, top_p):
         least_B1 = jnp.min(
             jnp.where(before_BV < top_p, sorted_BV, 2.0), axis=-1, keepdims=True
         )
-        allowed_BV &= probs_BV >= least_B1
-    return allowed_BV
+        kept_BV &= probs_BV >= least_B1
+    return kept_BV
 
 
-def draw(greedy: bool, keys_B, step_B, scaled_BV, allowed_BV=None):
-    """One token a row and its log-prob among those allowed.
+def draw(greedy: bool, keys_B, step_B, scaled_BV, kept_BV=None):
+    """One token a row and its log-prob among those kept.
 
     Args:
       greedy: Whether to take the likeliest.
       keys_B: Typed PRNG keys; the draw is from `fold_in(key, step)`.
       step_B: Which token of the turn this is; one for all rows, or one for each.
       scaled_BV: Logits over the temperature.
-      allowed_BV: Tokens to choose from, at least one a row, or None for all.
+      kept_BV: Tokens to choose from, at least one a row, or None for all.
 
     Returns:
       (token_B int32, log_prob_B float32).
     """
-    if allowed_BV is not None:
-        scaled_BV = jnp.where(allowed_BV, scaled_BV, MASKED)
+    if kept_BV is not None:
+        scaled_BV = jnp.where(kept_BV, scaled_BV, MASKED)
     log_probs_BV = jax.nn.log_softmax(scaled_BV)
     if greedy:
         token_B = jnp.argmax(log_probs_BV, axis=-1)

@@ -13,7 +13,6 @@ def warm_up(
     rows: int,
     sources: int,
     sampling: Sampling,
-    constrain=None,
 ) -> None:
     """Compiles all that episodes of any lengths can ask for.
 
@@ -23,7 +22,6 @@ def warm_up(
       rows: As given to `Sampler.start` for the slots that episodes are played in.
       sources: The same for the states that `Sampler.insert` copies from.
       sampling: As it will be given.
-      constrain: From B to a constraint for B rows; None for no constraint.
     """
     run = sampler.programs
     sizes = [size for size in sampler.row_buckets if size <= sampler.bucket(rows)]
@@ -39,7 +37,6 @@ def warm_up(
                 jax.random.split(jax.random.key(0), size),
                 sampling=sampling,
                 done=np.ones(size, bool),
-                constraint=constrain and constrain(size),
             )
             for S in sampler.length_buckets:
                 if S != state.slots:

@@ -25,19 +25,14 @@ class Episode:
       mask: 1 for the policy's tokens, 0 for the environment's.
       log_probs: What the sampler reported for the policy's tokens, else 0.
       turns: StepResult that wrote the token, `ENVIRONMENT` in states, `PROMPT` before.
-      allowed: For the policy's tokens the V bits, packed, of those that it chose from,
-        or None if that was all of them.
     """
 
     ids: list[int] = dataclasses.field(default_factory=list)
     mask: list[int] = dataclasses.field(default_factory=list)
     log_probs: list[float] = dataclasses.field(default_factory=list)
     turns: list[int] = dataclasses.field(default_factory=list)
-    allowed: list[np.ndarray | None] = dataclasses.field(default_factory=list)
 
-    def append(
-        self, ids, turn: int = ENVIRONMENT, log_probs=None, allowed=None
-    ) -> None:
+    def append(self, ids, turn: int = ENVIRONMENT, log_probs=None) -> None:
         """Adds tokens: a state's by default, else the prompt's or those of a turn."""
         ids = [int(i) for i in ids]
         policy = turn >= 0
@@ -45,14 +40,10 @@ class Episode:
             log_probs = [0.0] * len(ids)
         if len(log_probs) != len(ids):
             raise ValueError(f"{len(ids)} ids but {len(log_probs)} log-probs")
-        allowed = [None] * len(ids) if allowed is None else list(allowed)
-        if len(allowed) != len(ids):
-            raise ValueError(f"{len(ids)} ids but {len(allowed)} sets of allowed ones")
         self.ids += ids
         self.mask += [int(policy)] * len(ids)
         self.log_probs += [float(x) for x in log_probs]
         self.turns += [turn] * len(ids)
-        self.allowed += allowed
 
     def __len__(self):
         return len(self.ids)
@@ -106,8 +97,6 @@ class Batch:
       advantages: RT float32; advantage of the token's turn.
       turns: RT int32; on the policy's tokens 1, 2, ... for the turns of a row, through
         all its episodes; 0 elsewhere.
-      allowed: RT(V/8) uint8; the tokens that this one was chosen from, as bits, or None
-        where every token was chosen from all.
     """
 
     tokens: np.ndarray
@@ -117,19 +106,12 @@ class Batch:
     log_probs: np.ndarray
     advantages: np.ndarray
     turns: np.ndarray
-    allowed: np.ndarray | None = None
 
     def check(self) -> None:
         """Raises ValueError naming the first field of wrong shape, type or content."""
         shape = self.tokens.shape
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.name == "allowed":
-                if value is not None and (
-                    value.shape[:-1] != shape or value.dtype != np.uint8
-                ):
-                    raise ValueError(f"allowed is {value.dtype} {value.shape}")
-                continue
             ints = field.name in ("tokens", "segments", "positions", "turns")
             if value.shape != shape:
                 raise ValueError(f"{field.name} is {value.shape}, tokens are {shape}")
@@ -191,7 +173,6 @@ def pack(episodes, rows, row_length: int, weights=None, advantages=None) -> Batc
     floats = {
         n: np.zeros(shape, np.float32) for n in ("mask", "log_probs", "advantages")
     }
-    allowed = _allowed(episodes, shape)
     for r, members in enumerate(rows):
         start = before = 0
         for segment, index in enumerate(members, 1):
@@ -205,19 +186,9 @@ def pack(episodes, rows, row_length: int, weights=None, advantages=None) -> Batc
             weight = episode.mask if weights is None else weights[index]
             floats["mask"][r, span] = weight
             floats["log_probs"][r, span] = episode.log_probs
-            for place, bits in enumerate(episode.allowed, span.start):
-                if bits is not None:
-                    allowed[r, place] = bits
             ints["turns"][r, span] = np.where(turns >= 0, before + turns + 1, 0)
             before += max(turns.max(initial=-1) + 1, 0)
             if advantages is not None:
                 per_token = np.asarray(advantages[index])[np.maximum(turns, 0)]
                 floats["advantages"][r, span] = np.where(turns >= 0, per_token, 0.0)
-    return Batch(**ints, **floats, allowed=allowed)
-
-
-def _allowed(episodes, shape) -> np.ndarray | None:
-    """All tokens for all places, if some episode was restricted anywhere."""
-    sets = (bits for episode in episodes for bits in episode.allowed)
-    first = next((bits for bits in sets if bits is not None), None)
-    return None if first is None else np.full((*shape, len(first)), 255, np.uint8)
+    return Batch(**ints, **floats)

@@ -45,8 +45,8 @@ def alarms(rows: Sequence[dict]) -> dict[str, str]:
     malformed = mean("malformed", last)
     if malformed is not None and malformed > MOST_MALFORMED:
         found["malformed"] = (
-            f"{malformed:.0%} of the commands are malformed; train SFT for longer, or"
-            " use sampler.grammar"
+            f"{malformed:.0%} of the commands are malformed; train SFT for longer"
+            " (sft.steps), or lower rlvr.temperature"
         )
     gap = mean("log_prob_gap", last)
     if gap is not None and gap > MOST_GAP:

@@ -130,9 +130,10 @@ class SamplerConfig:
         on an accelerator.
       lengths: Allowed lengths of the cache; max_length is always one of them.
       cache_dtype: Type of the cache's keys and values; "" for the activations'.
-      top_k: Where tokens are sampled: only the k likeliest; 0 for all.
-      top_p: Only the likeliest that together reach this probability; 1 for all.
-      grammar: Whether only commands can be written that the editor can carry out.
+      top_k: In evaluation only: draw from the k likeliest tokens; 0 for all. RLVR
+        samples from the full distribution.
+      top_p: In evaluation only: draw from the likeliest tokens that together reach this
+        probability; 1 for all.
       warm_up: Whether to compile for all lengths before the first step of RLVR,
         rather than when a length is first met.
     """
@@ -147,7 +148,6 @@ class SamplerConfig:
     cache_dtype: str = ""
     top_k: int = 0
     top_p: float = 1.0
-    grammar: bool = False
     warm_up: bool = False
 
     def __post_init__(self):
@@ -279,10 +279,6 @@ def _check(config: Config) -> None:
         ),
         (c.mode in MODES, f"mode is {c.mode!r}; use one of {', '.join(MODES)}"),
         (
-            c.mode == "coe" or not c.sampler.grammar,
-            f"sampler.grammar knows the editor's commands only, not mode {c.mode!r}",
-        ),
-        (
             not c.demos.traces or (c.mode == "cot" and not c.demos.path),
             f"demos.traces is for mode 'cot' without demos.path, found mode {c.mode!r}"
             f" and demos.path={c.demos.path!r}",
@@ -325,6 +321,12 @@ def _check(config: Config) -> None:
             c.rlvr.row_length >= c.text.max_length or "rlvr" not in c.stages,
             f"rlvr.row_length={c.rlvr.row_length} must hold an episode of"
             f" text.max_length={c.text.max_length} tokens",
+        ),
+        (
+            "rlvr" not in c.stages or (c.sampler.top_k == 0 and c.sampler.top_p == 1),
+            f"sampler.top_k={c.sampler.top_k} and sampler.top_p={c.sampler.top_p} are"
+            " for evaluation only: RLVR samples from the full distribution; set top_k=0"
+            " and top_p=1.0, or leave 'rlvr' out of stages",
         ),
         (
             c.rlvr.samples >= 2 or "rlvr" not in c.stages,

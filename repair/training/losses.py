@@ -10,8 +10,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from repair.model.kv_cache import MASKED
-
 RATIOS = ("token", "turn", "sequence")
 AGGREGATES = ("token", "turn", "sequence", "fixed")
 
@@ -90,7 +88,7 @@ class TokenStats(NamedTuple):
 
 
 def token_stats(
-    head, hidden_BTD, tokens_BT, allowed_BTW=None, temperature=1.0, chunk: int = 0
+    head, hidden_BTD, tokens_BT, temperature=1.0, chunk: int = 0
 ) -> TokenStats:
     """Puts activations through the head and compares with the tokens.
 
@@ -101,22 +99,13 @@ def token_stats(
       head: From activations with any leading axes to logits.
       hidden_BTD: After the last layer.
       tokens_BT: The tokens.
-      allowed_BTW: uint8, the bits of `Batch.allowed`: what each token was chosen from;
-        None for everything.
       temperature: Logits are divided by it.
       chunk: Tokens of each row whose logits exist at once, forward and backward, a
         divisor of T; 0 for all.
     """
 
-    def next_one(x_BT):
-        widths = [(0, 0), (0, 1), *[(0, 0)] * (x_BT.ndim - 2)]
-        return jnp.pad(x_BT[:, 1:], widths, constant_values=1)
-
-    def compare(hidden_BTD, next_BT, allowed_BTW):
+    def compare(hidden_BTD, next_BT):
         logits_BTV = head(hidden_BTD).astype(jnp.float32) / temperature
-        if allowed_BTW is not None:
-            bits = jnp.unpackbits(allowed_BTW, axis=-1, count=logits_BTV.shape[-1])
-            logits_BTV = jnp.where(bits > 0, logits_BTV, MASKED)
         log_probs = jax.nn.log_softmax(logits_BTV)
         picked = jnp.take_along_axis(log_probs, next_BT[..., None], axis=-1)[..., 0]
         entropy = -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1)
@@ -124,8 +113,7 @@ def token_stats(
         return picked, entropy, hits.astype(jnp.float32)
 
     T = tokens_BT.shape[1]
-    args = hidden_BTD, next_one(tokens_BT)
-    args += (None if allowed_BTW is None else next_one(allowed_BTW),)
+    args = hidden_BTD, jnp.pad(tokens_BT[:, 1:], ((0, 0), (0, 1)))
     if 0 < chunk < T:
         # Chunks in front for the loop; what is within is computed anew backwards.
         parts = jax.tree.map(

@@ -20,7 +20,6 @@ from repair.rollout.player import Player
 from repair.rollout.rollouts import Rollout
 from repair.rollout.sampler import Sampler
 from repair.tasks import Bug
-from repair.text.grammar import Grammar
 from repair.text.tokenizer import Tokenizer, load_tokenizer
 from repair.training.checkpoint import load_params
 from repair.training.config import Config
@@ -123,11 +122,6 @@ def make_policy(
         cohorts=config.sampler.cohorts,
         prefill=config.sampler.prefill,
         stragglers=config.sampler.stragglers,
-        grammar=(
-            Grammar(tokenizer, room, config.text.max_command)
-            if config.sampler.grammar
-            else None
-        ),
     )
     return Policy(task_set, model, tokenizer, sandbox, player)
 

@@ -166,7 +166,6 @@ def _stats(model: Model, params, batch: Batch, temperature, chunk: int):
         model.head(params),
         hidden_BTD,
         batch.tokens,
-        batch.allowed,
         temperature,
         chunk,
     )

@@ -320,7 +320,7 @@ class _Run:
         history = multihost.once(self._history)
         if c.sampler.warm_up:
             sampling = c.sampler.sampling(c.rlvr.temperature)
-            self.policy.player.warm_up(params, sampling, bugs)
+            self.policy.player.warm_up(params, sampling)
 
         def one_step(step, state, frozen, optimizer):
             clock, before = Clock(), self.sandbox.counts.copy()

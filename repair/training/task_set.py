@@ -141,7 +141,6 @@ def open_task_set(config: Config, make: Callable[[Config], TaskSet]) -> TaskSet:
         return task_set
     for holds, field in (
         (config.mode == "coe", f"mode={config.mode!r}"),
-        (not config.sampler.grammar, "sampler.grammar"),
         (not config.demos.path, "demos.path"),
     ):
         if not holds:

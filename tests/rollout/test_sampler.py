@@ -63,7 +63,7 @@ class Host:
             done=done,
         )
         self.state, self.sampled = self.sampler.collect(state)
-        tokens, log_probs, counts, _, _ = self.sampled
+        tokens, log_probs, counts, _ = self.sampled
         starts = [len(ids) for ids in self.ids]
         for row, ids in enumerate(self.ids):
             ids.extend(tokens[row, : counts[row]].tolist())
@@ -301,9 +301,6 @@ def test_commands_left_unfinished_go_on_as_if_nothing_had_been(default, temperat
         if calls == 0:
             with pytest.raises(ValueError, match="in the midst of its command"):
                 sampler.extend(params, state, [[1]] * len(prompts))
-            with pytest.raises(ValueError, match="as they were begun"):
-                other = Sampling(0.5, top_k=3)
-                sampler.decode(params, state, keys(6, 2), sampling=other)
             # To another place on the way, as when a batch shrinks.
             state = sampler.select(state, range(len(prompts)))
         calls += 1
@@ -354,8 +351,7 @@ def test_only_the_likeliest_are_drawn_and_renormalised(default, top_k, top_p):
         ids = host.ids[row]
         logits = fresh_log_probs(model, params, ids)[start - 1 : len(ids) - 1] / 0.7
         kept = nucleus(logits, top_k, top_p)
-        bits = np.unpackbits(host.sampled.allowed[row], axis=-1)[:, :51]
-        np.testing.assert_array_equal(bits[: len(kept)], kept)
+        assert kept[np.arange(len(kept)), ids[start:]].all()
         chosen = np.where(kept, logits, -np.inf)
         chosen = np.asarray(jax.nn.log_softmax(chosen))
         expected = chosen[np.arange(len(kept)), ids[start:]]
@@ -374,21 +370,12 @@ def test_a_cache_of_another_type_is_kept_and_close(default):
     assert 0 < gap.max() < 0.2
 
 
-def test_nothing_is_restricted_by_default(default):
-    _, params, sampler = default
-    host = Host(sampler, params, [[5, 9, 2]])
-    host.turn(temperature=1.0)
-    assert host.sampled.allowed is None
-
-
-def test_tokens_that_are_not_allowed_are_never_drawn():
+def test_tokens_that_are_not_kept_are_never_drawn():
     rng = np.random.default_rng(0)
     logits = jnp.asarray(rng.normal(size=(200, 51)), jnp.float32) * 3
-    allowed = rng.random((200, 51)) < 0.1
-    allowed[:, 50] = True
     for top_k, top_p in ((0, None), (3, None), (0, 0.5)):
-        kept = keep(logits, jnp.asarray(allowed), top_k, top_p)
-        assert not (np.asarray(kept) & ~allowed).any()
+        kept = keep(logits, top_k, top_p)
+        np.testing.assert_array_equal(kept, nucleus(logits, top_k, top_p or 1.0))
         for greedy in (True, False):
             token, log_prob = draw(greedy, keys(200), 0, logits, kept)
             assert np.take_along_axis(np.asarray(kept), token[:, None], 1).all()

@@ -49,7 +49,7 @@ def test_append_keeps_the_lists_in_step():
     episode.append(np.array([7, 8]), 0, [-0.5, -1.5])
     episode.append([9])
     episode.append([4], 1, [-2.5])
-    assert dataclasses.astuple(episode)[:-1] == (
+    assert dataclasses.astuple(episode) == (
         [5, 6, 7, 8, 9, 4],
         [0, 0, 1, 1, 0, 1],
         [0.0, 0.0, -0.5, -1.5, 0.0, -2.5],

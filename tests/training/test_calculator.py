@@ -199,24 +199,15 @@ def test_whoever_does_not_know_the_task_set_is_told(finished, tmp_path):
         load_policy(checkpoint)
     with pytest.raises(UserError, match="task_set is 'calculator'"):
         load_model(checkpoint)
-    with pytest.raises(UserError, match="sampler.grammar is for the tools"):
-        load_policy(checkpoint, task_set=Calculator, grammar=True)
     other = short().__class__()  # a config of repair
     with pytest.raises(UserError, match="task_set is 'repair', but this runs 'calc"):
         experiment.run(other, tmp_path / "other", quiet, task_set=Calculator)
     assert not (tmp_path / "other").exists()
 
 
-@pytest.mark.parametrize(
-    ("fields", "named"),
-    [
-        ({"sampler__grammar": True}, "sampler.grammar"),
-        ({"demos__path": "somewhere"}, "demos.path"),
-    ],
-)
-def test_what_only_the_editor_can_do_is_refused(fields, named):
-    with pytest.raises(UserError, match=f"{named} is for the tools of the task set"):
-        open_task_set(short(**fields), Calculator)
+def test_what_only_the_editor_can_do_is_refused():
+    with pytest.raises(UserError, match="demos.path is for the tools of the task set"):
+        open_task_set(short(demos__path="somewhere"), Calculator)
 
 
 def test_more_expressions_than_there_are_are_refused():
@@ -247,7 +238,7 @@ def test_a_task_set_that_keeps_the_editor_keeps_what_goes_with_it():
             return task.text
 
     c = calculator.get_config()
-    c.task_set, c.sampler.grammar = "other", True
+    c.task_set, c.demos.path = "other", "somewhere"
     opened = open_task_set(read(c), Other)
     assert opened.prompt(TASK) == TASK.text
 

@@ -108,6 +108,11 @@ def test_an_int_will_do_for_a_float():
         ({"rlvr__samples": 1}, "rlvr.samples=1"),
         ({"sampler__slots": 0}, "slots is 0"),
         ({"sampler__top_p": 0.0}, "top_p is 0.0"),
+        (
+            {"sampler__top_k": 5},
+            "top_k=5 and sampler.top_p=1.0 are for eval",
+        ),
+        ({"sampler__top_p": 0.9}, "top_k=0 and sampler.top_p=0.9 are for eval"),
         ({"sampler__cache_dtype": "int8"}, "cache_dtype is 'int8'"),
         ({"sft__steps": 0}, "sft.steps is 0"),
         ({"rlvr__problems": -1}, "rlvr.problems is -1"),
@@ -133,6 +138,7 @@ def test_what_cannot_work_is_refused_before_anything_starts(fields, message):
 def test_checks_of_a_stage_hold_only_where_it_runs():
     config = changed(rlvr__samples=1, rlvr__row_length=64)
     config.stages = ("sft", "eval")
+    config.sampler.top_p = 0.9
     assert read(config).rlvr.samples == 1
 
 

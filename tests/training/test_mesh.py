@@ -17,8 +17,8 @@ MESHES = {
     "fsdp": (1, 8, 1),
     "all": (2, 2, 2),
 }
-# Small enough to compile quickly; the grammar makes random models end their episodes
-# at different turns, so that groups have signal.
+# Small enough to compile quickly; a context that is full after few commands ends the
+# episodes of random models at different turns, so that groups have signal.
 SETTINGS = """
 import sys, jax
 from configs import tiny
@@ -31,11 +31,11 @@ def settings(sizes=(1, 1, 1), **changes):
     c.checkpoint_every = 3
     c.tasks.train_count, c.tasks.eval_count = 20, 4
     c.demos.per_task, c.demos.max_corruptions = 2, 1
-    c.text.max_turns, c.text.max_length = 2, 512
+    c.text.max_turns, c.text.max_length = 9, 512
     c.model.vocab_size, c.model.width, c.model.mlp_width = 400, 16, 32
     c.model.layers, c.model.heads, c.model.kv_heads, c.model.head_size = 2, 4, 2, 8
     c.sampler.slots, c.sampler.cohorts, c.sampler.block = 8, 2, 64
-    c.sampler.lengths, c.sampler.grammar = (512,), True
+    c.sampler.lengths = (512,)
     # Each place compiles for itself, which is most of the time that this takes.
     c.sampler.places = 2 if sizes[2] > 1 else 1
     c.sft.steps, c.sft.rows, c.sft.row_length = 4, 8, 512

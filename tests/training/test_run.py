@@ -229,17 +229,6 @@ def test_answers_in_one_piece_take_the_same_way(tmp_path, mode):
 
 
 @pytest.mark.slow
-def test_with_the_grammar_no_command_is_malformed(tmp_path):
-    config = changed(sampler__grammar=True, text__max_command=24)
-    results = experiment.run(config, tmp_path, report=lambda line: None)
-    assert [s["malformed"] for s in results["stages"].values()] == [0.0] * 3
-    rows = read_metrics(tmp_path / "metrics.jsonl")
-    (step,) = (row for row in rows if row["stage"] == "rlvr")
-    assert step["malformed"] == 0.0 and step["log_prob_gap"] < 1e-4
-    assert step["gradient_norm"] > 0 and step["entropy"] > 0
-
-
-@pytest.mark.slow
 def test_thinking_is_learnt_from_traces(tmp_path):
     """Stage one on them alone; they are read before anything else is done."""
     path = tmp_path / "s1k.jsonl"
