@@ -1,14 +1,15 @@
 """Split tests into expressions for the child and comparisons outside of it.
 
 Of `assert f(args) == literal` the call goes to the child and the comparison stays.
-The same holds for truth tests, other comparisons, arithmetic and known functions around
-the result, values that the program changes in place, and exceptions that it should
-raise. A test that cannot be split runs in the child, where a program could forge it.
+Truth tests, other comparisons, arithmetic and known functions around the result, values
+changed in place and expected exceptions are split alike. Any other test runs whole in
+the child, where a program could forge it.
 """
 
 import ast
 import builtins
 import dataclasses
+import itertools
 import math
 import operator
 from collections.abc import Callable, Sequence
@@ -98,8 +99,8 @@ def _split(source: str) -> Test:
     if not isinstance(last, ast.Assert):
         raise _Whole
     builder = _Builder(bool(prelude))
-    value, asked = builder.build(last.test, truth=True)
-    if not asked:
+    value = builder.build(last.test, truth=True)
+    if not builder.sources:
         raise _Whole
     sources = tuple(builder.sources)
     return Test("value", _unparse(prelude), sources, lambda x: bool(value(x)))
@@ -120,103 +121,96 @@ class _Builder:
         self._names = names
         self.sources: list[str] = []
 
-    def build(self, node: ast.expr, truth: bool) -> tuple[Callable, bool]:
-        """Return (function of the values, True if it uses any).
+    def build(self, node: ast.expr, truth: bool) -> Callable:
+        """Return the function; raise _Whole if it cannot be evaluated outside.
 
         Args:
           node: The expression.
           truth: True if the expression counts only as true or false, which the
             program's own objects could decide in a call around other calls.
-
-        Raises:
-          _Whole: It cannot be evaluated outside.
         """
         if literal := _literal(node):
-            return (lambda values: literal[0]), False
+            return lambda values: literal[0]
         if function := _outer_function(node):
             return self._call(function, node)
         if _is_blind(node, self._names, truth):
             place = len(self.sources)
             self.sources.append(ast.unparse(node))
-            return (lambda values: values[place]), True
+            return lambda values: values[place]
         match node:
             case ast.Compare(left, operators, comparators):
                 return self._compare([left, *comparators], operators)
             case ast.BoolOp(operation, parts):
-                built = [self.build(part, truth=True) for part in parts]
+                built, _ = self._build_all(parts, truth=True)
                 gather = all if isinstance(operation, ast.And) else any
-                return (
-                    lambda values: gather(part(values) for part, _ in built),
-                    any(asked for _, asked in built),
-                )
+                return lambda values: gather(part(values) for part in built)
             case ast.List(parts) | ast.Tuple(parts):
-                built = [self.build(part, truth=False) for part in parts]
+                built, _ = self._build_all(parts)
                 kind = list if isinstance(node, ast.List) else tuple
-                return (
-                    lambda values: kind(part(values) for part, _ in built),
-                    any(asked for _, asked in built),
-                )
+                return lambda values: kind(part(values) for part in built)
             case ast.UnaryOp(operation, operand) if type(operation) in _UNARY:
-                inner, asked = self.build(operand, isinstance(operation, ast.Not))
+                inner = self.build(operand, isinstance(operation, ast.Not))
                 apply = _UNARY[type(operation)]
-                return (lambda values: apply(inner(values))), asked
+                return lambda values: apply(inner(values))
             case ast.BinOp(left, operation, right) if type(operation) in _ARITHMETIC:
-                return self._reckon(left, _ARITHMETIC[type(operation)], right)
+                return self._compute(_ARITHMETIC[type(operation)], [left, right])
         raise _Whole
 
-    def _call(self, function, node: ast.Call) -> tuple[Callable, bool]:
-        if any(isinstance(argument, ast.Starred) for argument in node.args):
+    def _build_all(
+        self, nodes: Sequence[ast.expr], truth: bool = False, types: bool = False
+    ) -> tuple[list[Callable], list[bool]]:
+        """Return the functions, and for each True if it uses values of the child."""
+        built, asked = [], []
+        for node in nodes:
+            before = len(self.sources)
+            if types and isinstance(node, ast.Name) and node.id in _TYPES:
+                built.append(lambda values, kind=_TYPES[node.id]: kind)
+            else:
+                built.append(self.build(node, truth))
+            asked.append(len(self.sources) > before)
+        return built, asked
+
+    def _call(self, function, node: ast.Call) -> Callable:
+        names = [keyword.arg for keyword in node.keywords]
+        if None in names or any(isinstance(each, ast.Starred) for each in node.args):
             raise _Whole
-        if any(keyword.arg is None for keyword in node.keywords):
-            raise _Whole
-        positional = [self._argument(argument) for argument in node.args]
-        named = {k.arg: self._argument(k.value) for k in node.keywords}
-        parts = [*positional, *named.values()]
+        keywords = [keyword.value for keyword in node.keywords]
+        built, asked = self._build_all([*node.args, *keywords], types=True)
         # Compared with itself only, the program could make both sides equal.
-        if len(parts) > 1 and all(asked for _, asked in parts):
+        if len(built) > 1 and all(asked):
             raise _Whole
+        count = len(node.args)
 
         def call(values):
-            arguments = [part(values) for part, _ in positional]
-            options = {name: part(values) for name, (part, _) in named.items()}
-            return function(*arguments, **options)
+            found = [part(values) for part in built]
+            options = dict(zip(names, found[count:], strict=True))
+            return function(*found[:count], **options)
 
-        return call, any(asked for _, asked in parts)
+        return call
 
-    def _argument(self, node: ast.expr) -> tuple[Callable, bool]:
-        if isinstance(node, ast.Name) and node.id in _TYPES:
-            kind = _TYPES[node.id]
-            return (lambda values: kind), False
-        return self.build(node, truth=False)
-
-    def _compare(self, sides, operators) -> tuple[Callable, bool]:
+    def _compare(self, sides, operators) -> Callable:
         # Against a truth value a call counts as a truth test.
-        plain = [_is_truth_value(side) for side in sides]
-        built = [self.build(side, truth=any(plain)) for side in sides]
-        for (_, left), (_, right) in zip(built, built[1:], strict=False):
-            if left and right:
-                raise _Whole  # the program could make both sides equal
+        built, asked = self._build_all(sides, truth=any(map(_is_truth_value, sides)))
+        if any(left and right for left, right in itertools.pairwise(asked)):
+            raise _Whole  # the program could make both sides equal
         apply = [_COMPARISONS[type(each)] for each in operators]
 
         def compare(values):
-            found = [side(values) for side, _ in built]
-            pairs = zip(apply, found, found[1:], strict=False)
-            return all(each(left, right) for each, left, right in pairs)
+            pairs = itertools.pairwise([side(values) for side in built])
+            return all(f(*pair) for f, pair in zip(apply, pairs, strict=True))
 
-        return compare, any(asked for _, asked in built)
+        return compare
 
-    def _reckon(self, left, apply, right) -> tuple[Callable, bool]:
-        (first, asked), (second, asked_too) = (
-            self.build(side, truth=False) for side in (left, right)
-        )
+    def _compute(self, apply, operands) -> Callable:
+        built, _ = self._build_all(operands)
 
-        def reckon(values):
-            pair = first(values), second(values)
-            if not all(isinstance(each, _NUMBERS) for each in pair):
+        def compute(values):
+            numbers = [operand(values) for operand in built]
+            if not all(isinstance(each, _NUMBERS) for each in numbers):
                 raise TypeError("no numbers")
-            return apply(*pair)
+            return apply(*numbers)
 
-        return reckon, asked or asked_too
+        return compute
 
 
 def _literal(node: ast.expr) -> tuple | None:
@@ -245,9 +239,8 @@ def _outer_function(node: ast.expr):
 def _is_blind(node: ast.expr, names: bool, truth: bool) -> bool:
     """Return True if the expression does not reveal its expected value.
 
-    Objects of the program may return anything. So where the arguments of a call are
-    calls themselves, they must not compute with the results, and the outer call must
-    not count only as true or false.
+    The program's objects may return anything. So arguments that call must not compute
+    with the results, and the call around them must not count only as true or false.
     """
     while True:
         match node:
@@ -278,26 +271,21 @@ def _split_raises(statement: ast.stmt) -> tuple[str, tuple[type, ...]] | None:
             orelse=otherwise,
             finalbody=[],
         ):
-            after = [*rest, *otherwise]
+            # Unless the rest fails, a call that returns would pass as well.
+            match [*rest, *otherwise]:
+                case [ast.Raise()] | [ast.Assert(ast.Constant(False))]:
+                    pass
+                case _:
+                    return None
         case ast.With(
             items=[ast.withitem(ast.Call(ast.Attribute(_, "raises"), [kinds]), None)],
             body=[ast.Expr(ast.Call() as call)],
         ):
-            after = None
+            pass
         case _:
             return None
     expected = _exceptions(kinds)
-    # Without a failure after the call, a call that returns would pass as well.
-    if expected is None or after is not None and not _fails(after):
-        return None
-    return ast.unparse(call), expected
-
-
-def _fails(statements: list[ast.stmt]) -> bool:
-    match statements:
-        case [ast.Assert(ast.Constant(False))] | [ast.Raise()]:
-            return True
-    return False
+    return (ast.unparse(call), expected) if expected else None
 
 
 def _exceptions(node: ast.expr | None) -> tuple[type, ...] | None:

@@ -87,11 +87,7 @@ def adopt_orphans() -> None:
 
 
 def load_filter(program: bytes) -> None:
-    """Add a seccomp filter to this process, for good.
-
-    Raises:
-      OSError: The system has none.
-    """
+    """Add a seccomp filter to this process, for good; OSError if there is none."""
     buffer = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer))
     pointer = ctypes.create_string_buffer(header, len(header))

@@ -40,16 +40,13 @@ _ATTEMPT_FACTOR, _ATTEMPT_LEAST = 10, 0.25
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Limits of one program with all its tests.
+    """Limits of one program with all its tests; UserError if out of range.
 
     Attributes:
       seconds: Wall time, a backstop: a busy machine should not reach it first.
       cpu_seconds: Processor time.
       memory_mb: Address space in MiB.
       output_bytes: Approximate size of the values of all tests; larger values fail.
-
-    Raises:
-      UserError: A limit is not positive, or too large.
     """
 
     seconds: float = 5.0
@@ -70,7 +67,8 @@ class Sandbox:
     """Run programs in worker processes; a context manager, safe for threads.
 
     `counts` counts the answers by status and trust, and those from the cache and from
-    shared children.
+    shared children. A worker that cannot start or dies on any request, and a closed
+    sandbox, raise SandboxError: here, in `run`, in `map` and in futures.
 
     Args:
       workers: Number of processes; by default one a core.
@@ -78,10 +76,6 @@ class Sandbox:
       share: Let programs that pass a screen share a child, one after the other.
       cache: Answer equal jobs from memory.
       without: Layers of isolation to leave out, for tests.
-
-    Raises:
-      SandboxError: Here, or from `run`, `map` and futures, when a worker cannot be
-        started or dies on any request, or the sandbox is closed.
     """
 
     def __init__(

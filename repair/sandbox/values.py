@@ -1,7 +1,6 @@
-"""Values of expressions after trusted programs.
+"""Values of expressions after trusted programs: references without expected values.
 
-For the reference solutions of tasks that come without expected values. They run as
-isolated as any program, but their answers are believed: never evaluate a model's
+These programs run isolated, but their answers are believed: never evaluate a model's
 program here.
 """
 
@@ -24,17 +23,12 @@ def evaluate(
 ) -> list[list[tuple[object] | None]]:
     """Evaluate the expressions of each (program, expressions).
 
-    Args:
-      jobs: Programs and expressions. The expressions of a program share a child; if
-        it ends early, each runs again in a child of its own.
-      limits: Limits of a child.
+    The expressions of a program share a child; if it ends early, each runs again in a
+    child of its own.
 
     Returns:
       For each expression a 1-tuple of its value, or None where it fails, takes too
       long or has no plain type.
-
-    Raises:
-      SandboxError: The sandbox itself failed.
     """
     with tempfile.TemporaryDirectory(prefix="sandbox-") as folder:
         os.chmod(folder, 0o755)  # the worker is another user

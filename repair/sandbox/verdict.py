@@ -103,11 +103,10 @@ def read_verdicts(
 
 
 def read_values(answer: dict, token: str, count: int) -> list[tuple | None] | None:
-    """Read the values of a trusted program's expressions.
+    """Read the values of a trusted program's expressions, each in a 1-tuple.
 
-    Returns:
-      For each expression a 1-tuple of its value, or None where it failed or has no
-      plain type. None in place of the list if the child ended early.
+    None stands for an expression that fails or has no plain type, and in place of the
+    list for a child that ended early.
     """
     try:
         reply = _read_reply(answer["end"], _only_line(answer), token, count)

@@ -38,17 +38,11 @@ class Worker:
         self._lock = threading.Lock()  # over _process and _closed, never held long
 
     def ask(self, batches: list[list[dict]], limits: dict) -> list[dict]:
-        """Run each batch of jobs in a child of its own.
+        """Run each batch of jobs in a child of its own; return zygote.run's answers.
 
         A batch on which the worker dies runs once more, alone on a fresh worker. If it
         dies again, an empty program decides: where that runs, the batch killed the
-        worker, and its "end" is "died"; where not, the sandbox is broken.
-
-        Returns:
-          Answers in order, each {"end", "text", "seconds", "last"}; see zygote.run.
-
-        Raises:
-          SandboxError: The worker dies on any request, or is closed.
+        worker, and its "end" is "died"; where not, SandboxError is raised.
         """
         answers: list[dict] = []
         self._run(batches, limits, answers)

@@ -87,10 +87,8 @@ def main() -> None:
 def fork_init() -> int:
     """Continue in a child, process 1 of the new namespace; the launcher waits for it.
 
-    When process 1 ends, the kernel ends every process of its namespace.
-
-    Returns:
-      A pipe whose other end the launcher holds as long as it runs.
+    When process 1 ends, the kernel ends its namespace. The pipe that is returned
+    closes at the other end with the launcher.
     """
     reader, writer = os.pipe()
     init = os.fork()
@@ -195,13 +193,10 @@ class Zygote:
 def collect(
     pid: int, reader: int, requests: int, limits: dict, allowed: list[float]
 ) -> tuple[str, str, float]:
-    """Read a child's pipe until all lines are there, time is up, or it is too much.
+    """Return (end, text, processor seconds at the last line) of a child's pipe.
 
     After each line the next program has its own time, of the processor (`allowed`,
     by program) and of the wall.
-
-    Returns:
-      (end, text, processor seconds at the last line).
     """
     poll = select.poll()
     poll.register(reader, select.POLLIN)
