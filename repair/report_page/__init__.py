@@ -1,1 +1,1 @@
-"""What a person sees of finished or running runs: a page, or a terminal's text."""
+"""Views of finished or running runs: one HTML page, or text in a terminal."""

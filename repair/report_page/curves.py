@@ -1,4 +1,4 @@
-"""Curves of several runs over one another, as SVG that takes its colours from CSS."""
+"""Plots of the metrics of several runs, as SVG with colours from CSS."""
 
 import dataclasses
 import functools
@@ -11,39 +11,37 @@ import numpy as np
 from repair.errors import UserError
 from repair.report_page.runs import Run
 
-# Colours that stand for what the page's style sheet decides, in light and dark.
+# Placeholders for colours of the page's style sheet, which has light and dark ones.
 _SERIES = tuple(f"#a0b0c{n}" for n in range(6))
 _INK, _GRID = "#a0b0d0", "#a0b0d1"
 _CSS = {colour: f"var(--series-{n})" for n, colour in enumerate(_SERIES)}
 _CSS |= {_INK: "currentColor", _GRID: "var(--line)"}
-# Runs differ in colour, dashes and marks, each of another length, so that it takes
-# sixty runs until two look alike.
+# Runs differ in colour, dashes and marks. The lengths of these lists share no factor
+# but 2 (colours and dashes), so sixty runs look different.
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 _MARKS = ("o", "s", "^", "D", "v")
-# From so many steps on a mean over neighbours is drawn beside the steps.
-_MANY = 80
-SMOOTH = 40  # means of one part in so many of the steps
+_MANY = 80  # from so many steps on, a moving mean is drawn as well
+SMOOTH = 40  # the window of the mean is the number of steps over this
 
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """What one plot shows.
+    """One curve of a stage.
 
     Attributes:
       title: Its heading.
-      unit: What is counted, in words.
-      value: From a line of metrics and the run's config to a number; KeyError or None
-        where there is none.
+      unit: Its unit, in words.
+      value: A field of the metrics, or a function of a line of metrics and the config.
     """
 
     title: str
     unit: str
-    value: Callable[[dict, dict], float | None]
+    value: str | Callable[[dict, dict], float | None]
 
 
 @dataclasses.dataclass(frozen=True)
 class Plot:
-    """One drawn curve: its heading, its unit, the SVG, and the same in a sentence."""
+    """One drawn curve: heading, unit, SVG, and a sentence for screen readers."""
 
     title: str
     unit: str
@@ -51,56 +49,53 @@ class Plot:
     words: str
 
 
-def curves(stage: str) -> tuple[Curve, ...]:
-    """What is plotted of a stage: "sft" or "rlvr"."""
+def _sft_tokens(row: dict, config: dict) -> float:
+    batch = config["sft"]["rows"] * config["sft"]["row_length"]
+    return row["real_share"] * batch / row["seconds_step"]
 
-    def field(name):
-        return lambda row, config: row[name]
 
-    def sft_tokens(row, config):
-        batch = config["sft"]["rows"] * config["sft"]["row_length"]
-        return row["real_share"] * batch / row["seconds_step"]
+def _rlvr_rate(name: str) -> Callable[[dict, dict], float]:
+    def value(row, config):
+        return row[name] / (row["seconds_rollouts"] + row["seconds_update"])
 
-    def rlvr_rate(name):
-        def value(row, config):
-            return row[name] / (row["seconds_rollouts"] + row["seconds_update"])
+    return value
 
-        return value
 
-    share = "share of 1"
-    if stage == "sft":
-        return (
-            Curve("Loss", "with the states, nats a command's token", field("loss")),
-            Curve("Command loss", "nats a token", field("command_loss")),
-            Curve("Command accuracy", "share of tokens", field("command_accuracy")),
-            Curve("Gradient norm", "before clipping", field("gradient_norm")),
-            Curve("Throughput", "trained tokens a second", sft_tokens),
-        )
-    return (
-        Curve("Reward", "sum of an episode", field("reward")),
-        Curve("Solve rate", "share of episodes", field("solved")),
-        Curve("Malformed rate", "share of commands", field("malformed")),
-        Curve("Turns", "commands an episode", field("turns")),
-        Curve("Policy loss", "clipped, with KL and entropy", field("policy_loss")),
-        Curve("KL", "nats a token to the policy before RLVR", field("kl")),
-        Curve("Entropy", "nats a token", field("entropy")),
-        Curve("Gradient norm", "before clipping", field("gradient_norm")),
-        Curve("Groups without signal", share, field("zero_variance_groups")),
-        Curve("Idle share", "of the device, in rollouts", field("idle_share")),
-        Curve("Throughput", "sampled tokens a second", rlvr_rate("sampled_tokens")),
-        Curve("Episodes", "a second, update included", rlvr_rate("episodes")),
-    )
+CURVES = {
+    "sft": (
+        Curve("Loss", "with the states, nats a command's token", "loss"),
+        Curve("Command loss", "nats a token", "command_loss"),
+        Curve("Command accuracy", "share of tokens", "command_accuracy"),
+        Curve("Gradient norm", "before clipping", "gradient_norm"),
+        Curve("Throughput", "trained tokens a second", _sft_tokens),
+    ),
+    "rlvr": (
+        Curve("Reward", "sum of an episode", "reward"),
+        Curve("Solve rate", "share of episodes", "solved"),
+        Curve("Malformed rate", "share of commands", "malformed"),
+        Curve("Turns", "commands an episode", "turns"),
+        Curve("Policy loss", "clipped, with KL and entropy", "policy_loss"),
+        Curve("KL", "nats a token to the policy before RLVR", "kl"),
+        Curve("Entropy", "nats a token", "entropy"),
+        Curve("Gradient norm", "before clipping", "gradient_norm"),
+        Curve("Groups without signal", "share of 1", "zero_variance_groups"),
+        Curve("Idle share", "of the device, in rollouts", "idle_share"),
+        Curve("Throughput", "sampled tokens a second", _rlvr_rate("sampled_tokens")),
+        Curve("Episodes", "a second, update included", _rlvr_rate("episodes")),
+    ),
+}
 
 
 def series(run: Run, stage: str, curve: Curve) -> tuple[np.ndarray, np.ndarray]:
-    """(steps, values) of a curve, float64; without the steps that have no value."""
+    """Return (steps, values) of a curve, float64, where it has values."""
     points = []
     for row in run.metrics:
         if row["stage"] == stage:
             try:
-                value = curve.value(row, run.config)
+                field = isinstance(curve.value, str)
+                value = row[curve.value] if field else curve.value(row, run.config)
             except (KeyError, TypeError, ZeroDivisionError):
-                continue  # a line of a version, or of a step, that lacks a field
+                continue  # steps and versions differ in their fields
             if value is not None:
                 points.append((row["step"], value))
     steps, values = zip(*points, strict=True) if points else ((), ())
@@ -108,7 +103,7 @@ def series(run: Run, stage: str, curve: Curve) -> tuple[np.ndarray, np.ndarray]:
 
 
 def smoothed(values: np.ndarray) -> np.ndarray:
-    """The mean of the last steps at each step; as it is where steps are few."""
+    """Return the moving mean over the last steps; few steps stay as they are."""
     if len(values) < _MANY:
         return values
     window = len(values) // SMOOTH
@@ -119,30 +114,22 @@ def smoothed(values: np.ndarray) -> np.ndarray:
 
 
 def draw(runs: Sequence[Run], stage: str) -> list[Plot]:
-    """A plot of each of a stage's curves that some run has.
-
-    Raises:
-      UserError: matplotlib is not installed.
-    """
+    """Plot each curve of a stage that a run has; UserError without matplotlib."""
     plots = []
-    for number, curve in enumerate(curves(stage)):
+    for number, curve in enumerate(CURVES[stage]):
         lines = [
             (i, run.name, *series(run, stage, curve)) for i, run in enumerate(runs)
         ]
         lines = [line for line in lines if len(line[2])]
         if lines:
-            svg = _svg(
-                f"{stage}{number}",
-                4.0,
-                2.3,
-                functools.partial(_plot, lines, len(runs) > 1),
-            )
+            fill = functools.partial(_plot, lines, len(runs) > 1)
+            svg = _svg(f"{stage}{number}", 4.0, 2.3, fill)
             plots.append(Plot(curve.title, curve.unit, svg, _words(curve, lines)))
     return plots
 
 
 def swatch(index: int) -> str:
-    """How the run of this number is drawn, as a small SVG for a legend."""
+    """Draw the line of the run of this number, as a small SVG for a legend."""
 
     def line(axes):
         axes.axis("off")
@@ -180,30 +167,30 @@ def _plot(lines, marked: bool, axes) -> None:
         low, high = min(low, values.min()), max(high, values.max())
         axes.plot(steps, mean, markevery=(index * every // 3 % every, every), **style)
 
-    # From nothing up where that is near; a line at nothing lies off the axis.
+    # From 0 where that is near; the margin keeps a line at 0 off the axis.
     if 0 <= low <= high / 2:
         high = high or 1
         axes.set_ylim(-0.03 * high, 1.05 * high)
 
 
 def _words(curve: Curve, lines) -> str:
-    told = [
+    parts = [
         f"{name}: {mean[0]:.3g} at step {steps[0]:.0f}, {mean[-1]:.3g} at step"
         f" {steps[-1]:.0f}"
         for _, name, steps, values in lines
         for mean in (smoothed(values),)
     ]
-    return f"{curve.title} ({curve.unit}) by step. {'; '.join(told)}."
+    return f"{curve.title} ({curve.unit}) by step. {'; '.join(parts)}."
 
 
 def _svg(key: str, width: float, height: float, fill: Callable) -> str:
-    """An SVG of that many inches, to be put into a page with others.
+    """Return an SVG for a page, with a size in inches.
 
     Args:
-      key: Begins all its ids, so that no two SVGs of a page share one.
-      width: In inches.
-      height: In inches.
-      fill: Draws on the axes.
+      key: Prefix of its ids, unique in the page.
+      width: Inches.
+      height: Inches.
+      fill: Function that draws on the axes.
     """
     try:
         import matplotlib
@@ -230,11 +217,11 @@ def _svg(key: str, width: float, height: float, fill: Callable) -> str:
 
 
 def _for_page(text: str, key: str) -> str:
-    """The SVG element alone, with the page's colours and ids of its own."""
+    """Return the SVG element alone, with the page's colours and unique ids."""
     text = text[text.index("<svg") :]
     text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)
     text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
-    # The size is the page's business; the view box keeps the proportions.
+    # The page sets the size; the view box keeps the proportions.
     text = re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r"\1", text, count=1)
     text = re.sub(r" font-family: [^;]*;", "", text)  # the page's
     used = set(re.findall(r"""(?:href="#|url\(#)([^")]+)""", text))

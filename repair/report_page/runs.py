@@ -1,4 +1,4 @@
-"""Workdirs as a reader finds them: figures, curves, and the episodes of their steps."""
+"""Reader of workdirs: config, results, metrics, and the episodes of their steps."""
 
 import dataclasses
 import json
@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from repair.errors import UserError
 from repair.training.metrics import read_metrics
 
-# What a record must have to be shown; see `repair.training.trajectories`.
+# Fields that a record must have; see `repair.training.trajectories`.
 _FIELDS = {"bug_id", "sample", "text", "tests", "status", "turns", "code", "return"}
 _TITLES = {
     "eval_init": "evaluation before training",
     "eval_sft": "evaluation after SFT",
     "eval_rlvr": "evaluation after RLVR",
 }
-# Episodes of a step below which a page rather shows fewer steps.
+# Least episodes of a step on a page; with less room, it shows fewer steps.
 _WORTH_A_STEP = 16
 
 
@@ -26,10 +26,10 @@ class Run:
 
     Attributes:
       name: The shortest end of its path that no other run of the report has.
-      folder: Where it is.
-      config: What config.json holds.
-      results: What results.json holds, with no stages before the first evaluation.
-      metrics: The lines of metrics.jsonl.
+      folder: Its path.
+      config: Content of config.json.
+      results: Content of results.json; no stages before the first evaluation.
+      metrics: Lines of metrics.jsonl.
       steps: Files of episodes by name ("eval_sft", "rlvr_10"), in the run's order.
     """
 
@@ -43,25 +43,15 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """What is shown of a step.
-
-    Attributes:
-      step: Its name.
-      groups: Records by bug, each with its "label".
-      of: How many groups there are.
-    """
+    """The groups of a step that are shown."""
 
     step: str
-    groups: dict[str, list[dict]]
-    of: int
+    groups: dict[str, list[dict]]  # records by bug, each with its "label"
+    of: int  # number of all groups of the step
 
 
 def open_runs(workdirs) -> list[Run]:
-    """Reads all of each workdir but its episodes.
-
-    Raises:
-      UserError: One is no workdir, is given twice, or holds what cannot be read.
-    """
+    """Read each workdir without its episodes; UserError if one is bad or repeated."""
     folders = [pathlib.Path(workdir) for workdir in workdirs]
     paths = [folder.absolute().resolve() for folder in folders]
     for place, path in enumerate(paths):
@@ -73,21 +63,18 @@ def open_runs(workdirs) -> list[Run]:
 
 
 def title(step: str) -> str:
-    """A step's name in words."""
+    """Return a step's name in words."""
     if step.startswith("rlvr_"):
         return f"RLVR, step {step.removeprefix('rlvr_')}"
     return _TITLES.get(step, step)
 
 
 def find_steps(run: Run, step: str) -> list[str]:
-    """The names of a run's steps; the one that is asked for, if one is.
+    """Return the names of a run's steps that match; UserError if there is none.
 
     Args:
       run: The run.
       step: A name, a number (of RLVR), or "" for all.
-
-    Raises:
-      UserError: There is no such step.
     """
     name = f"rlvr_{step}" if step.isdecimal() else step
     if not name:
@@ -101,13 +88,11 @@ def find_steps(run: Run, step: str) -> list[str]:
 
 
 def read_groups(path: pathlib.Path) -> dict[str, list[dict]]:
-    """The records of a file by bug, in the file's order.
+    """Return the records of a file by bug, in the file's order.
 
-    Each gets a "label" that no other of its group has: "greedy", or its sample's
-    number; where a step took the same bug twice, "0.2" is the second sample 0.
-
-    Raises:
-      UserError: A line is no record.
+    Each gets a "label", unique in its group: "greedy", or its sample's number; where a
+    step took the same bug twice, "0.2" is the second sample 0. A line that is no
+    record raises UserError.
     """
     groups: dict[str, list[dict]] = {}
     for record in _records(path):
@@ -128,7 +113,7 @@ def _records(path: pathlib.Path) -> Iterator[dict]:
     with file:
         for number, line in enumerate(file, 1):
             try:
-                record = json.loads(line)  # which reads bytes as UTF-8
+                record = json.loads(line)
             except ValueError:
                 record = None
             if not isinstance(record, dict) or not _FIELDS <= record.keys():
@@ -140,7 +125,7 @@ def _records(path: pathlib.Path) -> Iterator[dict]:
 
 
 def pick_group(run: Run, step: str, groups: dict, group: str) -> list[dict]:
-    """The records of a group; UserError with some that exist, if it does not."""
+    """Return the records of a group; UserError names some others if it is missing."""
     if group not in groups:
         some = ", ".join(list(groups)[:8]) + (", ..." if len(groups) > 8 else "")
         raise UserError(
@@ -151,28 +136,25 @@ def pick_group(run: Run, step: str, groups: dict, group: str) -> list[dict]:
 
 
 def parts(run: Run, episodes: int, step: str = "", group: str = "") -> list[Part]:
-    """What of a run's episodes fits: some whole groups of some steps.
+    """Return whole groups of a run's steps, up to a number of episodes.
 
-    The evaluations and the first and last step of RLVR go first, then steps evenly
-    spread; of each step the first groups of its file, at least one.
+    Evaluations and the first and last step of RLVR come first, then steps at even
+    gaps; of each step the first groups of its file, at least one.
 
     Args:
       run: The run.
-      episodes: About so many in all; 0 for all there are.
-      step: As for `find_steps`.
-      group: Only this bug's; "" for any.
-
-    Raises:
-      UserError: There is no such step, or no such group in any of them.
+      episodes: Approximate number in all; 0 for all there are.
+      step: See `find_steps`.
+      group: Only this bug's; "" for any. UserError if no step has it.
     """
     names = find_steps(run, step)
     if group:
         kept = []
-        for name in names:  # one after the other: all at once may not fit into memory
+        for name in names:  # one at a time: all files may not fit into memory
             groups = read_groups(run.steps[name])
             if group in groups:
                 kept.append(Part(name, {group: groups[group]}, len(groups)))
-        if not kept and names:  # which says what there is
+        if not kept and names:  # raises an error that lists the groups
             pick_group(run, names[0], read_groups(run.steps[names[0]]), group)
         return kept
     if not names:
@@ -195,7 +177,7 @@ def _part(step: str, path: pathlib.Path, episodes: float) -> Part:
 
 
 def _spread(names: list[str], most: int) -> list[str]:
-    """At most so many names: evaluations, then others with even gaps, ends first."""
+    """Return at most so many names: evaluations, then others at even gaps."""
     if len(names) <= most:
         return names
     kept = [name for name in names if name.startswith("eval_")][:most]
@@ -225,7 +207,7 @@ def _open(folder: pathlib.Path, name: str) -> Run:
 
 
 def _order(step: str) -> tuple:
-    """Sorts steps as a run makes them: eval_init, eval_sft, rlvr_1, ..., eval_rlvr."""
+    """Return a key for the order of a run: eval_init, eval_sft, rlvr_1, eval_rlvr."""
     number = re.fullmatch(r"rlvr_([0-9]+)", step)
     if number:
         return 2, int(number[1]), step
@@ -248,7 +230,7 @@ def _read_json(path: pathlib.Path) -> dict:
 
 
 def _names(paths: list[pathlib.Path]) -> list[str]:
-    """The shortest ends by which these different paths are told from one another."""
+    """Return the shortest ends of the paths that differ from one another."""
     for length in range(1, max(len(path.parts) for path in paths) + 1):
         names = ["/".join(path.parts[-length:]) for path in paths]
         if len(set(names)) == len(names):

@@ -23,19 +23,18 @@ def show(
     sample: str = "",
     status: str = "",
 ) -> None:
-    """Prints episodes, or what there is to choose from.
+    """Print episodes, or a list of steps or groups to choose from.
 
     Args:
       run: The run.
-      console: Where to.
-      step: Which step's; "" to list the steps.
-      group: Which bug's; "" to list the step's groups.
-      sample: Only the one with this label.
-      status: Only those that ended so.
+      console: The terminal.
+      step: The step; "" to list the steps.
+      group: The bug; "" to list the step's groups.
+      sample: Label of the only sample to print; "" for all.
+      status: Status of the episodes to print; "" for any.
 
     Raises:
-      UserError: There is no such step, group, sample or status, or a group is asked
-        for without a step.
+      UserError: There is no such episode, or a choice lacks the choice before it.
     """
     if not step:
         if group or sample or status:
@@ -65,7 +64,7 @@ def show(
 
 
 def _ended(run: Run, step: str, groups: dict, status: str) -> dict:
-    """The groups with only the records of a status; UserError if there is none."""
+    """Return the groups with the records of a status; UserError if there is none."""
     kept = {
         name: some
         for name, records in groups.items()
@@ -148,7 +147,7 @@ def _figures(turn: dict) -> Text:
 
 
 def _tokens(turn: dict) -> Text:
-    """Every token with its log-prob; the less likely half of a chance, the bolder."""
+    """Return each token with its log-prob; those below 50% are bold."""
     line = Text()
     for token, log_prob in zip(turn["tokens"], turn["log_probs"], strict=True):
         shown = token.replace(" ", "\u2423").replace("\n", "\u23ce")
@@ -158,6 +157,6 @@ def _tokens(turn: dict) -> Text:
 
 
 def _plain(text: str, style: str = "") -> Text:
-    """Text as it is, but for characters that a terminal would act upon."""
+    """Return text with the control characters of terminals escaped."""
     kept = (c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
     return Text("".join(kept), style)

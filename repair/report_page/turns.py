@@ -1,4 +1,4 @@
-"""Turns as a reader follows them: the program with each edit as a diff, and figures."""
+"""Turns for a reader: the program with each edit as a diff, and the feedback."""
 
 import dataclasses
 import difflib
@@ -11,15 +11,14 @@ from repair.env.state_text import split_state, unnumber_lines
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One line of a program with an edit.
+    """One line of a diff.
 
     Attributes:
-      sign: " " where it stays, "-" where it goes, "+" where it comes.
-      number: Of the line, before the edit or, for "+", after it.
-      head: Its text up to what differs from the line that it replaces or that
-        replaces it; all of it where there is none.
-      changed: What differs.
-      tail: What follows that.
+      sign: " " for a line that stays, "-" for one removed, "+" for one added.
+      number: Line number before the edit or, for "+", after it.
+      head: Text before the difference to the replaced line; all if none is replaced.
+      changed: Text that differs.
+      tail: Text after the difference.
     """
 
     sign: str
@@ -30,9 +29,9 @@ class Row:
 
 
 def diff(before: list[str], after: list[str]) -> list[Row]:
-    """All lines of a program with what an edit does to them.
+    """Return all lines of a program with the effect of an edit.
 
-    What is alike at both ends stays, so that a line which becomes like its neighbour
+    Equal lines at both ends stay, so that a line which becomes equal to its neighbour
     is shown as changed in its own place.
     """
     start, end = _alike(before, after)
@@ -56,11 +55,11 @@ def diff(before: list[str], after: list[str]) -> list[Row]:
 
 
 def turns_of(record: dict) -> list[dict]:
-    """The turns of a record, each with "rows" (its edit) and "feedback" (after it)."""
+    """Return the turns of a record, each with "rows" (its edit) and "feedback"."""
     states = [split_state(turn["state"]) for turn in record["turns"]]
     states.append(split_state(record.get("last_state", "")))
     programs = [unnumber_lines(shown) for shown, _ in states[:-1]]
-    # A program that broke its turn is not known; it is shown as it was before.
+    # The program after a turn that broke is unknown: it is shown without an edit.
     if record["status"] != "fault":
         programs.append(split_program(record["code"]))
     else:
@@ -74,7 +73,7 @@ def turns_of(record: dict) -> list[dict]:
 
 
 def _marked(old: str, new: str) -> tuple[tuple, tuple]:
-    """Two lines, each in three: the same start, what differs, the same end."""
+    """Split two lines each into (equal start, difference, equal end)."""
     start, end = _alike(old, new)
     return tuple(
         (line[:start], line[start : len(line) - end], line[len(line) - end :])
@@ -83,7 +82,7 @@ def _marked(old: str, new: str) -> tuple[tuple, tuple]:
 
 
 def _alike(old: Sequence, new: Sequence) -> tuple[int, int]:
-    """How many items two sequences share at the start and, after that, at the end."""
+    """Return the numbers of equal items at the start and, of the rest, at the end."""
     most = min(len(old), len(new))
     start = next((i for i in range(most) if old[i] != new[i]), most)
     most -= start

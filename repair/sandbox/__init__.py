@@ -1,4 +1,4 @@
-"""Runs untrusted Python against tests, in processes of its own."""
+"""Run untrusted Python programs against tests, each in a locked child process."""
 
 from repair.sandbox.isolation import LEVELS, Level
 from repair.sandbox.pool import Limits, Sandbox, sandbox_shares

@@ -1,51 +1,35 @@
-"""Tests taken apart: what a child evaluates, and what is judged outside of it.
+"""Split tests into expressions for the child and comparisons outside of it.
 
-`assert f(args) == literal` becomes the call, which goes to the child, and the
-comparison, which stays. Of other asserts as much as possible stays: truth tests,
-other comparisons, arithmetic and known functions around the result, values that the
-program changed in place, exceptions that it should raise. What cannot be taken apart
-runs beside the program, which may then judge itself.
+Of `assert f(args) == literal` the call goes to the child and the comparison stays.
+Truth tests, other comparisons, arithmetic and known functions around the result, values
+changed in place and expected exceptions are split alike. Any other test runs whole in
+the child, where a program could forge it.
 """
 
 import ast
 import builtins
 import dataclasses
+import itertools
 import math
 import operator
 from collections.abc import Callable, Sequence
 
 from repair.sandbox import syntax
 
-# Calls that give the program's value another shape, and no verdict on it: the child
-# makes them, since a generator, say, cannot cross.
+# Conversions of the program's value without a verdict: they run in the child, since
+# not every value can be sent (a generator cannot).
 _SHAPES = frozenset(
     "dict float frozenset int len list max min set sorted str sum tuple".split()
 )
-# Functions of plain values that judge or reckon: called outside only.
-_FUNCTIONS = {
-    "abs": abs,
-    "all": all,
-    "any": any,
-    "bool": bool,
-    "isclose": math.isclose,
-    "isinstance": isinstance,
-    "round": round,
+# Functions of plain values that take part in the verdict: called outside only.
+_FUNCTIONS = {"isclose": math.isclose} | {
+    function.__name__: function for function in (abs, all, any, bool, isinstance, round)
 }
 _TYPES = {
-    kind.__name__: kind
-    for kind in (
-        bool,
-        bytes,
-        complex,
-        dict,
-        float,
-        frozenset,
-        int,
-        list,
-        set,
-        str,
-        tuple,
-    )
+    name: getattr(builtins, name)
+    for name in (
+        "bool bytes complex dict float frozenset int list set str tuple"
+    ).split()
 }
 _COMPARISONS = {
     ast.Eq: operator.eq,
@@ -59,7 +43,7 @@ _COMPARISONS = {
     ast.Is: operator.is_,
     ast.IsNot: operator.is_not,
 }
-# No power, and numbers alone: a program must not make the trainer reckon for long.
+# No power, and numbers only: a program must not keep the trainer busy.
 _ARITHMETIC = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -74,14 +58,14 @@ _NUMBERS = (int, float, complex)
 
 @dataclasses.dataclass(frozen=True)
 class Test:
-    """A test as it is sent, and what stays behind.
+    """One test, split.
 
     Attributes:
-      kind: "value": the values of `sources` are judged by `holds`; "raises": the one
-        source must raise `expected`; "exec": `prelude` is the whole test.
+      kind: "value": the values of `sources` are judged by `holds`. "raises": the only
+        source must raise `expected`. "exec": `prelude` is the whole test.
       prelude: Statements that the child runs first.
       sources: Expressions that the child evaluates.
-      holds: Of the values, whether the test holds.
+      holds: Function from the values to the verdict.
       expected: Exceptions, for "raises".
     """
 
@@ -92,35 +76,32 @@ class Test:
     expected: tuple[type, ...] = ()
 
 
-class _Inseparable(Exception):
-    """The test gives away its answer wherever the program runs."""
+class _Whole(Exception):
+    """The test cannot be split without giving its answer to the program."""
 
 
 def split(source: str) -> Test:
-    """Takes a test apart, or leaves it whole as "exec"."""
+    """Split a test, or leave it whole as "exec"."""
     try:
         return _split(source)
-    except (
-        *(_Inseparable, ValueError, SyntaxError, TypeError),
-        *(MemoryError, RecursionError),
-    ):
-        # Of another form, or no Python at all: the child will say so.
+    except (_Whole, ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        # Of another form, or no Python at all: the child will report it.
         return Test("exec", source)
 
 
 def _split(source: str) -> Test:
     *prelude, last = syntax.parse(source).body
     if any(isinstance(n, ast.Assert) for each in prelude for n in ast.walk(each)):
-        raise _Inseparable  # its expected value would go along
+        raise _Whole  # its expected value would reach the child
     if raises := _split_raises(last):
         call, expected = raises
         return Test("raises", _unparse(prelude), (call,), expected=expected)
     if not isinstance(last, ast.Assert):
-        raise _Inseparable
+        raise _Whole
     builder = _Builder(bool(prelude))
-    value, asked = builder.build(last.test, truth=True)
-    if not asked:
-        raise _Inseparable
+    value = builder.build(last.test, truth=True)
+    if not builder.sources:
+        raise _Whole
     sources = tuple(builder.sources)
     return Test("value", _unparse(prelude), sources, lambda x: bool(value(x)))
 
@@ -130,117 +111,110 @@ def _unparse(statements: list[ast.stmt]) -> str:
 
 
 class _Builder:
-    """Turns an expression into a function of the values that the child sends.
+    """Turn an expression into a function of the values that the child sends.
 
     Args:
-      names: Whether plain names may be asked for, since statements before bind them.
+      names: Allow plain names in `sources`: statements of the prelude bind them.
     """
 
     def __init__(self, names: bool):
         self._names = names
         self.sources: list[str] = []
 
-    def build(self, node: ast.expr, truth: bool) -> tuple[Callable, bool]:
-        """(function of the values, whether it needs any).
+    def build(self, node: ast.expr, truth: bool) -> Callable:
+        """Return the function; raise _Whole if it cannot be evaluated outside.
 
         Args:
           node: The expression.
-          truth: Whether its being true or false is all that counts, so that even a
-            call that only carries other calls could judge them.
-
-        Raises:
-          _Inseparable: It cannot be evaluated outside.
+          truth: True if the expression counts only as true or false, which the
+            program's own objects could decide in a call around other calls.
         """
         if literal := _literal(node):
-            return (lambda values: literal[0]), False
+            return lambda values: literal[0]
         if function := _outer_function(node):
             return self._call(function, node)
         if _is_blind(node, self._names, truth):
             place = len(self.sources)
             self.sources.append(ast.unparse(node))
-            return (lambda values: values[place]), True
+            return lambda values: values[place]
         match node:
             case ast.Compare(left, operators, comparators):
                 return self._compare([left, *comparators], operators)
             case ast.BoolOp(operation, parts):
-                built = [self.build(part, truth=True) for part in parts]
+                built, _ = self._build_all(parts, truth=True)
                 gather = all if isinstance(operation, ast.And) else any
-                return (
-                    lambda values: gather(part(values) for part, _ in built),
-                    any(asked for _, asked in built),
-                )
+                return lambda values: gather(part(values) for part in built)
             case ast.List(parts) | ast.Tuple(parts):
-                built = [self.build(part, truth=False) for part in parts]
+                built, _ = self._build_all(parts)
                 kind = list if isinstance(node, ast.List) else tuple
-                return (
-                    lambda values: kind(part(values) for part, _ in built),
-                    any(asked for _, asked in built),
-                )
+                return lambda values: kind(part(values) for part in built)
             case ast.UnaryOp(operation, operand) if type(operation) in _UNARY:
-                inner, asked = self.build(operand, isinstance(operation, ast.Not))
+                inner = self.build(operand, isinstance(operation, ast.Not))
                 apply = _UNARY[type(operation)]
-                return (lambda values: apply(inner(values))), asked
+                return lambda values: apply(inner(values))
             case ast.BinOp(left, operation, right) if type(operation) in _ARITHMETIC:
-                return self._reckon(left, _ARITHMETIC[type(operation)], right)
-        raise _Inseparable
+                return self._compute(_ARITHMETIC[type(operation)], [left, right])
+        raise _Whole
 
-    def _call(self, function, node: ast.Call) -> tuple[Callable, bool]:
-        if any(isinstance(argument, ast.Starred) for argument in node.args):
-            raise _Inseparable
-        if any(keyword.arg is None for keyword in node.keywords):
-            raise _Inseparable
-        positional = [self._argument(argument) for argument in node.args]
-        named = {k.arg: self._argument(k.value) for k in node.keywords}
-        parts = [*positional, *named.values()]
-        # With nothing outside to compare with, the program could agree with itself.
-        if len(parts) > 1 and all(asked for _, asked in parts):
-            raise _Inseparable
+    def _build_all(
+        self, nodes: Sequence[ast.expr], truth: bool = False, types: bool = False
+    ) -> tuple[list[Callable], list[bool]]:
+        """Return the functions, and for each True if it uses values of the child."""
+        built, asked = [], []
+        for node in nodes:
+            before = len(self.sources)
+            if types and isinstance(node, ast.Name) and node.id in _TYPES:
+                built.append(lambda values, kind=_TYPES[node.id]: kind)
+            else:
+                built.append(self.build(node, truth))
+            asked.append(len(self.sources) > before)
+        return built, asked
+
+    def _call(self, function, node: ast.Call) -> Callable:
+        names = [keyword.arg for keyword in node.keywords]
+        if None in names or any(isinstance(each, ast.Starred) for each in node.args):
+            raise _Whole
+        keywords = [keyword.value for keyword in node.keywords]
+        built, asked = self._build_all([*node.args, *keywords], types=True)
+        # Compared with itself only, the program could make both sides equal.
+        if len(built) > 1 and all(asked):
+            raise _Whole
+        count = len(node.args)
 
         def call(values):
-            arguments = [part(values) for part, _ in positional]
-            options = {name: part(values) for name, (part, _) in named.items()}
-            return function(*arguments, **options)
+            found = [part(values) for part in built]
+            options = dict(zip(names, found[count:], strict=True))
+            return function(*found[:count], **options)
 
-        return call, any(asked for _, asked in parts)
+        return call
 
-    def _argument(self, node: ast.expr) -> tuple[Callable, bool]:
-        if isinstance(node, ast.Name) and node.id in _TYPES:
-            kind = _TYPES[node.id]
-            return (lambda values: kind), False
-        return self.build(node, truth=False)
-
-    def _compare(self, sides, operators) -> tuple[Callable, bool]:
+    def _compare(self, sides, operators) -> Callable:
         # Against a truth value a call counts as a truth test.
-        plain = [_is_truth_value(side) for side in sides]
-        built = [self.build(side, truth=any(plain)) for side in sides]
-        for (_, left), (_, right) in zip(built, built[1:], strict=False):
-            if left and right:
-                raise _Inseparable  # the program could agree with itself
+        built, asked = self._build_all(sides, truth=any(map(_is_truth_value, sides)))
+        if any(left and right for left, right in itertools.pairwise(asked)):
+            raise _Whole  # the program could make both sides equal
         apply = [_COMPARISONS[type(each)] for each in operators]
 
         def compare(values):
-            found = [side(values) for side, _ in built]
-            pairs = zip(apply, found, found[1:], strict=False)
-            return all(each(left, right) for each, left, right in pairs)
+            pairs = itertools.pairwise([side(values) for side in built])
+            return all(f(*pair) for f, pair in zip(apply, pairs, strict=True))
 
-        return compare, any(asked for _, asked in built)
+        return compare
 
-    def _reckon(self, left, apply, right) -> tuple[Callable, bool]:
-        (first, asked), (second, asked_too) = (
-            self.build(side, truth=False) for side in (left, right)
-        )
+    def _compute(self, apply, operands) -> Callable:
+        built, _ = self._build_all(operands)
 
-        def reckon(values):
-            pair = first(values), second(values)
-            if not all(isinstance(each, _NUMBERS) for each in pair):
+        def compute(values):
+            numbers = [operand(values) for operand in built]
+            if not all(isinstance(each, _NUMBERS) for each in numbers):
                 raise TypeError("no numbers")
-            return apply(*pair)
+            return apply(*numbers)
 
-        return reckon, asked or asked_too
+        return compute
 
 
 def _literal(node: ast.expr) -> tuple | None:
-    """The value of a literal, in a tuple."""
+    """Return the value of a literal in a 1-tuple, else None."""
     try:
         return (ast.literal_eval(node),)
     except (ValueError, TypeError):
@@ -263,12 +237,10 @@ def _outer_function(node: ast.expr):
 
 
 def _is_blind(node: ast.expr, names: bool, truth: bool) -> bool:
-    """Whether the expression says nothing of the value that it should have.
+    """Return True if the expression does not reveal its expected value.
 
-    The child may know what is asked, and never what is expected. The program's own
-    objects may answer as they like, so where the arguments of a call make calls
-    themselves, they must not compute with them; nor may only a truth value be wanted
-    of such a call.
+    The program's objects may return anything. So arguments that call must not compute
+    with the results, and the call around them must not count only as true or false.
     """
     while True:
         match node:
@@ -286,12 +258,12 @@ def _is_blind(node: ast.expr, names: bool, truth: bool) -> bool:
     inside = [n for argument in arguments for n in ast.walk(argument)]
     if not any(isinstance(n, ast.Call) for n in inside):
         return True
-    judges = any(isinstance(n, ast.BinOp | ast.BoolOp | ast.Compare) for n in inside)
-    return not judges and not truth
+    computes = any(isinstance(n, ast.BinOp | ast.BoolOp | ast.Compare) for n in inside)
+    return not computes and not truth
 
 
 def _split_raises(statement: ast.stmt) -> tuple[str, tuple[type, ...]] | None:
-    """(call, exceptions) of a statement that says that the call should raise."""
+    """Return (call, exceptions) of a statement that expects a call to raise."""
     match statement:
         case ast.Try(
             body=[ast.Expr(ast.Call() as call), *rest],
@@ -299,28 +271,21 @@ def _split_raises(statement: ast.stmt) -> tuple[str, tuple[type, ...]] | None:
             orelse=otherwise,
             finalbody=[],
         ):
-            after = [*rest, *otherwise]
+            # Unless the rest fails, a call that returns would pass as well.
+            match [*rest, *otherwise]:
+                case [ast.Raise()] | [ast.Assert(ast.Constant(False))]:
+                    pass
+                case _:
+                    return None
         case ast.With(
             items=[ast.withitem(ast.Call(ast.Attribute(_, "raises"), [kinds]), None)],
             body=[ast.Expr(ast.Call() as call)],
         ):
-            after = None
+            pass
         case _:
             return None
     expected = _exceptions(kinds)
-    # Without a failure after the call, a call that does not raise would do as well.
-    if expected is None or after is not None and not _fails(after):
-        return None
-    return ast.unparse(call), expected
-
-
-def _fails(statements: list[ast.stmt]) -> bool:
-    match statements:
-        case [ast.Assert(ast.Constant(False))]:
-            return True
-        case [ast.Raise()]:
-            return True
-    return False
+    return (ast.unparse(call), expected) if expected else None
 
 
 def _exceptions(node: ast.expr | None) -> tuple[type, ...] | None:
@@ -330,7 +295,7 @@ def _exceptions(node: ast.expr | None) -> tuple[type, ...] | None:
         kind = getattr(builtins, name.id, None) if isinstance(name, ast.Name) else None
         if not (isinstance(kind, type) and issubclass(kind, Exception)):
             return None
-        # `assert False` after the call raises this itself: it would prove nothing.
+        # `assert False` after the call raises this itself and would pass.
         if issubclass(AssertionError, kind):
             return None
         kinds.append(kind)

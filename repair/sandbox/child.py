@@ -1,7 +1,7 @@
-"""What a forked child does: limits itself, runs programs, writes what came of them.
+"""The code of a forked child: set its limits, run programs, write their answers.
 
-Runs in the children of the zygote, so it imports the standard library only. One line
-of JSON for each program, in order, as soon as it is done.
+It imports the standard library only. Each program's answer is one line of JSON,
+written as soon as it has ended.
 """
 
 import builtins
@@ -18,7 +18,7 @@ STANDARD = 3  # standard input, output and error
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 MAX_DEPTH = 50  # of nested values
 MAX_MESSAGE = 1000  # characters
-NODE_BYTES = 16  # what a value costs beside its characters
+NODE_BYTES = 16  # cost of a value apart from its characters
 MAX_DESCRIPTORS = 32
 DICTS = (dict, collections.Counter, collections.OrderedDict, collections.defaultdict)
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -33,18 +33,22 @@ FORBIDDEN = frozenset(
 
 
 class Forbidden(PermissionError):
-    """The program tried something that programs may not do."""
+    """A program tried something that programs may not do."""
 
 
 class TooLarge(Exception):
-    """The values of the tests do not fit the answer."""
+    """The values of the tests exceed the limit of an answer."""
 
 
 def confine(limits: dict, cpu_seconds: float, writer: int, forbid_forks) -> None:
-    """The limits of this child alone; what it inherits locks the rest.
+    """Set the limits of this child; the isolation is inherited.
 
-    `cpu_seconds` are those of all its programs together.
-    Every descriptor but the standard ones, which lead nowhere, and the writer closes.
+    Args:
+      limits: The limits of each of its programs.
+      cpu_seconds: Processor time of all its programs together.
+      writer: The pipe for answers, the only descriptor kept open above the standard
+        ones, which lead to /dev/null.
+      forbid_forks: Forbids new processes and threads.
     """
     os.setsid()
     os.closerange(STANDARD, writer)
@@ -52,7 +56,7 @@ def confine(limits: dict, cpu_seconds: float, writer: int, forbid_forks) -> None
     forbid_forks()
     memory, cpu = limits["memory_mb"] << 20, int(cpu_seconds) + 2
     limit(resource.RLIMIT_AS, memory, memory)
-    # The zygote watches this child's clock; should it fail to, this ends it.
+    # A backstop: the zygote watches this child's clock.
     limit(resource.RLIMIT_CPU, cpu, cpu + 1)
     for kind in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE, resource.RLIMIT_MEMLOCK):
         limit(kind, 0, 0)
@@ -61,33 +65,33 @@ def confine(limits: dict, cpu_seconds: float, writer: int, forbid_forks) -> None
 
 
 def forbid_processes() -> None:
-    """No new process or thread; the system does not heed it for the super-user."""
+    """Forbid new processes and threads; has no effect on the super-user."""
     resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
 
 
 def serve(jobs: list[dict], writer: int, hooks: bool) -> None:
-    """Runs every program with globals and builtins of its own."""
+    """Run every program with globals and builtins of its own."""
     if hooks:
         sys.addaudithook(make_hook(FORBIDDEN))
     depth = sys.getrecursionlimit()
     for job in jobs:
-        random.seed(0)  # a fork seeds it anew; equal programs must draw alike
+        random.seed(0)  # a fork reseeds it; equal programs must draw equal numbers
         sys.setrecursionlimit(depth)
-        answer = json.dumps(judge(job)) + "\n"
+        answer = json.dumps(run_job(job)) + "\n"
         write_all(writer, answer.encode("ascii"))
         if len(jobs) > 1:
             gc.collect(0)
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """Writes all bytes."""
+    """Write all bytes."""
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
 
 
 def limit(kind: int, soft: int, hard: int) -> None:
-    """Sets a limit, or keeps the one that is lower already."""
+    """Set a limit, unless it is lower already."""
     _, present = resource.getrlimit(kind)
     if present != resource.RLIM_INFINITY:
         soft, hard = min(soft, present), min(hard, present)
@@ -95,10 +99,7 @@ def limit(kind: int, soft: int, hard: int) -> None:
 
 
 def make_hook(forbidden):
-    """An audit hook that keeps a program to itself.
-
-    It stops what happens by accident, and not one who writes machine code.
-    """
+    """Return an audit hook; it stops accidents, not programs with machine code."""
 
     def hook(event, arguments):
         if event in forbidden or event.startswith("ctypes."):
@@ -109,8 +110,8 @@ def make_hook(forbidden):
     return hook
 
 
-def judge(job: dict) -> dict:
-    """Loads the program and evaluates the tests, in the child."""
+def run_job(job: dict) -> dict:
+    """Load the program and evaluate its tests."""
     answer = {"token": job["token"]}
     scope = {"__name__": "program", "__builtins__": dict(vars(builtins))}
     try:
@@ -120,12 +121,12 @@ def judge(job: dict) -> dict:
         room = [job["limits"]["output_bytes"]]
         return answer | {"tests": [test(*each, scope, room) for each in job["tests"]]}
     except MemoryError:
-        scope.clear()  # so that there is room to say so
+        scope.clear()  # makes room for the answer
         return answer | {"memory": True}
 
 
 def load(setup: str, program: str, scope: dict) -> dict | None:
-    """Runs setup and program; {"load", "where"} if one of them fails."""
+    """Run setup and program; return {"load", "where"} if one of them fails."""
     where, early = "compile", None
     try:
         code = compile(program, "<code>", "exec")
@@ -146,7 +147,7 @@ def load(setup: str, program: str, scope: dict) -> dict | None:
 
 
 def test(kind: str, prelude: str, sources: list, scope: dict, room: list[int]) -> dict:
-    """The values of a test's expressions, or whether its statements held."""
+    """Return the values of a test's expressions, "held", or its exception."""
     try:
         if prelude:
             exec(compile(prelude, "<test>", "exec"), scope)
@@ -163,7 +164,7 @@ def test(kind: str, prelude: str, sources: list, scope: dict, room: list[int]) -
 
 
 def fault(error: BaseException) -> dict:
-    """An exception as {"type", "message", "line", "forbidden"}; the program's line."""
+    """Describe an exception as {"type", "message", "line", "forbidden"}."""
     line, trace = None, error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == "<code>":
@@ -186,9 +187,9 @@ def fault(error: BaseException) -> dict:
 
 
 def encode(value, room: list[int], depth: int = 0):
-    """A tagged form of exact plain types; anything else becomes opaque.
+    """Encode a value of exact plain types with tags; any other becomes opaque.
 
-    The library's own kinds of dict, which references return, are plain by content.
+    The standard library's dicts, such as Counter, count as plain.
     """
     kind = type(value)
     room[0] -= NODE_BYTES
@@ -213,8 +214,6 @@ def encode(value, room: list[int], depth: int = 0):
             return [kind.__name__, [encode(item, room, depth + 1) for item in value]]
         if kind in DICTS:
             pairs = dict.items(value)
-            return [
-                "dict",
-                [[encode(x, room, depth + 1) for x in pair] for pair in pairs],
-            ]
+            coded = [[encode(x, room, depth + 1) for x in pair] for pair in pairs]
+            return ["dict", coded]
     return ["opaque", kind.__name__]

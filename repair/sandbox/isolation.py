@@ -1,4 +1,4 @@
-"""How well programs are locked in: what a real child was refused, in one word."""
+"""The isolation level of a sandbox, measured by a probe in a real child process."""
 
 import dataclasses
 import json
@@ -12,34 +12,31 @@ from repair.sandbox.worker import Worker
 LEVELS = ("weak", "standard", "full")
 REFUSED = "refused"
 
-# What keeps a program from files, network, processes and tests that are not its own.
+# "standard" needs these; "full" needs the namespaces and another user as well.
 _STANDARD = (
     "privileges landlock seccomp forks memory files connections descriptors programs"
 ).split()
 _FULL = "mounts network ipc pids user".split()
 _REMEDIES = {
-    "mounts": "run as root or allow user namespaces",
-    "network": "run as root or allow user namespaces",
-    "ipc": "run as root or allow user namespaces",
-    "pids": "run as root or allow user namespaces",
+    **dict.fromkeys(_FULL[:4], "run as root or allow user namespaces"),
     "user": "install Python where every user may read it, or do not run as root",
     "landlock": "use Linux 5.13 or later with Landlock enabled (lsm=landlock,...)",
     "seccomp": "use Linux with seccomp on x86-64 or 64-bit Arm",
 }
-_PATIENT = {"seconds": 10.0, "cpu_seconds": 5.0}  # a slow machine is no weak one
-_NAMESPACES = ("mnt", "net", "ipc", "pid")
+# Generous limits: a slow machine must not read as a weak one.
+_PROBE_LIMITS = {"seconds": 10.0, "cpu_seconds": 5.0}
 
 
 @dataclasses.dataclass(frozen=True)
 class Level:
-    """How well a sandbox's programs are locked in.
+    """Isolation level of the programs of a sandbox.
 
     Attributes:
-      name: "full": every attempt was refused. "standard": a program can reach no
-        file, process or network and gain nothing, but some layer in depth is
-        missing. "weak": only Python's own hooks and resource limits hold.
-      missing: What went through, {attempt: what happened}.
-      reasons: Why a layer is not there, {layer: the system's answer}.
+      name: "full": all probes were refused. "standard": a program reaches no file,
+        process or network and gains no rights, but a layer in depth is missing.
+        "weak": only Python's audit hook and resource limits hold.
+      missing: Probes that were not refused, {probe: result}.
+      reasons: Reasons for missing layers, {layer: error message of the system}.
     """
 
     name: str
@@ -47,19 +44,18 @@ class Level:
     reasons: dict[str, str]
 
     def line(self) -> str:
-        """One line that says the level, what is missing, and its remedy."""
+        """Return one line with the level, each missing layer and its remedy."""
         text = f"sandbox level: {self.name}"
-        for attempt, happened in self.missing.items():
-            reason = self.reasons.get(attempt) or happened
-            remedy = _REMEDIES.get(attempt)
-            text += f"; {attempt}: {reason}" + (f" ({remedy})" if remedy else "")
+        for probe, result in self.missing.items():
+            remedy = f" ({_REMEDIES[probe]})" if probe in _REMEDIES else ""
+            text += f"; {probe}: {self.reasons.get(probe) or result}{remedy}"
         return text
 
     def require(self, least: str) -> None:
-        """Refuses a level that is too low.
+        """Refuse a level that is too low.
 
         Raises:
-          UserError: The level is below `least`, or there is no such level.
+          UserError: The level is below `least`, or `least` is unknown.
         """
         if least not in LEVELS:
             raise UserError(f"sandbox level {least!r} is none of {', '.join(LEVELS)}")
@@ -71,43 +67,40 @@ class Level:
 
 
 def measure(worker: Worker, limits: dict) -> Level:
-    """Lets a child of the worker try what programs must not do."""
-    reasons = worker.report()
+    """Return the level that the probe finds in children of a worker."""
+    limits = limits | _PROBE_LIMITS
+    (report,) = worker.ask([[{"report": True}]], limits)
+    reasons = json.loads(report["text"])
     if sys.platform != "linux":
         return Level("weak", {"seccomp": f"not on {sys.platform}"}, reasons)
+    # Last, in a child of its own: a successful exec would replace the probe.
+    *most, last = layers = [*_FULL, *_STANDARD]
     with tempfile.TemporaryDirectory(prefix="probe-") as folder:
-        os.chmod(folder, 0o755)
-        readable, writable = os.path.join(folder, "tests"), os.path.join(folder, "out")
+        os.chmod(folder, 0o777)
+        readable = os.path.join(folder, "tests")
         with open(readable, "w", encoding="utf-8") as file:
             file.write("assert True\n")
         os.chmod(readable, 0o644)
-        os.mkdir(writable)
-        os.chmod(writable, 0o777)
-        paths = {
+        targets = {
             "readable": readable,
-            "writable": writable,
+            "writable": folder,
             "namespaces": {
-                name: os.stat(f"/proc/self/ns/{name}").st_ino for name in _NAMESPACES
+                name: os.stat(f"/proc/self/ns/{name}").st_ino
+                for name in ("mnt", "net", "ipc", "pid")
             },
             "memory_mb": limits["memory_mb"] + 1,
         }
-        # A program that could be executed takes the place of the child.
-        *most, last = [*_FULL, *_STANDARD]
-        limits = limits | _PATIENT
-        attempts = [
-            {"probe": paths | {"layers": x}, "limits": limits} for x in (most, [last])
+        jobs = [
+            {"probe": targets | {"layers": each}, "limits": limits}
+            for each in (most, [last])
         ]
-        (answer,) = worker.ask([attempts], limits)
+        (answer,) = worker.ask([jobs], limits)
     found: dict[str, str] = {}
     for line in answer["text"].splitlines(keepends=True):
         if line.endswith("\n"):
             found |= json.loads(line)
-    missing = {
-        name: found.get(name, "went through")
-        for name in [*most, last]
-        if found.get(name) != REFUSED
-    }
-    if not missing:
-        return Level("full", {}, reasons)
-    standard = not any(name in _STANDARD for name in missing)
-    return Level("standard" if standard else "weak", missing, reasons)
+    results = {name: found.get(name, "went through") for name in layers}
+    missing = {name: text for name, text in results.items() if text != REFUSED}
+    weak = any(name in _STANDARD for name in missing)
+    name = "weak" if weak else "standard" if missing else "full"
+    return Level(name, missing, reasons)

@@ -1,27 +1,26 @@
-"""What a worker gives up before it runs anything: layers, each on its own.
+"""The layers of isolation that a worker puts around itself and its children.
 
-Runs in the zygote, so it imports the standard library only, and nothing of the
-package but the filter, which the zygote hands over. Linux only; elsewhere no layer is
-there to be had. A layer that cannot be had is reported with the reason and left out:
-what was reached is for probes to say (`probe`), not for this file.
+Runs in the zygote: it imports the standard library only. Linux only; elsewhere every
+layer is missing. A missing layer is reported with the reason; `probe` measures the
+result.
 
-From first to last:
-  mounts      a mount namespace, in which a standard library below a directory that
-              others may not enter becomes readable, and the rest of that directory
-              disappears
-  network, ipc, pids    namespaces of their own; the zygote is process 1 of its own
-  user        no longer root, no capability left and none to be gained; nobody of the
-              same user may look into the process
-  landlock    files: the standard library and shared libraries, to read only; no TCP
+In order:
+  mounts      a mount namespace. A standard library below a directory that is closed
+              to other users becomes readable, the rest of that directory disappears
+  network, ipc, pids    namespaces; the zygote is process 1 of its own
+  user        another user without capabilities, who cannot gain any; processes of
+              the same user cannot inspect this one
+  landlock    files: read the standard library and shared libraries only; no TCP
   seccomp     system calls: an allow-list
 
-Two more are the child's own: "forks", no new process or thread, and "hooks", Python's
-audit hook, which is there for clear messages and stops nobody who means harm.
+Each child adds two: "forks", no new process or thread, and "hooks", Python's audit
+hook, which gives clear messages and stops accidents, not attacks.
 """
 
 import ctypes
 import errno
 import os
+import pathlib
 import struct
 import sys
 import sysconfig
@@ -35,10 +34,10 @@ _MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP = 1, 4, 22
 _PR_CAPBSET_DROP, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 24, 36, 38
 _CAPABILITY_VERSION = 0x20080522
-# System calls without a function in the C library, by machine: numbers are shared.
+# System calls without a function in the C library; numbers equal on all machines.
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
-# Landlock's rights: execute 0, write 1, read a file 2, read a folder 3, ... up to the
-# last that each version of the interface knows.
+# Landlock's rights are bits: execute 0, write 1, read a file 2, read a folder 3, ...
+# This is the last one that each version of the interface knows.
 _LAST_RIGHT = {1: 12, 2: 13, 3: 14, 4: 14}
 _READ = 1 << 2 | 1 << 3
 _BIND_CONNECT_TCP, _SCOPE_ALL = 0b11, 0b11
@@ -49,81 +48,64 @@ _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 def separate(without: tuple[str, ...]) -> dict[str, str]:
-    """Leaves the namespaces of the caller: {layer: reason why not, "" if done}.
+    """Enter new namespaces; return {layer: reason why it is missing, or ""}.
 
     The "pids" layer holds for the processes started afterwards.
     """
-    wanted = {
-        "mounts": _NEW_MOUNTS,
-        "network": _NEW_NETWORK,
-        "ipc": _NEW_IPC,
-        "pids": _NEW_PIDS,
-    }
-    if _libc is None:
-        return dict.fromkeys(wanted, f"not on {sys.platform}")
-    reached = {name: "left out" for name in wanted if name in without}
-    if os.geteuid() != 0:
+    if _libc is not None and os.geteuid() != 0:
         # A user namespace gives an ordinary user the right to the others.
-        _try(_unshare, _NEW_USER)
-    for name, flag in wanted.items():
-        if name not in without:
-            reached[name] = _try(_unshare, flag)
-    if reached["mounts"] == "":
-        reached["mounts"] = _try(_uncover_library)
-    return reached
+        _reason(lambda: _unshare(_NEW_USER))
+    steps = {
+        "mounts": _separate_mounts,
+        "network": lambda: _unshare(_NEW_NETWORK),
+        "ipc": lambda: _unshare(_NEW_IPC),
+        "pids": lambda: _unshare(_NEW_PIDS),
+    }
+    return _take(steps, without)
 
 
 def drop(without: tuple[str, ...], filter_program) -> dict[str, str]:
-    """Gives up all rights but those that programs need, as `separate` reports."""
+    """Give up all rights that programs do not need; report as `separate` does."""
     steps = {
         "user": _drop_user,
         "landlock": _landlock,
         "seccomp": lambda: _seccomp(filter_program()),
     }
-    if _libc is None:
-        return dict.fromkeys(steps, f"not on {sys.platform}")
-    return {
-        name: "left out" if name in without else _try(step)
-        for name, step in steps.items()
-    }
+    return _take(steps, without)
 
 
 def die_with_parent() -> None:
-    """Has this process killed when the thread that started it ends."""
+    """Have this process killed when the thread that started it ends."""
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0)
 
 
 def adopt_orphans() -> None:
-    """What a child leaves behind becomes this process's child."""
+    """Become the parent of the processes that a child leaves behind."""
     if _libc is not None:
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def load_filter(program: bytes) -> None:
-    """Adds a seccomp filter to this process, for good.
-
-    Raises:
-      OSError: The system has none.
-    """
+    """Add a seccomp filter to this process, for good; OSError if there is none."""
     buffer = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer))
     pointer = ctypes.create_string_buffer(header, len(header))
     _check(_libc.prctl(_PR_SET_SECCOMP, 2, pointer, 0, 0))
 
 
-def capabilities() -> int:
-    """The effective and permitted capabilities of this process, as bits."""
-    header = struct.pack("Ii", _CAPABILITY_VERSION, 0)
-    data = ctypes.create_string_buffer(24)
-    _check(_libc.capget(ctypes.create_string_buffer(header, 8), data))
-    words = struct.unpack("6I", data.raw)
-    return words[0] | words[1] | words[3] << 32 | words[4] << 32
+def _take(steps: dict, without: tuple[str, ...]) -> dict[str, str]:
+    if _libc is None:
+        return dict.fromkeys(steps, f"not on {sys.platform}")
+    return {
+        name: "left out" if name in without else _reason(step)
+        for name, step in steps.items()
+    }
 
 
-def _try(step, *arguments) -> str:
+def _reason(step) -> str:
     try:
-        step(*arguments)
+        step()
     except OSError as error:
         return error.strerror or str(error)
     return ""
@@ -145,12 +127,13 @@ def _mount(source: str, target: str, kind: str, flags: int, data: str = "") -> N
     _check(_libc.mount(*words, ctypes.c_ulong(flags), data.encode()))
 
 
-def _uncover_library() -> None:
-    """Makes the standard library readable where a parent of it is closed to others.
+def _separate_mounts() -> None:
+    """Enter a mount namespace in which everyone may read the standard library.
 
-    A Python below the home of the super-user, say: the closed directory is covered by
-    an empty file system, in which nothing but the library is put back.
+    Where a directory above it is closed to others, such as the home of the super-user,
+    an empty file system covers that directory, and only the library is mounted back.
     """
+    _unshare(_NEW_MOUNTS)
     _mount("none", "/", "none", _MS_REC | _MS_PRIVATE)
     library = os.path.realpath(sysconfig.get_path("stdlib"))
     closed = _closed_parent(library)
@@ -166,15 +149,10 @@ def _uncover_library() -> None:
 
 
 def _closed_parent(path: str) -> str | None:
-    """The outermost directory above path that others may not enter."""
-    parents, parent = [], os.path.dirname(path)
-    while parent != "/":
-        parents.append(parent)
-        parent = os.path.dirname(parent)
-    for each in reversed(parents):
-        if not os.stat(each).st_mode & 0o001:
-            return each
-    return None
+    """Return the outermost directory above path that is closed to other users."""
+    *parents, _root = pathlib.PurePath(path).parents
+    closed = [each for each in parents if not os.stat(each).st_mode & 0o001]
+    return str(closed[-1]) if closed else None
 
 
 def _drop_user() -> None:
@@ -185,7 +163,7 @@ def _drop_user() -> None:
         os.setresuid(NOBODY, NOBODY, NOBODY)
     for capability in range(64):
         if _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) < 0:
-            break  # the last one is passed, or we had no right to any
+            break  # past the last one, or not allowed to drop any
     header = struct.pack("Ii", _CAPABILITY_VERSION, 0)
     _check(_libc.capset(ctypes.create_string_buffer(header, 8), bytes(24)))
     _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
@@ -197,24 +175,19 @@ def _drop_user() -> None:
 def _landlock() -> None:
     version = _check(_libc.syscall(_LANDLOCK_CREATE, None, 0, 1))
     rights = (1 << (_LAST_RIGHT.get(version, 15) + 1)) - 1
-    fields = [rights]
-    if version >= 4:
-        fields.append(_BIND_CONNECT_TCP)
-    if version >= 6:
-        fields.append(_SCOPE_ALL)
-    attributes = struct.pack(f"{len(fields)}Q", *fields)
-    ruleset = _check(
-        _libc.syscall(
-            _LANDLOCK_CREATE,
-            ctypes.create_string_buffer(attributes, len(attributes)),
-            len(attributes),
-            0,
-        )
+    count = 1 + (version >= 4) + (version >= 6)
+    attributes = struct.pack(
+        f"{count}Q", *(rights, _BIND_CONNECT_TCP, _SCOPE_ALL)[:count]
     )
+    buffer = ctypes.create_string_buffer(attributes, len(attributes))
+    ruleset = _check(_libc.syscall(_LANDLOCK_CREATE, buffer, len(attributes), 0))
+    library = sysconfig.get_paths()
+    readable = [library["stdlib"], library["platstdlib"], *_LIBRARIES, *_DEVICES]
     try:
-        for path in _readable():
-            _allow(ruleset, path)
-        # The system wants this first of whoever has no rights left.
+        for path in dict.fromkeys(readable):
+            if os.path.exists(path):
+                _allow(ruleset, path)
+        # Without rights the system demands this first.
         _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
         _check(_libc.syscall(_LANDLOCK_RESTRICT, ruleset, 0))
     finally:
@@ -224,12 +197,6 @@ def _landlock() -> None:
 def _seccomp(program: bytes) -> None:
     _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
     load_filter(program)
-
-
-def _readable() -> list[str]:
-    library = sysconfig.get_paths()
-    paths = [library["stdlib"], library["platstdlib"], *_LIBRARIES, *_DEVICES]
-    return [path for path in dict.fromkeys(paths) if os.path.exists(path)]
 
 
 def _allow(ruleset: int, path: str) -> None:

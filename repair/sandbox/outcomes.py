@@ -1,4 +1,4 @@
-"""How programs fail, in the few classes that the paper counts."""
+"""Classes of failure, as the paper counts them."""
 
 import re
 
@@ -9,13 +9,13 @@ _FAULT = re.compile(r"(?:setup: |test \d+: )?(?:line \d+: )?([A-Za-z_]\w*)(?::|$
 
 
 def exception_in(feedback: str) -> str | None:
-    """The name of the exception that a line of feedback tells of, or None."""
+    """Return the exception's name in a line of feedback, or None."""
     found = _FAULT.match(feedback)
     return found[1] if found else None
 
 
 def failure_class(result: Result) -> str:
-    """Of a result: "passed", "failed" (a test), an exception's name, another status."""
+    """Return the name of the exception of an "error", else the status."""
     if result.status != "error":
         return result.status
     return exception_in(result.feedback) or "error"

@@ -1,12 +1,11 @@
-"""The sandbox as its users see it: jobs go in, results come out.
+"""The sandbox: jobs in, results out.
 
-What crosses to a worker is the program, the call expressions of its tests and the
-limits; the expected values stay here and are compared here, so a program can pass
-only by the right values. Tests that cannot be taken apart run in the child and are
-only as good as the program's good faith: their results say trust="in_child".
+A worker gets a program, the call expressions of its tests and the limits. Expected
+values stay here and are compared here, so only the right values pass. A test that
+cannot be split so runs in the child, and its result says trust="in_child".
 
-How well programs are locked in depends on the system and is found out by trying:
-see `Sandbox.level` and docs/sandbox.md.
+The isolation depends on the system and is measured: see `Sandbox.level` and
+docs/sandbox.md.
 """
 
 import collections
@@ -24,34 +23,30 @@ import warnings
 from collections.abc import Sequence
 
 from repair.errors import UserError
-from repair.sandbox import asserts, screen, verdict, worker
-from repair.sandbox import isolation as level
+from repair.sandbox import asserts, isolation, screen, verdict
+from repair.sandbox.worker import ZYGOTE, SandboxError, Worker
 
 _BATCH = 64  # most jobs of one request: fewer round trips
-_SHARES = 4  # least requests of a worker: one slow batch holds up less
-_LEAST = 8  # programs of a request, before there are several for a worker
+_SHARES = 4  # least requests of a worker: a slow batch holds up fewer jobs
+_LEAST = 8  # jobs of a request, before there are several for a worker
 _SHARED = 16  # most programs of one child
-_CHECKED = 100  # of so many shared verdicts one is checked alone
-_CACHED_TESTS = 16_384  # tests whose parts are kept: training meets the same again
+_CHECKED = 100  # one of so many shared verdicts is checked alone
+_CACHED_TESTS = 16_384  # split tests that are kept: training meets the same again
 _CACHED_RESULTS = 65_536
-_MOST = 10**9  # of any limit; more would not fit where the system takes it
-# What an attempt may take beside the reference, and at least in seconds.
+_MOST = 10**9  # of any limit: system calls take no more
+# Allowance of an attempt: factor over its reference, and least seconds.
 _ATTEMPT_FACTOR, _ATTEMPT_LEAST = 10, 0.25
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What one program with all its tests may use.
+    """Limits of one program with all its tests; UserError if out of range.
 
     Attributes:
       seconds: Wall time, a backstop: a busy machine should not reach it first.
       cpu_seconds: Processor time.
       memory_mb: Address space in MiB.
-      output_bytes: Size of the values of all tests, about; past it they are too
-        large to pass.
-
-    Raises:
-      UserError: A limit is not positive, or past all use.
+      output_bytes: Approximate size of the values of all tests; larger values fail.
     """
 
     seconds: float = 5.0
@@ -69,21 +64,18 @@ class Limits:
 
 
 class Sandbox:
-    """Runs programs in worker processes of their own; a context manager.
+    """Run programs in worker processes; a context manager, safe for threads.
 
-    Usable from many threads at once. `counts` says how many answers were given of each
-    status and trust, how many came from the cache and how many ran in company.
+    `counts` counts the answers by status and trust, and those from the cache and from
+    shared children. A worker that cannot start or dies on any request, and a closed
+    sandbox, raise SandboxError: here, in `run`, in `map` and in futures.
 
     Args:
-      workers: Processes; by default one a core.
-      limits: What one program may use.
-      share: Whether programs that pass a screen may share a child, several in turn.
-      cache: Whether equal jobs are answered from memory.
-      without: Layers of the lock to leave out; for tests of the lock.
-
-    Raises:
-      SandboxError: Here, or from `run`, `map` and futures, when a worker cannot be
-        started or dies whatever it runs, or the sandbox is closed.
+      workers: Number of processes; by default one a core.
+      limits: Limits of one program.
+      share: Let programs that pass a screen share a child, one after the other.
+      cache: Answer equal jobs from memory.
+      without: Layers of isolation to leave out, for tests.
     """
 
     def __init__(
@@ -107,32 +99,27 @@ class Sandbox:
         count = workers or os.cpu_count() or 1
         self._folder = os.path.realpath(tempfile.mkdtemp(prefix="sandbox-"))
         os.chmod(self._folder, 0o755)  # the workers are other users
-        self._private = tuple(
-            sorted(
-                {self._folder, sys.prefix, sys.base_prefix, str(worker.ZYGOTE.parent)},
-                key=len,
-                reverse=True,
-            )
-        )
-        self._workers = [worker.Worker(self._folder, without) for _ in range(count)]
-        self._idle: queue.SimpleQueue[worker.Worker] = queue.SimpleQueue()
+        private = {self._folder, sys.prefix, sys.base_prefix, str(ZYGOTE.parent)}
+        self._private = tuple(sorted(private, key=len, reverse=True))
+        self._workers = [Worker(self._folder, without) for _ in range(count)]
+        self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         for each in self._workers:
             self._idle.put(each)
-        # Twice the workers: one thread waits while another takes programs apart.
+        # Twice the workers: one thread waits while another splits tests.
         self._threads = concurrent.futures.ThreadPoolExecutor(2 * count, "sandbox")
         try:
             for each in self._workers:
                 each.start()
-        except worker.SandboxError:
+        except SandboxError:
             self.close()
             raise
 
     @functools.cached_property
-    def level(self) -> level.Level:
-        """How well programs are locked in, as a child of a worker found by trying."""
+    def level(self) -> isolation.Level:
+        """Isolation level that a probe measures in a child of a worker."""
         idle = self._idle.get()
         try:
-            return level.measure(idle, self._limits)
+            return isolation.measure(idle, self._limits)
         finally:
             self._idle.put(idle)
 
@@ -143,7 +130,7 @@ class Sandbox:
         self.close()
 
     def close(self) -> None:
-        """Ends all workers and the programs still running; may be called again."""
+        """End all workers and the programs that still run; may be called again."""
         for each in self._workers:
             each.terminate()
         self._threads.shutdown(cancel_futures=True)
@@ -158,13 +145,13 @@ class Sandbox:
         setup: str = "",
         cpu_seconds: float | None = None,
     ) -> verdict.Result:
-        """Runs one program against its tests.
+        """Run one program against its tests.
 
         Args:
           code: The program.
-          tests: Statements, each run in turn after the program; commonly asserts.
+          tests: Statements, mostly asserts, each run in turn after the program.
           setup: Code that runs before the program.
-          cpu_seconds: Processor time of this one; by default that of the limits.
+          cpu_seconds: Processor time of this program; by default that of the limits.
         """
         return self.submit(code, tests, setup, cpu_seconds).result()
 
@@ -175,38 +162,37 @@ class Sandbox:
         setup: str = "",
         cpu_seconds: float | None = None,
     ) -> concurrent.futures.Future:
-        """As `run`, without waiting: a future of the result."""
+        """Return a future of `run`'s result."""
         job = self._normal(code, tests, setup, cpu_seconds)
-        if found := self._remembered([job]):
+        if found := self._recall([job]):
             future = concurrent.futures.Future()
-            future.set_result(self._counted([found[job]])[0])
+            future.set_result(self._count([found[job]])[0])
             return future
-        return self._submit_batch([job], lambda results: self._counted(results)[0])
+        return self._start(self._run_one, job)
 
     def map(self, jobs: Sequence[tuple]) -> list[verdict.Result]:
-        """Runs many jobs, each a tuple of `run`'s arguments; results in order.
+        """Return the results of jobs in order; a job is a tuple of `run`'s arguments.
 
         Equal jobs run once and share their result.
         """
         jobs = [self._normal(*job) for job in jobs]
-        results = self._remembered(jobs)
+        results = self._recall(jobs)
         unique = [job for job in dict.fromkeys(jobs) if job not in results]
         each, workers = -(-len(unique) // _SHARES), len(self._workers)
-        # Few programs are not worth a child for each of them.
+        # A request for every one of few jobs would cost more than it gains.
         share = max(-(-each // workers), min(-(-len(unique) // workers), _LEAST))
         size = max(1, min(_BATCH, share))
         batches = [unique[i : i + size] for i in range(0, len(unique), size)]
-        futures = [self._submit_batch(batch, list) for batch in batches]
+        futures = [self._start(self._run_batch, batch) for batch in batches]
         for batch, future in zip(batches, futures, strict=True):
             results.update(zip(batch, future.result(), strict=True))
-        return self._counted([results[job] for job in jobs])
+        return self._count([results[job] for job in jobs])
 
     def allowances(self, references: Sequence[tuple]) -> list[float]:
-        """Processor seconds for attempts at what each of these jobs solves.
+        """Return the processor seconds to allow for attempts at these references.
 
-        Ten times what the job takes, but at least 0.25 and at most what the limits
-        say, which is also the answer for a job that does not pass. So short because
-        attempts that hang, and not forks, would rule the bill.
+        Ten times the seconds of the reference, between 0.25 and the limit; the limit
+        if the reference does not pass. Short, since attempts that hang cost most.
         """
         most = self.limits.cpu_seconds
         return [
@@ -216,13 +202,7 @@ class Sandbox:
             for result in self.map(references)
         ]
 
-    def _normal(
-        self,
-        code: str,
-        tests: Sequence[str],
-        setup: str = "",
-        cpu_seconds: float | None = None,
-    ) -> tuple:
+    def _normal(self, code, tests, setup="", cpu_seconds=None) -> tuple:
         if isinstance(tests, str):
             raise TypeError("tests is one string; give a sequence of tests")
         if cpu_seconds is None:
@@ -231,14 +211,14 @@ class Sandbox:
             raise ValueError(f"cpu_seconds is {cpu_seconds}; it must be above 0")
         return code, tuple(tests), setup, cpu_seconds
 
-    def _submit_batch(self, jobs: list[tuple], finish) -> concurrent.futures.Future:
+    def _start(self, function, argument) -> concurrent.futures.Future:
         try:
-            return self._threads.submit(lambda: finish(self._run_batch(jobs)))
+            return self._threads.submit(function, argument)
         except RuntimeError as error:
-            raise worker.SandboxError("the sandbox is closed") from error
+            raise SandboxError("the sandbox is closed") from error
 
-    def _remembered(self, jobs: Sequence[tuple]) -> dict[tuple, verdict.Result]:
-        """What the cache knows of the jobs."""
+    def _recall(self, jobs: Sequence[tuple]) -> dict[tuple, verdict.Result]:
+        """Return the cached results of the jobs."""
         if self._cache is None:
             return {}
         with self._lock:
@@ -248,8 +228,8 @@ class Sandbox:
             self.counts["cached"] += len(found)
         return found
 
-    def _counted(self, results: list[verdict.Result]) -> list[verdict.Result]:
-        """The results, now among the answers given."""
+    def _count(self, results: list[verdict.Result]) -> list[verdict.Result]:
+        """Count results as answers; return them."""
         with self._lock:
             for result in results:
                 self.counts[result.status] += 1
@@ -259,7 +239,7 @@ class Sandbox:
     def _remember(self, job: tuple, result: verdict.Result, shared: bool) -> None:
         with self._lock:
             self.counts["shared"] += shared
-            # A wall clock that ran out, or a child that was killed, may be chance.
+            # A wall clock that ran out or a killed child may be chance.
             lasting = result.status != "crashed" and (
                 result.status != "timeout" or result.seconds >= job[3]
             )
@@ -268,12 +248,22 @@ class Sandbox:
                 if len(self._cache) > _CACHED_RESULTS:
                     self._cache.popitem(last=False)
 
+    def _run_one(self, job: tuple) -> verdict.Result:
+        return self._count(self._run_batch([job]))[0]
+
     def _run_batch(self, jobs: list[tuple]) -> list[verdict.Result]:
-        """Results in order: in company where the screen allows, else alone."""
+        """Return results in order; programs share children where the screen allows."""
         parts = [[self._split(source) for source in job[1]] for job in jobs]
         requests = [
-            _request(job, tests, self._limits)
-            for job, tests in zip(jobs, parts, strict=True)
+            # No expected value goes out, and a secret must come back.
+            {
+                "token": secrets.token_hex(8),
+                "setup": setup,
+                "code": code,
+                "tests": [[test.kind, test.prelude, test.sources] for test in tests],
+                "limits": self._limits | {"cpu_seconds": cpu_seconds},
+            }
+            for (code, _, setup, cpu_seconds), tests in zip(jobs, parts, strict=True)
         ]
         places = range(len(jobs))
         alone = {
@@ -288,8 +278,8 @@ class Sandbox:
             self._remember(jobs[i], results[i], i not in alone)
         return [results[i] for i in places]
 
-    def _run_on(self, idle: worker.Worker, jobs, parts, requests, alone: set[int]):
-        """Results by place; who has ended the others' child joins those alone."""
+    def _run_on(self, idle: Worker, jobs, parts, requests, alone: set[int]):
+        """Return results by place; a program that ends a shared child joins `alone`."""
         places = range(len(jobs))
         results: dict[int, verdict.Result] = {}
 
@@ -297,14 +287,14 @@ class Sandbox:
             batches = [[requests[i] for i in group] for group in groups]
             answers = idle.ask(batches, self._limits)
             for group, answer in zip(groups, answers, strict=True):
-                for i, result in verdict.judge(
+                for i, result in verdict.read_verdicts(
                     [(i, parts[i], requests[i]["token"], jobs[i][3]) for i in group],
                     answer,
                     self._private,
                 ):
                     results[i] = result
-                # Who ended the others' child, or spent its memory, runs by itself; who
-                # hung has had its time.
+                # The first without a result ended the child or spent its memory: it
+                # runs again by itself, unless it hung.
                 done = [results[i].status for i in group if i in results]
                 if "timeout" not in done:
                     alone.update([i for i in group if i not in results][:1])
@@ -326,7 +316,7 @@ class Sandbox:
         return secrets.randbelow(_CHECKED) == 0
 
     def _compare(self, shared, single, job: tuple) -> None:
-        """Stops sharing, loudly, if company changed a verdict."""
+        """Stop sharing, with a warning, if it changed a verdict."""
         same = dataclasses.replace(shared, seconds=0.0) == dataclasses.replace(
             single, seconds=0.0
         )
@@ -343,25 +333,14 @@ class Sandbox:
 
 
 def sandbox_shares(counts: collections.Counter) -> dict[str, float]:
-    """Shares of the answers behind a difference of two `Sandbox.counts`.
+    """Return the shares of answers by status, and of those that ran in the child.
 
-    By status, and of those whose tests ran in the child. Answers from the cache count
-    as the others do, so a run that was resumed, with nothing in it, reads the same.
+    Args:
+      counts: A difference of two `Sandbox.counts`. Answers from the cache count as
+        others do, so that a resumed run, whose cache is empty, reads the same.
     """
     answers = sum(counts[status] for status in verdict.STATUSES)
     return {
         f"sandbox_{name}": counts[name] / max(answers, 1)
         for name in (*verdict.STATUSES, "trust_in_child")
-    }
-
-
-def _request(job: tuple, parts: list[asserts.Test], limits: dict) -> dict:
-    """A job as the zygote gets it: no expected value, and a secret to answer with."""
-    code, _, setup, cpu_seconds = job
-    return {
-        "token": secrets.token_hex(8),
-        "setup": setup,
-        "code": code,
-        "tests": [[test.kind, test.prelude, test.sources] for test in parts],
-        "limits": limits | {"cpu_seconds": cpu_seconds},
     }

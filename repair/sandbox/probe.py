@@ -1,8 +1,7 @@
-"""What a child of a worker can still do, found out by trying.
+"""A probe that tries, in a real child, everything that the isolation should refuse.
 
-Runs in a real child, locked as every program is, before Python's own hooks, so it
-imports the standard library only. Each attempt goes for what one layer forbids;
-"refused" is the only good outcome.
+Runs in a child as every program does, but without Python's audit hook; it imports the
+standard library only. Each attempt tests one layer, and should be refused.
 """
 
 import contextlib
@@ -16,32 +15,32 @@ import stat
 REFUSED = "refused"
 
 
-def attempt(paths: dict) -> bytes:
-    """One line of JSON: {layer: "refused" or what went through}.
+def attempt(targets: dict) -> bytes:
+    """Return one line of JSON: {probe: "refused", or the result}.
 
     Args:
-      paths: "layers", the attempts to make; "readable", a file that anybody may read;
-        "writable", a folder that anybody may write to; "namespaces", {name: number}
-        of the trainer's own; "memory_mb".
+      targets: "layers", the probes to make; "readable", a file that anybody may read;
+        "writable", a folder that anybody may write to; "namespaces", {kind: number}
+        of the trainer; "memory_mb".
     """
     attempts = {
-        "mounts": lambda: _same_namespace("mnt", paths),
-        "network": lambda: _same_namespace("net", paths),
-        "ipc": lambda: _same_namespace("ipc", paths),
-        "pids": lambda: _same_namespace("pid", paths),
+        "mounts": lambda: _share_namespace("mnt", targets),
+        "network": lambda: _share_namespace("net", targets),
+        "ipc": lambda: _share_namespace("ipc", targets),
+        "pids": lambda: _share_namespace("pid", targets),
         "user": _be_root,
         "privileges": _gain_privileges,
-        "landlock": lambda: _read_file(paths["readable"]),
+        "landlock": lambda: _read_file(targets["readable"]),
         "seccomp": _ask_personality,
         "forks": _fork,
-        "memory": lambda: _take_memory(paths["memory_mb"]),
-        "files": lambda: _write_file(paths["writable"]),
+        "memory": lambda: _take_memory(targets["memory_mb"]),
+        "files": lambda: _write_file(targets["writable"]),
         "connections": _connect,
-        "programs": _execute,
-        "descriptors": _descriptors,
+        "programs": lambda: os.execv("/bin/true", ["true"]),
+        "descriptors": _inherit_descriptors,
     }
     found = {}
-    for name in paths["layers"]:
+    for name in targets["layers"]:
         try:
             found[name] = attempts[name]()
         except (OSError, MemoryError, OverflowError):
@@ -49,10 +48,10 @@ def attempt(paths: dict) -> bytes:
     return (json.dumps(found) + "\n").encode("ascii", "replace")
 
 
-def _same_namespace(kind: str, paths: dict) -> str:
-    # Only looked at, which no other layer forbids.
+def _share_namespace(kind: str, targets: dict) -> str:
+    # No other layer forbids to look.
     mine = os.stat(f"/proc/self/ns/{kind}").st_ino
-    return REFUSED if mine != paths["namespaces"][kind] else "the trainer's own"
+    return REFUSED if mine != targets["namespaces"][kind] else "the trainer's own"
 
 
 def _be_root() -> str:
@@ -77,10 +76,9 @@ def _read_file(path: str) -> str:
 
 
 def _ask_personality() -> str:
-    # A call that no program needs; asked for the present value it is always granted.
-    if ctypes.CDLL(None).personality(0xFFFFFFFF) < 0:
-        return REFUSED
-    return "any system call"
+    # A call that no program needs; the kernel always grants a query.
+    refused = ctypes.CDLL(None).personality(0xFFFFFFFF) < 0
+    return REFUSED if refused else "any system call"
 
 
 def _fork() -> str:
@@ -106,17 +104,13 @@ def _write_file(folder: str) -> str:
 
 
 def _connect() -> str:
-    # Nobody listens at port 9 here: "refused" by a peer is no refusal by a layer.
+    # Nobody listens at port 9: a connection refused by the peer proves a network.
     with socket.socket() as client, contextlib.suppress(ConnectionRefusedError):
         client.connect(("127.0.0.1", 9))
     return "the network is there"
 
 
-def _execute() -> str:
-    os.execv("/bin/true", ["true"])
-
-
-def _descriptors() -> str:
+def _inherit_descriptors() -> str:
     still = []
     for fd in range(256):
         try:

@@ -1,8 +1,7 @@
-"""Which programs may share a child: those that could not reach one another if they
-tried, as far as their source tells.
+"""A screen of programs that may share a child: their source reaches no other program.
 
-The screen protects neighbours from each other and nothing else: what a program may do
-to the machine is for the lock to say, and its values are judged outside as ever.
+It protects neighbours from each other only. The isolation of a child and the verdict
+on its values do not depend on it.
 """
 
 import ast
@@ -15,7 +14,7 @@ from repair.sandbox import syntax
 
 MAX_CHARS = 20_000
 
-# Modules whose contents a program cannot change without storing an attribute.
+# Changing the contents of these modules takes storing an attribute.
 _MODULES = frozenset(
     "bisect cmath collections collections.abc copy fractions functools heapq "
     "itertools math operator re statistics string typing".split()
@@ -25,7 +24,7 @@ _NAMES = frozenset(
     "globals help input locals memoryview methodcaller open quit setattr type "
     "vars Formatter ForwardRef".split()
 )
-# Frames and code lead out of a program.
+# Frames and code give access to other programs.
 _ATTRIBUTES = frozenset(
     "ag_frame cr_frame f_back f_builtins f_globals f_locals format_map gi_frame "
     "tb_frame tb_next".split()
@@ -35,7 +34,7 @@ _STATEMENTS = frozenset(
 )
 _WORD = re.compile(r"[A-Za-z]\w*")
 _HIDDEN = re.compile(r"(?<!\w)_\w")
-# A dot that is no float's and leads to no call on the spot.
+# An attribute that is not called at once.
 _STORED = re.compile(r"\.(?!\d|[A-Za-z]\w*+\()")
 _METHODS = frozenset(
     f"__{name}__"
@@ -48,7 +47,7 @@ _METHODS = frozenset(
 
 
 def may_share(code: str, tests: tuple[str, ...], setup: str) -> bool:
-    """Whether a job may run in one process with others that may.
+    """Return True if a job may share a process with others of which that is true.
 
     A program that does not compile may: it never runs.
     """
@@ -69,23 +68,21 @@ def may_share(code: str, tests: tuple[str, ...], setup: str) -> bool:
 
 
 def _plainly_harmless(source: str) -> bool:
-    """Whether a look at the words is enough: ten times faster than at the tree.
+    """Return True if the words alone prove it, ten times faster than the tree.
 
-    Then no word, wherever it stands, is one that the tree would be searched for, and
-    every attribute is called on the spot, so that none can be stored. Only ASCII,
-    since other letters may be normalised to a word.
+    No word is one that the tree would be searched for, and every attribute is called
+    at once, so none is stored. ASCII only: other letters may be normalised to a word.
     """
     return (
         source.isascii()
         and not _STORED.search(source)
-        and _suspects().isdisjoint(_WORD.findall(source))
+        and _suspicious_words().isdisjoint(_WORD.findall(source))
         and not _HIDDEN.search(source)
     )
 
 
 @functools.cache
-def _suspects() -> frozenset[str]:
-    """Words that need a look at the tree."""
+def _suspicious_words() -> frozenset[str]:
     return _NAMES | _ATTRIBUTES | _inner_modules() | _STATEMENTS
 
 
@@ -120,23 +117,19 @@ def _harmless(node: ast.AST) -> bool:
 
 @functools.cache
 def _inner_modules() -> frozenset[str]:
-    """Names under which the modules hold others: `statistics.sys`, say."""
-    found = set()
-    for name in _MODULES:
-        for inner, value in vars(importlib.import_module(name)).items():
-            if isinstance(value, types.ModuleType):
-                found.add(inner)
-    return frozenset(found - {"abc"})
+    """Return the names of modules inside of modules, such as `statistics.sys`."""
+    modules = map(importlib.import_module, _MODULES)
+    return frozenset(
+        name
+        for module in modules
+        for name, value in vars(module).items()
+        if isinstance(value, types.ModuleType) and name != "abc"
+    )
 
 
 def _leads_out(name: str) -> bool:
-    """Whether an attribute of this name may be more than the program's own."""
-    return (
-        name.startswith("_")
-        or name in _ATTRIBUTES
-        or name in _NAMES
-        or name in _inner_modules()
-    )
+    """Return True if an attribute of this name may lead outside of the program."""
+    return name.startswith("_") or name in _ATTRIBUTES | _NAMES | _inner_modules()
 
 
 def _hidden(name: str) -> bool:

@@ -1,8 +1,8 @@
-"""The system calls that a worker and its programs may make: a seccomp filter.
+"""Seccomp filters: the system calls that a worker and its programs may make.
 
-Runs in the zygote, so it imports the standard library only. The filter is classic
-BPF over `struct seccomp_data` (seccomp(2)): the architecture and the x32 bit are
-checked first, then an allow-list; whatever is not on it fails with EPERM.
+Runs in the zygote: it imports the standard library only. A filter is classic BPF over
+`struct seccomp_data` (seccomp(2)). It checks the architecture and the x32 bit, then an
+allow-list; any other call fails with EPERM.
 """
 
 import os
@@ -15,7 +15,7 @@ _X32_BIT = 0x40000000
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _NEW_NAMESPACES = 0x7E020080  # CLONE_NEW*
 
-# Of the machine: its audit number, and the numbers of the calls (name number ...).
+# Audit number of the machine, and its calls: name number ...
 _X86_64 = (
     0xC000003E,
     (
@@ -64,7 +64,7 @@ _AARCH64 = (
 )
 _MACHINES = {"x86_64": _X86_64, "aarch64": _AARCH64, "arm64": _AARCH64}
 
-# TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX: what files and sockets ask.
+# Of files and sockets: TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX.
 _IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 # PR_SET_PDEATHSIG, PR_GET_PDEATHSIG, PR_GET_DUMPABLE, PR_SET_NAME, PR_GET_NAME,
 # PR_GET_SECCOMP, PR_SET_SECCOMP, PR_GET_NO_NEW_PRIVS.
@@ -72,11 +72,7 @@ _PRCTLS = (1, 2, 3, 15, 16, 21, 22, 39)
 
 
 def _machine() -> tuple[int, dict[str, int]]:
-    """The audit number of this machine and its calls by name.
-
-    Raises:
-      OSError: The table lacks this machine.
-    """
+    """Return this machine's audit number and its calls by name; OSError if unknown."""
     try:
         audit, table = _MACHINES[platform.machine()]
     except KeyError:
@@ -86,11 +82,7 @@ def _machine() -> tuple[int, dict[str, int]]:
 
 
 def worker_filter() -> bytes:
-    """The filter of the zygote, which its programs inherit.
-
-    Raises:
-      OSError: The machine is unknown.
-    """
+    """Return the filter of the zygote, which programs inherit; OSError if unknown."""
     audit, calls = _machine()
     guarded = {
         "open": _unless_any(1, _WRITES),
@@ -109,11 +101,7 @@ def worker_filter() -> bytes:
 
 
 def fork_filter() -> bytes:
-    """A filter that forbids new processes and threads, for one child.
-
-    Raises:
-      OSError: The machine is unknown.
-    """
+    """Return a filter that forbids processes and threads; OSError if unknown."""
     audit, calls = _machine()
     program = [*_head(audit)]
     for name in ("clone", "clone3", "fork", "vfork"):
@@ -126,8 +114,8 @@ def _instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> 
     return struct.pack("=HBBI", code, if_true, if_false, value)
 
 
-def _load(offset: int) -> bytes:
-    return _instruction(0x20, offset)  # a word of seccomp_data
+def _load(offset: int) -> bytes:  # a word of seccomp_data
+    return _instruction(0x20, offset)
 
 
 def _ret(action: int) -> bytes:
@@ -135,7 +123,7 @@ def _ret(action: int) -> bytes:
 
 
 def _head(audit: int) -> list[bytes]:
-    """Kills on another architecture; leaves the call's number loaded."""
+    """Kill the process on another architecture; load the call's number."""
     return [
         _load(4),
         _instruction(0x15, audit, 1, 0),
@@ -147,26 +135,22 @@ def _head(audit: int) -> list[bytes]:
 
 
 def _when(number: int, body: list[bytes]) -> list[bytes]:
-    """Runs the body, which ends in a return, for one call."""
+    """Run the body, which ends in a return, for one call."""
     return [_instruction(0x15, number, 0, len(body)), *body]
 
 
-def _argument(index: int) -> bytes:
-    return _load(16 + 8 * index)  # its low half; both machines are little-endian
+def _argument(index: int) -> bytes:  # the low half: the machines are little-endian
+    return _load(16 + 8 * index)
 
 
 def _unless_any(index: int, bits: int) -> list[bytes]:
-    """Allows if an argument has none of the bits."""
-    return [
-        _argument(index),
-        _instruction(0x45, bits, 0, 1),
-        _ret(ERRNO | EPERM),
-        _ret(ALLOW),
-    ]
+    """Allow the call if an argument has none of the bits."""
+    check = _instruction(0x45, bits, 0, 1)
+    return [_argument(index), check, _ret(ERRNO | EPERM), _ret(ALLOW)]
 
 
 def _if_one_of(index: int, values: tuple[int, ...]) -> list[bytes]:
-    """Allows if an argument is one of the values."""
+    """Allow the call if an argument is one of the values."""
     checks = [
         _instruction(0x15, value, len(values) - i, 0) for i, value in enumerate(values)
     ]

@@ -1,8 +1,8 @@
-"""Syntax trees from several threads.
+"""A thread-safe `ast.parse`.
 
-CPython 3.11 before 3.11.8 counts the depth of the tree that it builds in one place for
-all threads, and loses count when garbage collection lets another thread in
-(python/cpython#106905): a sound program then is a SystemError, now and then.
+CPython 3.11 before 3.11.8 counts the depth of syntax trees in one place for all
+threads, and garbage collection lets another thread in (python/cpython#106905): now
+and then a correct program raises SystemError.
 """
 
 import ast
@@ -13,11 +13,7 @@ _LOCK = threading.Lock()
 
 
 def parse(source: str) -> ast.Module:
-    """As `ast.parse`, from any thread.
-
-    Raises:
-      SyntaxError, ValueError, MemoryError, RecursionError: As `ast.parse` does.
-    """
+    """Parse as `ast.parse` does, from any thread; raise the same exceptions."""
     with _LOCK:
         try:
             return ast.parse(source)

@@ -1,7 +1,7 @@
-"""What expressions evaluate to, beside a program that is trusted to say.
+"""Values of expressions after trusted programs: references without expected values.
 
-For the references of tasks that come without expected values. They run locked in like
-any program, but are taken at their word: no program of a model's may come this way.
+These programs run isolated, but their answers are believed: never evaluate a model's
+program here.
 """
 
 import dataclasses
@@ -10,54 +10,49 @@ import secrets
 import tempfile
 from collections.abc import Sequence
 
-from repair.sandbox import verdict, worker
-from repair.sandbox.asserts import Test
+from repair.sandbox import verdict
 from repair.sandbox.pool import Limits
+from repair.sandbox.worker import Worker
 
-# References may return much; what is too large to be judged later is left out later.
+# Far above the output that a verdict allows: callers drop large values themselves.
 _LIMITS = Limits(output_bytes=1 << 22)
 
 
 def evaluate(
     jobs: Sequence[tuple[str, Sequence[str]]], limits: Limits = _LIMITS
 ) -> list[list[tuple[object] | None]]:
-    """Evaluates the expressions of each (program, expressions).
+    """Evaluate the expressions of each (program, expressions).
 
-    Args:
-      jobs: Programs and expressions; those of one program run together, and one by one
-        if that ends early.
-      limits: What a program with one or all of its expressions may use.
+    The expressions of a program share a child; if it ends early, each runs again in a
+    child of its own.
 
     Returns:
-      For each expression its value in a tuple of one; None where it fails, does not end
-      in time or is of no plain type.
-
-    Raises:
-      SandboxError: The sandbox itself failed.
+      For each expression a 1-tuple of its value, or None where it fails, takes too
+      long or has no plain type.
     """
     with tempfile.TemporaryDirectory(prefix="sandbox-") as folder:
         os.chmod(folder, 0o755)  # the worker is another user
-        process = worker.Worker(folder)
+        worker = Worker(folder)
         try:
             return [
-                _evaluate(process, code, expressions, dataclasses.asdict(limits))
+                _evaluate(worker, code, expressions, dataclasses.asdict(limits))
                 for code, expressions in jobs
             ]
         finally:
-            process.terminate()
-            process.stop()
+            worker.terminate()
+            worker.stop()
 
 
-def _evaluate(process, code: str, expressions: Sequence[str], limits: dict) -> list:
-    values, ended = _ask(process, code, expressions, limits)
-    if ended or len(expressions) < 2:
-        return values
-    return [_ask(process, code, [each], limits)[0][0] for each in expressions]
+def _evaluate(worker: Worker, code: str, expressions, limits: dict) -> list:
+    values = _ask(worker, code, expressions, limits)
+    if values is None and len(expressions) > 1:
+        each = [_ask(worker, code, [one], limits) or [None] for one in expressions]
+        return [value for (value,) in each]
+    return values or [None] * len(expressions)
 
 
-def _ask(process, code: str, expressions: Sequence[str], limits: dict):
-    """The values, and whether the program got to the end of them."""
-    keepers = [_Keeper() for _ in expressions]
+def _ask(worker: Worker, code: str, expressions, limits: dict) -> list | None:
+    """Return the values of one child, or None if it ended early."""
     token = secrets.token_hex(8)
     request = {
         "token": token,
@@ -66,22 +61,5 @@ def _ask(process, code: str, expressions: Sequence[str], limits: dict):
         "tests": [["value", "", [expression]] for expression in expressions],
         "limits": limits,
     }
-    (answer,) = process.ask([[request]], limits)
-    tests = [
-        Test("value", sources=(source,), holds=keeper)
-        for source, keeper in zip(expressions, keepers, strict=True)
-    ]
-    job = (0, tests, token, limits["cpu_seconds"])
-    ((_, result),) = verdict.judge([job], answer, ())
-    ended = result.status not in ("timeout", "memory", "crashed")
-    return [keeper.value for keeper in keepers], ended
-
-
-class _Keeper:
-    """A test that holds, and keeps what it was given."""
-
-    value: tuple[object] | None = None
-
-    def __call__(self, values: Sequence) -> bool:
-        self.value = (values[0],)
-        return True
+    (answer,) = worker.ask([[request]], limits)
+    return verdict.read_values(answer, token, len(expressions))

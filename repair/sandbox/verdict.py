@@ -1,4 +1,7 @@
-"""What a child's answer is worth: expected values stay and are compared here."""
+"""Verdicts from the answers of a child process, which are not trusted.
+
+Expected values never reach a child: they are compared here.
+"""
 
 import builtins
 import dataclasses
@@ -17,23 +20,33 @@ _MESSAGE_CHARS = 80  # of an exception's message
 _MAX_INT_BITS = 10_000  # str() refuses larger integers
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _ORIGIN = re.compile(r" \((/[^)]*|unknown location)\)")  # of a module, in ImportError
+_SCALARS = {
+    "none": lambda content: None,
+    "bool": bool,
+    "str": str,
+    "int": lambda content: int(content, 16),
+    "float": float.fromhex,
+    "complex": lambda content: complex(*map(float.fromhex, content)),
+    "bytes": bytes.fromhex,
+}
+_CONTAINERS = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What became of one program.
+    """Verdict on one program.
 
     Attributes:
       passed: True only if every test held on a real run.
       status: "passed", "failed", "error", "syntax_error", "timeout", "memory",
-        "crashed" (it ended the interpreter, or wrote where it should not) or
+        "crashed" (it ended the interpreter, or wrote to the answer's pipe) or
         "forbidden". Of several failed tests, the first decides.
       feedback: One short deterministic line for the model; empty if all tests pass.
       failed_tests: 0-based indices of the tests that did not hold.
       seconds: Processor time; of programs that shared a child, an equal part.
-      trust: "value" if every verdict comes from comparing values outside of the
-        program's process. Else "in_child", which is weaker: some test ran beside
-        the program, and a program that means to can make it hold.
+      trust: "value" if every test compares values outside of the program's process.
+        "in_child" if some test ran in the same process, where a hostile program can
+        make it hold.
     """
 
     passed: bool
@@ -49,15 +62,15 @@ class _Opaque(Exception):
 
 
 class _Garbled(Exception):
-    """Not what the worker's own code writes."""
+    """An answer that the child's own code does not write."""
 
 
-def judge(
+def read_verdicts(
     jobs: list[tuple[int, list[Test], str, float]],
     answer: dict,
     private: tuple[str, ...],
 ) -> Iterator[tuple[int, Result]]:
-    """The results of the jobs of one child.
+    """Read the verdicts on the jobs of one child.
 
     Args:
       jobs: (place, tests, token, processor seconds allowed) of each, in the order in
@@ -66,9 +79,9 @@ def judge(
       private: Paths of this machine, which feedback must not show.
 
     Yields:
-      (place, result). A job alone gets one whatever happened. In company only those
-      do that ended before something went wrong, and the next if it used up its time:
-      else it may not be the one who did it. The others' turn never came.
+      (place, result). A job alone always gets one. Of jobs that shared a child, those
+      get one that finished before anything went wrong, and the next if it used up its
+      time; any other failure may be a neighbour's fault.
     """
     *lines, rest = answer["text"].split("\n")
     end, last = answer["end"], answer["last"]
@@ -85,30 +98,60 @@ def judge(
                 yield place, _result(tests, token, end, rest, last, private)
         return
     ((place, tests, token, _),) = jobs
-    seconds = answer["seconds"]
-    # More than one line, or less, is nothing that the child's own code writes.
-    line = lines[0] if len(lines) == 1 and not rest else ""
-    yield place, _result(tests, token, end, line, seconds, private)
+    line = _only_line(answer)
+    yield place, _result(tests, token, end, line, answer["seconds"], private)
+
+
+def read_values(answer: dict, token: str, count: int) -> list[tuple | None] | None:
+    """Read the values of a trusted program's expressions, each in a 1-tuple.
+
+    None stands for an expression that fails or has no plain type, and in place of the
+    list for a child that ended early.
+    """
+    try:
+        reply = _read_reply(answer["end"], _only_line(answer), token, count)
+        if reply.get("memory") is True:
+            return None
+        if "load" in reply:
+            return [None] * count
+        return [
+            None if "fault" in outcome else _read_plain(outcome)
+            for outcome in reply["tests"]
+        ]
+    except _Garbled:
+        return None
+
+
+def _read_plain(outcome: dict) -> tuple | None:
+    try:
+        return tuple(_read_values(outcome, 1))
+    except _Opaque:
+        return None
+
+
+def _only_line(answer: dict) -> str:
+    """Return the answer of a job alone; empty if torn or if the program wrote too."""
+    *lines, rest = answer["text"].split("\n")
+    return lines[0] if len(lines) == 1 and not rest else ""
 
 
 def _result(tests, token, end, line, seconds, private) -> Result:
     values = tests and all(test.kind != "exec" for test in tests)
     trust = "value" if values else "in_child"
+    failed = tuple(range(len(tests)))
     try:
-        status, feedback, failed = _verdict(tests, token, end, line, private)
+        if end == "timeout":
+            status, feedback = "timeout", "timeout"
+        else:
+            reply = _read_reply(end, line, token, len(tests))
+            status, feedback, failed = _verdict(tests, reply, private)
     except _Garbled:
         status, feedback = "crashed", "the program ended the interpreter"
-        failed = tuple(range(len(tests)))
     return Result(status == "passed", status, feedback, failed, seconds, trust)
 
 
-def _verdict(tests, token, end, line, private) -> tuple[str, str, tuple[int, ...]]:
+def _verdict(tests, reply, private) -> tuple[str, str, tuple[int, ...]]:
     everything = tuple(range(len(tests)))
-    if end == "timeout":
-        return "timeout", "timeout", everything
-    if end != "answered":
-        raise _Garbled
-    reply = _read_reply(line, token, len(tests))
     if reply.get("memory") is True:
         return "memory", "out of memory", everything
     if "load" in reply:
@@ -117,17 +160,19 @@ def _verdict(tests, token, end, line, private) -> tuple[str, str, tuple[int, ...
             status = "syntax_error"
         setup = "setup: " if reply.get("where") == "setup" else ""
         return status, setup + text, everything
-    failed, first = [], None
+    failed, first = [], ("passed", "")
     for index, (test, outcome) in enumerate(zip(tests, reply["tests"], strict=True)):
-        said = _judge_test(test, outcome, private)
-        if said is not None:
+        if failure := _failure(test, outcome, private):
+            status, text = failure
+            first = first if failed else (status, f"test {index + 1}: {text}")
             failed.append(index)
-            first = first or (said[0], f"test {index + 1}: {said[1]}")
-    return (*(first or ("passed", "")), tuple(failed))
+    return *first, tuple(failed)
 
 
-def _read_reply(text: str, token: str, count: int) -> dict:
-    """The child's line; raises _Garbled if it is forged or torn."""
+def _read_reply(end: str, text: str, token: str, count: int) -> dict:
+    """Decode the child's line; raise _Garbled if it is missing, forged or torn."""
+    if end != "answered":
+        raise _Garbled
     try:
         reply = json.loads(text)
     except (ValueError, RecursionError):
@@ -144,27 +189,33 @@ def _read_reply(text: str, token: str, count: int) -> dict:
     return reply
 
 
-def _judge_test(test: Test, outcome: dict, private) -> tuple[str, str] | None:
-    """None if the test held, else (status, what to say of it)."""
+def _read_values(outcome: dict, count: int) -> list:
+    try:
+        values = [_decode(tagged) for tagged in outcome["values"]]
+    except (KeyError, TypeError):
+        raise _Garbled from None
+    if len(values) != count:
+        raise _Garbled
+    return values
+
+
+def _failure(test: Test, outcome: dict, private) -> tuple[str, str] | None:
+    """Return None if the test held, else (status, feedback)."""
     if "fault" in outcome:
         status, text = _fault(outcome["fault"], private)
         if test.kind == "raises" and status == "error":
             kind = getattr(builtins, outcome["fault"]["type"], None)
             if isinstance(kind, type) and issubclass(kind, test.expected):
                 return None
-        # An assert's own failure, as opposed to one inside of the program.
+        # The test's own assert failed, and not one inside of the program.
         bare = test.kind == "exec" and text.startswith("AssertionError")
         return ("failed", "failed") if bare else (status, text)
     if test.kind == "exec":
         return None if outcome.get("held") is True else ("failed", "failed")
     try:
-        values = [_decode(tagged) for tagged in outcome["values"]]
+        values = _read_values(outcome, len(test.sources))
     except _Opaque as error:
         return "failed", f"got {_clean(str(error), private, _SHOWN_CHARS)}"
-    except (KeyError, TypeError):
-        raise _Garbled from None
-    if len(values) != len(test.sources):
-        raise _Garbled
     if test.kind == "value" and _holds(test, values):
         return None
     shown = ", ".join(_repr(value) for value in values)
@@ -175,11 +226,11 @@ def _holds(test: Test, values: list) -> bool:
     try:
         return test.holds(values)
     except (ArithmeticError, TypeError, ValueError, MemoryError, RecursionError):
-        return False  # the values are not such as can be compared so
+        return False  # the comparison is not defined for these values
 
 
 def _fault(fault, private) -> tuple[str, str]:
-    """The status of an exception and the line that tells of it."""
+    """Return the status of an exception and the line of feedback for it."""
     try:
         kind, message, line = fault["type"], fault["message"], fault["line"]
     except (KeyError, TypeError):
@@ -192,30 +243,17 @@ def _fault(fault, private) -> tuple[str, str]:
     message = _clean(_ORIGIN.sub("", message), private, _MESSAGE_CHARS)
     kind = _clean(kind, private, _SHOWN_CHARS)
     text = where + kind + (f": {message}" if message else "")
-    if fault.get("forbidden") is True:
-        return "forbidden", text
-    return "error", text
+    return "forbidden" if fault.get("forbidden") is True else "error", text
 
 
 def _decode(tagged):
-    """The value of a tagged form made by the zygote's `encode`."""
+    """Decode a tagged value; the inverse of `child.encode`."""
     try:
         tag, content = tagged
-        if tag == "none":
-            return None
-        if tag in ("bool", "str"):
-            return {"bool": bool, "str": str}[tag](content)
-        if tag == "int":
-            return int(content, 16)
-        if tag == "float":
-            return float.fromhex(content)
-        if tag == "complex":
-            return complex(*map(float.fromhex, content))
-        if tag == "bytes":
-            return bytes.fromhex(content)
-        kinds = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
-        if tag in kinds:
-            return kinds[tag]([_decode(item) for item in content])
+        if tag in _SCALARS:
+            return _SCALARS[tag](content)
+        if tag in _CONTAINERS:
+            return _CONTAINERS[tag](map(_decode, content))
         if tag == "dict":
             return {_decode(key): _decode(value) for key, value in content}
         if tag == "opaque" and isinstance(content, str):
@@ -226,7 +264,7 @@ def _decode(tagged):
 
 
 def _repr(value) -> str:
-    """As repr(), but in an order that does not depend on hashes, and total."""
+    """Format as repr() does, but sets in sorted order, and integers of any size."""
     if isinstance(value, set | frozenset) and value:
         inner = "{" + ", ".join(sorted(map(_repr, value))) + "}"
         return inner if isinstance(value, set) else f"frozenset({inner})"
@@ -244,10 +282,10 @@ def _repr(value) -> str:
 
 
 def _clean(text: str, private: tuple[str, ...], most: int) -> str:
-    """One short printable line without addresses or paths of this machine."""
+    """Return one short printable line without addresses or private paths."""
     for path in private:
         text = text.replace(path, "")
     text = _ADDRESS.sub("", text)
-    # After the cut, so that a long text costs no more than a short one.
+    # Filtered after the cut, so that a long text costs no more than a short one.
     cut = text if len(text) <= most else text[:most] + "..."
     return "".join(c if c.isprintable() else " " for c in cut).strip()

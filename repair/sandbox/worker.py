@@ -1,6 +1,5 @@
-"""The trainer's end of one worker process: start it, ask it, replace it."""
+"""The trainer's end of one worker process: start it, send requests, replace it."""
 
-import dataclasses
 import json
 import os
 import pathlib
@@ -13,15 +12,15 @@ import time
 
 ZYGOTE = pathlib.Path(__file__).with_name("zygote.py")
 _GRACE = 5.0  # seconds beyond a job's own limit before a worker counts as hung
-_LAST_WORDS = 2.0  # seconds that a worker has to end what it runs
+_SHUTDOWN = 2.0  # seconds for a worker to end by itself
 
 
 class SandboxError(Exception):
-    """The sandbox itself failed; says nothing about any program."""
+    """A failure of the sandbox itself; says nothing about any program."""
 
 
 class _WorkerDied(Exception):
-    """A worker ended, hung or spoke nonsense in the midst of a job."""
+    """A worker ended, hung or sent garbage during a request."""
 
 
 class Worker:
@@ -29,7 +28,7 @@ class Worker:
 
     Args:
       folder: An empty folder, where the programs run.
-      without: Layers of the lock to leave out, for tests of the lock.
+      without: Layers of isolation to leave out, for tests.
     """
 
     def __init__(self, folder: str, without: tuple[str, ...] = ()):
@@ -38,30 +37,12 @@ class Worker:
         self._closed = False
         self._lock = threading.Lock()  # over _process and _closed, never held long
 
-    def report(self) -> dict[str, str]:
-        """Why a layer of the lock could not be had, by layer; "" where it could.
-
-        Raises:
-          SandboxError: The worker cannot be started, or dies at once.
-        """
-        answers: list[dict] = []
-        self._converse({"report": True}, 1, _Patience(), answers)
-        if not answers:
-            raise SandboxError("a sandbox worker dies as it starts")
-        return answers[0]["layers"]
-
     def ask(self, batches: list[list[dict]], limits: dict) -> list[dict]:
-        """Runs each batch of jobs in a child of its own.
+        """Run each batch of jobs in a child of its own; return zygote.run's answers.
 
         A batch on which the worker dies runs once more, alone on a fresh worker. If it
-        dies again, a request that does nothing tells whose fault it is: the
-        programs', whose "end" then is "died", or the sandbox's.
-
-        Returns:
-          Answers in order, each {"end", "text", "seconds"}; see zygote.run.
-
-        Raises:
-          SandboxError: The worker dies whatever it runs, or is closed.
+        dies again, an empty program decides: where that runs, the batch killed the
+        worker, and its "end" is "died"; where not, SandboxError is raised.
         """
         answers: list[dict] = []
         self._run(batches, limits, answers)
@@ -78,7 +59,7 @@ class Worker:
         return answers
 
     def start(self) -> subprocess.Popen:
-        """The process, started if need be."""
+        """Return the process; start it if there is none."""
         with self._lock:
             if self._closed:
                 raise SandboxError("the sandbox is closed")
@@ -87,20 +68,20 @@ class Worker:
             return self._process
 
     def terminate(self) -> None:
-        """Asks the process to end, from any thread; it cannot be used again."""
+        """Ask the process to end, from any thread; no request can follow."""
         with self._lock:
             self._closed = True
             if self._process is not None:
                 self._process.terminate()
 
-    def stop(self, patience: float = _LAST_WORDS) -> None:
-        """Ends the process for certain and frees what it held."""
+    def stop(self) -> None:
+        """Wait for the process to end, kill it if it does not, and close its pipes."""
         with self._lock:
             process, self._process = self._process, None
         if process is None:
             return
         try:
-            process.wait(patience)
+            process.wait(_SHUTDOWN)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -108,14 +89,14 @@ class Worker:
         process.stdout.close()
 
     def _open(self) -> subprocess.Popen:
+        # By exec, since a process that holds jax must not be forked. Not -I, which
+        # would ignore the hash seed that makes sets come in one order.
+        command = [sys.executable, "-S", "-s", "-P", str(ZYGOTE)]
+        if self._without:
+            command.append(",".join(self._without))
         try:
-            # By exec, since a process that holds jax must not be forked. Not -I,
-            # which would ignore the hash seed that makes sets come in one order.
             process = subprocess.Popen(
-                [
-                    *(sys.executable, "-S", "-s", "-P", str(ZYGOTE)),
-                    *([",".join(self._without)] if self._without else []),
-                ],
+                command,
                 bufsize=0,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -131,27 +112,20 @@ class Worker:
         return process
 
     def _run(self, batches: list, limits: dict, answers: list[dict]) -> None:
-        """Appends answers until all are there or the worker has died."""
+        """Append an answer for each batch, or fewer if the worker dies."""
         if not batches:
             return
         # Every program of a batch has its own time, and may use it up.
         longest = max(len(batch) for batch in batches)
-        patience = _Patience(
-            seconds=limits["seconds"] * longest + _GRACE,
-            # Escapes, twice over, at most double the bytes that a value may have
-            # thrice.
-            bytes=64 * limits["output_bytes"] * longest + (1 << 16),
-        )
-        request = {"batches": batches, "limits": limits}
-        self._converse(request, len(batches), patience, answers)
-
-    def _converse(self, request: dict, count: int, patience, answers: list) -> None:
+        seconds = limits["seconds"] * longest + _GRACE
+        # Escapes, twice over, at most double the bytes that a value may have thrice.
+        most = 64 * limits["output_bytes"] * longest + (1 << 16)
         process = self.start()
         try:
-            body = json.dumps(request).encode()
-            _write(process, struct.pack(">I", len(body)) + body, patience.seconds)
-            for _ in range(count):
-                answers.append(_read_answer(process, patience))
+            body = json.dumps({"batches": batches, "limits": limits}).encode()
+            _write(process, struct.pack(">I", len(body)) + body, seconds)
+            for _ in batches:
+                answers.append(_read_answer(process, seconds, most))
         except (OSError, _WorkerDied):
             process.kill()
             self.stop()
@@ -159,37 +133,24 @@ class Worker:
                 raise SandboxError("the sandbox was closed while it ran") from None
 
 
-@dataclasses.dataclass(frozen=True)
-class _Patience:
-    """What to wait for in one answer, at most."""
-
-    seconds: float = 2 * _GRACE
-    bytes: int = 1 << 16
-
-
-def _write(process, data: bytes, patience: float) -> None:
-    deadline, fd, left = time.monotonic() + patience, process.stdin.fileno(), data
-    while left:
+def _write(process, data: bytes, seconds: float) -> None:
+    deadline, fd = time.monotonic() + seconds, process.stdin.fileno()
+    while data:
         _wait(fd, select.POLLOUT, deadline)
-        left = left[os.write(fd, left[: 1 << 16]) :]
+        data = data[os.write(fd, data[: 1 << 16]) :]
 
 
-def _read_answer(process, patience: _Patience) -> dict:
-    deadline = time.monotonic() + patience.seconds
+def _read_answer(process, seconds: float, most: int) -> dict:
+    deadline = time.monotonic() + seconds
     (size,) = struct.unpack(">I", _read(process, 4, deadline))
-    if size > patience.bytes:
+    if size > most:
         raise _WorkerDied
     try:
         answer = json.loads(_read(process, size, deadline))
-        if answer["end"] == "report":
-            return answer
-        end, text = answer["end"], answer["text"]
-        seconds, last = answer["seconds"], answer["last"]
+        types = [type(answer[key]) for key in ("end", "text", "seconds", "last")]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise _WorkerDied from None
-    if not (type(end) is str and type(text) is str):
-        raise _WorkerDied
-    if not (type(seconds) is float and type(last) is float):
+    if types != [str, str, float, float]:
         raise _WorkerDied
     return answer
 

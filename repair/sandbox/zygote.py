@@ -1,10 +1,10 @@
-"""Worker process: forks one child for every few programs. Started by exec.
+"""The worker process: forks one child for every few programs. Started by exec.
 
-Runs with nothing of the package on its path. It warms up, gives up its rights
-(`lockdown`), then serves requests: standard input and output carry frames, four bytes
-of length, big-endian, then JSON. See `repair.sandbox.worker` for who speaks.
+Nothing of the package is on its path. It imports common modules, isolates itself
+(`lockdown`), then serves requests of `repair.sandbox.worker`: standard input and output
+carry frames of four bytes of length, big-endian, and JSON.
 
-The children inherit this process's heap, so it never holds an expected value.
+Children inherit this process's memory, so it never holds an expected value.
 """
 
 import contextlib
@@ -20,12 +20,12 @@ import struct
 import sys
 import time
 
-# What programs import most: a child then finds it loaded.
+# Modules that programs import most: children find them loaded.
 WARM = (
     "array bisect cmath collections copy datetime decimal fractions functools heapq "
     "itertools math operator random re statistics string typing"
 ).split()
-# A first compile costs a child half a millisecond if its parent has never compiled.
+# A first compile costs a child half a millisecond unless its parent has compiled.
 REHEARSAL = {
     "token": "",
     "setup": "",
@@ -33,13 +33,12 @@ REHEARSAL = {
     "tests": [["value", "", ["f('a')"]], ["exec", "assert not f(1)", []]],
     "limits": {"output_bytes": 1000},
 }
-SIGNALS_OF_LIMITS = (signal.SIGXCPU,)
 TICK = 0.001  # seconds, the shortest wait for a child's clock
 KILL = signal.SIGKILL
 
 
 def sibling(name: str):
-    """A module beside this file, without the package around it."""
+    """Import a module of this folder, without the package around it."""
     path = pathlib.Path(__file__).with_name(name + ".py")
     spec = importlib.util.spec_from_file_location(f"sandbox_{name}", path)
     module = importlib.util.module_from_spec(spec)
@@ -53,12 +52,12 @@ child, seccomp, lockdown, probe = map(
 
 
 def main() -> None:
-    """Locks itself in, then serves requests until standard input ends."""
+    """Isolate this process, then serve requests until standard input ends."""
     without = tuple(sys.argv[1].split(",")) if len(sys.argv) > 1 else ()
     sys.argv = ["program"]
     signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
     layers = lockdown.separate(without)
-    launcher = wait_for_init() if layers["pids"] == "" else None
+    launcher = fork_init() if layers["pids"] == "" else None
     requests, answers = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
@@ -67,28 +66,29 @@ def main() -> None:
     sys.dont_write_bytecode = True
     for name in WARM:
         importlib.import_module(name)
-    json.loads(json.dumps(child.judge(REHEARSAL)))
+    json.loads(json.dumps(child.run_job(REHEARSAL)))
     zygote = Zygote(layers, without)
     if launcher is not None:
         lockdown.die_with_parent()  # not before: a change of user undoes it
-        if has_ended(launcher):
-            return
+        poll = select.poll()
+        poll.register(launcher, select.POLLIN)
+        if poll.poll(0):
+            return  # the launcher, which holds the other end, has ended already
     gc.collect()
     gc.freeze()  # children then do not copy pages just to look for garbage
     while (request := read_frame(requests)) is not None:
-        for answer in zygote.answers(request, requests):
+        for batch in request["batches"]:
+            answer = zygote.run(batch, request["limits"], requests)
             if answer["end"] == "closed":
                 return
             write_frame(answers, answer)
 
 
-def wait_for_init() -> int:
-    """Goes on in a child, process 1 of the new namespace; waits for it here.
+def fork_init() -> int:
+    """Continue in a child, process 1 of the new namespace; the launcher waits for it.
 
-    When process 1 ends, the system ends all that its namespace holds.
-
-    Returns:
-      A descriptor at whose other end the waiting process sits.
+    When process 1 ends, the kernel ends its namespace. The pipe that is returned
+    closes at the other end with the launcher.
     """
     reader, writer = os.pipe()
     init = os.fork()
@@ -101,25 +101,20 @@ def wait_for_init() -> int:
     os._exit(0)
 
 
-def has_ended(pipe: int) -> bool:
-    """Whether nobody is left at the other end of a pipe that nobody writes to."""
-    poll = select.poll()
-    poll.register(pipe, select.POLLIN)
-    return bool(poll.poll(0))
-
-
 class Zygote:
-    """The locked process, and how it runs programs in children."""
+    """The isolated process that runs programs in children."""
 
     def __init__(self, layers: dict[str, str], without: tuple[str, ...]):
         self._alone = layers["pids"] == ""  # with its children in its namespace
-        fork_filter = self._fork_filter()
+        fork_filter = b""
+        with contextlib.suppress(OSError):  # no filter for this machine
+            fork_filter = seccomp.fork_filter()
         if not self._alone and sys.platform == "linux":
             lockdown.adopt_orphans()
             # Opened now, since nothing below /proc may be opened later.
             path = f"/proc/self/task/{os.getpid()}/children"
             self._children = open(path, "rb", buffering=0)
-        self.layers = layers | lockdown.drop(without, seccomp.worker_filter)
+        self._layers = layers | lockdown.drop(without, seccomp.worker_filter)
         self._hooks = "hooks" not in without
         self._forbid_forks = child.forbid_processes
         if "forks" in without:
@@ -127,29 +122,18 @@ class Zygote:
         elif os.getuid() == 0 and fork_filter:
             self._forbid_forks = lambda: lockdown.load_filter(fork_filter)
 
-    def _fork_filter(self) -> bytes:
-        try:
-            return seccomp.fork_filter()
-        except OSError:
-            return b""
-
-    def answers(self, request: dict, requests: int):
-        """The answers to a request, one for each batch of programs."""
-        if "batches" not in request:
-            yield {"end": "report", "layers": self.layers}
-            return
-        for batch in request["batches"]:
-            yield self.run(batch, request["limits"], requests)
-
     def run(self, jobs: list[dict], limits: dict, requests: int) -> dict:
-        """Runs programs in one child: {"end", "text", "seconds", "last"}.
+        """Run programs in one child; return {"end", "text", "seconds", "last"}.
 
-        "seconds" is the processor time of all, "last" of what came after the last line.
-
-        "end" is "answered", "timeout", "flood", "died" or, when nobody waits for the
-        answer any more, "closed"; "text" is what the child wrote, not to be trusted: a
-        line for each program up to the one that ended it.
+        "end" is "answered", "timeout", "flood", "died" or, when the trainer has gone,
+        "closed". "text" is the child's output, not to be trusted: a line for each
+        program up to the one that ended it. "seconds" is the processor time of all
+        programs, "last" the time after the last line. {"report"} in place of a job
+        asks for the reasons why layers are missing.
         """
+        if "report" in jobs[0]:
+            text = json.dumps(self._layers)
+            return {"end": "answered", "text": text, "seconds": 0.0, "last": 0.0}
         allowed = [job["limits"]["cpu_seconds"] for job in jobs]
         zygote = os.getpid()
         reader, writer = os.pipe()
@@ -159,7 +143,7 @@ class Zygote:
                 if not self._alone:
                     lockdown.die_with_parent()
                     if os.getppid() != zygote:
-                        os._exit(1)  # it died before it could have told
+                        os._exit(1)  # it died before the call above
                 child.confine(limits, sum(allowed), writer, self._forbid_forks)
                 if "probe" in jobs[0]:
                     for job in jobs:
@@ -172,55 +156,47 @@ class Zygote:
             os.close(writer)
             end, text, before = collect(pid, reader, requests, limits, allowed)
         finally:
-            status, usage = self._bury(pid)
+            status, usage = self._end(pid)
             os.close(reader)
         spent = usage.ru_utime + usage.ru_stime
         if end == "answered" and text.count("\n") < len(jobs):
-            limited = os.WIFSIGNALED(status) and os.WTERMSIG(status) in (
-                SIGNALS_OF_LIMITS
-            )
+            limited = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU
             end = "timeout" if limited or spent > sum(allowed) else "died"
         return {"end": end, "text": text, "seconds": spent, "last": spent - before}
 
-    def _bury(self, pid: int):
-        """Kills and reaps a child and all that it left; its wait status and usage."""
+    def _end(self, pid: int):
+        """Kill and reap a child and its descendants; return its status and usage."""
         if self._alone:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(-1, KILL)  # all of the namespace but this process
             _, status, usage = os.wait4(pid, 0)
-            while True:
-                try:
+            with contextlib.suppress(ChildProcessError):
+                while True:
                     os.waitpid(-1, 0)
-                except ChildProcessError:
-                    return status, usage
+            return status, usage
         for kill in (os.killpg, os.kill):
-            try:
+            # Without a group yet, or ended.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 kill(pid, KILL)
-            except (ProcessLookupError, PermissionError):
-                continue  # it has no group yet, or has ended
         _, status, usage = os.wait4(pid, 0)
-        while True:
-            try:
+        with contextlib.suppress(ChildProcessError):
+            while True:
                 if os.waitpid(-1, os.WNOHANG)[0]:
                     continue
-            except ChildProcessError:
-                return status, usage
-            self._children.seek(0)
-            for stray in self._children.read().split():
-                os.kill(int(stray), KILL)
-            os.waitpid(-1, 0)
+                self._children.seek(0)
+                for stray in self._children.read().split():
+                    os.kill(int(stray), KILL)
+                os.waitpid(-1, 0)
+        return status, usage
 
 
 def collect(
     pid: int, reader: int, requests: int, limits: dict, allowed: list[float]
 ) -> tuple[str, str, float]:
-    """Reads a child's pipe until all lines are there, too late, or too much.
+    """Return (end, text, processor seconds at the last line) of a child's pipe.
 
-    Each line gives the next program its own time, of the processor and of the wall;
-    `allowed` holds the former for each program.
-
-    Returns:
-      (end, text, processor seconds at the last line).
+    After each line the next program has its own time, of the processor (`allowed`,
+    by program) and of the wall.
     """
     poll = select.poll()
     poll.register(reader, select.POLLIN)
@@ -243,21 +219,17 @@ def collect(
         data += part
         if len(data) > most:
             return "flood", "", spent
-        if not part:
-            return "answered", data.decode("ascii", "replace"), spent
-        if part.count(b"\n"):
+        if b"\n" in part:
             lines += part.count(b"\n")
-            spent, deadline = (
-                time.clock_gettime(clock),
-                time.monotonic() + limits["seconds"],
-            )
-        # After its last line the child is done, whatever else holds the pipe open.
-        if lines >= len(allowed) and data.endswith(b"\n"):
+            spent = time.clock_gettime(clock)
+            deadline = time.monotonic() + limits["seconds"]
+        # After its last line a child has ended, though others may hold the pipe open.
+        if not part or lines >= len(allowed) and data.endswith(b"\n"):
             return "answered", data.decode("ascii", "replace"), spent
 
 
 def read_exactly(fd: int, count: int) -> bytes:
-    """`count` bytes, or fewer at the end of the file."""
+    """Read `count` bytes, or fewer at the end of the file."""
     parts = []
     while count and (part := os.read(fd, min(count, 1 << 20))):
         parts.append(part)
@@ -266,7 +238,7 @@ def read_exactly(fd: int, count: int) -> bytes:
 
 
 def read_frame(fd: int):
-    """One decoded frame, or None at the end of the file."""
+    """Read one decoded frame, or None at the end of the file."""
     head = read_exactly(fd, 4)
     if len(head) < 4:
         return None
@@ -276,7 +248,7 @@ def read_frame(fd: int):
 
 
 def write_frame(fd: int, value) -> None:
-    """Writes one frame whole."""
+    """Write one frame whole."""
     body = json.dumps(value).encode()
     child.write_all(fd, struct.pack(">I", len(body)) + body)
 

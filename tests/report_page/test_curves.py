@@ -11,7 +11,7 @@ from repair.report_page import curves
 
 
 def found(run, stage, title):
-    (curve,) = (c for c in curves.curves(stage) if c.title == title)
+    (curve,) = (c for c in curves.CURVES[stage] if c.title == title)
     steps, values = curves.series(run, stage, curve)
     return steps.tolist(), values.tolist()
 

@@ -325,7 +325,7 @@ def f(x): return 5""",
     "other_encoder": """
 import sys
 for module in list(sys.modules.values()):
-    if hasattr(module, 'encode') and hasattr(module, 'judge'):
+    if hasattr(module, 'encode') and hasattr(module, 'run_job'):
         module.encode = lambda value, room, depth=0: ['int', '0x2']
 def f(x): return 0""",
     "exit_status": "raise SystemExit(0)",

@@ -1,14 +1,14 @@
 "use strict";
 
-// The browser of episodes. What is chosen stands in the address after the #, so that a
-// link leads to it. Text from programs and models goes into the page as text only.
+// The browser of episodes. The address keeps the choice after the #, so that a link leads
+// to it. Text of programs and models enters the page as text only, never as markup.
 
 const runs = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
-// In a frame without an address of its own, as a notebook has them.
+// A frame without an address, as in a notebook.
 const framed = location.protocol === "about:";
 const controls = ["run", "step", "status", "group", "sample"];
-// What is chosen; "" for any status, and for all samples side by side.
+// The choice; "" for any status, and for all samples side by side.
 let chosen = { run: "", step: "", status: "", group: "", sample: "", tokens: false };
 
 function make(tag, attributes = {}, ...children) {
@@ -20,13 +20,13 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-// Characters that are not seen, or that turn the direction of the text around them.
+// Escapes invisible characters and those that change the direction of text.
 function visible(text) {
   return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (c) =>
     c === "\n" || c === "\t" ? c : `\\u{${c.codePointAt(0).toString(16)}}`);
 }
 
-// A number that a run could not tell, such as one that is not finite, is null.
+// Numbers that are not finite are null.
 function signed(number) {
   if (number === null) return "n/a";
   const text = Math.abs(number).toFixed(2);
@@ -59,8 +59,8 @@ function writeAddress() {
   if (!framed) history.replaceState(null, "", "#" + said);
 }
 
-// Takes the first of what there is where a choice is not there. Returns what an address
-// asks for in vain; what is merely not under another step or status is no news.
+// Replaces a choice that is missing by the first one there is. Returns the missing names
+// that are worth a message: a sample that another step lacks is not.
 function settle() {
   const missing = [];
   function first(name, list) {
@@ -137,7 +137,7 @@ function tokensOf(turn) {
     const token = make("li", { class: "token" },
       make("code", {}, visible(text.replaceAll(" ", "\u2423").replaceAll("\n", "\u23ce"))),
       make("small", {}, logProb(value)));
-    // The less likely, the thicker the line below.
+    // Less likely tokens have a thicker line below.
     const doubt = value === null ? 1 : Math.min(-value / 3, 1);
     token.style.setProperty("--doubt", doubt.toFixed(2));
     return token;
@@ -205,7 +205,7 @@ function show() {
   reachable(view);
 }
 
-// Code that is wider than its box can be scrolled by keyboard.
+// Makes code that is wider than its box scroll by keyboard.
 function reachable(within) {
   for (const block of within.querySelectorAll("pre")) {
     if (block.scrollWidth > block.clientWidth) {
@@ -221,7 +221,7 @@ function update(byAddress = false) {
   fillControls();
   show();
   byId("said").textContent = byAddress && missing.length
-    ? `Not on this page: ${missing.join(", ")}. See below which episodes it holds.` : "";
+    ? `Not on this page: ${missing.join(", ")}. Its episodes are listed below.` : "";
 }
 
 function choose(name, value) {
@@ -242,7 +242,7 @@ byId("tokens").addEventListener("change", (event) => choose("tokens", event.targ
 byId("previous").addEventListener("click", () => move(-1));
 byId("next").addEventListener("click", () => move(1));
 byId("controls").addEventListener("submit", (event) => event.preventDefault());
-// A link within the page, such as #curves, chooses nothing.
+// A link within the page, such as #curves, holds no choice.
 const choosing = () => location.hash.includes("=");
 addEventListener("hashchange", () => {
   if (choosing()) {
@@ -250,7 +250,7 @@ addEventListener("hashchange", () => {
     update(true);
   }
 });
-// Links would leave such a frame.
+// A link would leave a frame without an address.
 for (const link of document.querySelectorAll("nav a")) {
   link.addEventListener("click", (event) => {
     if (!framed) return;
