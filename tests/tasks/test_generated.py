@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import hashlib
+import json
 import os
 import random
 import re
@@ -22,6 +23,29 @@ def splits():
     return {split: generate(split) for split in COUNTS} | {
         "train": generate("train", count=1000)
     }
+
+
+def _digest(tasks):
+    fields = json.dumps([dataclasses.asdict(task) for task in tasks])
+    return hashlib.sha256(fields.encode()).hexdigest()[:16]
+
+
+@pytest.mark.parametrize(
+    ("split", "seed", "count", "digest"),
+    [
+        ("train", 0, 4200, "00042fcefd398f95"),
+        ("train", 3, 300, "58c2e52042f194d1"),
+        ("validation", 0, 128, "cf8dbd7972505da5"),
+        ("validation", 1, 128, "3d18478b75978982"),
+        ("test", 0, 256, "ad359f68dba5c823"),
+        ("test", 5, 128, "cd4322f5a0d13da6"),
+        ("heldout", 0, 128, "2d923c57bac283d0"),
+        ("heldout", 2, 128, "911461a75841ae6d"),
+    ],
+)
+def test_tasks_are_the_same_to_the_bit(split, seed, count, digest):
+    """Published results name their tasks by split and seed, so these must not move."""
+    assert _digest(generate(split, seed, count)) == digest
 
 
 def _holds(code, tests):
