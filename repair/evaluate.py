@@ -11,7 +11,7 @@ from absl import flags
 from rich.console import Console
 
 from repair import cli
-from repair.tasks.evalsets import load_checked
+from repair.tasks import load_tasks
 from repair.training.evaluation import EvalConfig
 from repair.training.metrics import results_table
 from repair.training.policy import load_policy, measure, workdir_of
@@ -32,8 +32,10 @@ def main():
         count = args.count or None
         if args.tasks:
             path = args.path or policy.config.tasks.path
-            loaded = load_checked(args.tasks, policy.sandbox, path=path, count=count)
-            tasks, told = list(loaded.tasks), loaded.line()
+            tasks = load_tasks(
+                args.tasks, path=path, count=count, sandbox=policy.sandbox
+            )
+            told = tasks.line()
             console.print(told, highlight=False)
         else:
             tasks = policy.task_set.tasks()[1][:count]

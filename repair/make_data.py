@@ -14,7 +14,7 @@ from repair.demos.shards import FILES
 from repair.demos.statistics import Mean, Tally
 from repair.errors import UserError
 from repair.sandbox import Sandbox
-from repair.tasks import load_tasks
+from repair.tasks import Task, load_tasks
 from repair.tasks.corrupt import KINDS
 from repair.text.prompts import PROMPTS
 from repair.text.tokenizer import load_tokenizer
@@ -42,7 +42,7 @@ def _demos(args) -> None:
         kinds=tuple(args.kinds),
         seed=args.seed,
     )
-    tasks = load_tasks(args.tasks, path=args.path, count=args.count or None)
+    tasks = _load_tasks(args)
     total = len(tasks) * args.per_task
     with Sandbox() as sandbox, progress(total, "demonstrations") as bar:
         demos = make_demo_folder(
@@ -79,7 +79,7 @@ def _faulty(args) -> None:
         "mbpp/prompt" if args.tasks.startswith("mbpp/") else "generated/train"
     )
     examples = load_tasks(spec, path=args.path, count=3)
-    tasks = load_tasks(args.tasks, path=args.path, count=args.count or None)
+    tasks = _load_tasks(args)
     shown = {task.code for task in examples}
     tasks = [task for task in tasks if task.code not in shown]
     config = DraftConfig(
@@ -118,6 +118,11 @@ def _faulty(args) -> None:
         )
     write_whole(out / "faulty.jsonl", "".join(json.dumps(r) + "\n" for r in rows))
     print(f"{report.kept} faulty programs are in {out / 'faulty.jsonl'}")
+
+
+def _load_tasks(args) -> list[Task]:
+    count = args.count or None
+    return load_tasks(args.tasks, path=args.path, count=count, training=True)
 
 
 def _print_faulty(report) -> None:
@@ -205,10 +210,8 @@ def _corruptions(text: str) -> tuple[int, int]:
 
 if __name__ == "__main__":
     flags.DEFINE_enum("kind", "demos", ["demos", "faulty"], "What to make.")
-    flags.DEFINE_string(
-        "tasks", "generated/train", "As for repair.evaluate, but for MBPP+."
-    )
-    flags.DEFINE_string("path", "", "File with MBPP's rows, for mbpp/SPLIT.")
+    flags.DEFINE_string("tasks", "generated/train", "Tasks to make data from.")
+    flags.DEFINE_string("path", "", "File or folder of a published set.")
     flags.DEFINE_integer("count", 0, "At most so many tasks; 0 for all.", 0)
     flags.DEFINE_integer("per_task", 100, "Candidates of a task.", 1)
     flags.DEFINE_string("corruptions", "1,5", "Lowest and highest number of them.")

@@ -20,10 +20,8 @@ from repair.env.environment import Environment, StepResult, reset_all
 from repair.env.rewards import Rewards
 from repair.integrations.problems import Problems, outcome
 from repair.sandbox import Sandbox
-from repair.sandbox.values import evaluate
-from repair.tasks import Bug
+from repair.tasks import Bug, load_tasks
 from repair.tasks.bugs import make_bugs
-from repair.tasks.load import load_tasks
 
 PLUGIN = "repair-editor"
 
@@ -75,9 +73,7 @@ class RepairTaskset(vf.Taskset[RepairTask, RepairTasksetConfig]):
         given = {"corruptions": c.corruptions, "kinds": c.kinds}
         options = {name: value for name, value in given.items() if value is not None}
         with Sandbox() as sandbox:
-            tasks = load_tasks(
-                c.tasks, path=c.path, seed=c.seed, count=c.count, evaluate=evaluate
-            )
+            tasks = load_tasks(c.tasks, path=c.path, seed=c.seed, count=c.count)
             bugs = make_bugs(
                 tasks, sandbox, per_task=c.per_task, seed=c.seed, **options
             )

@@ -1,7 +1,7 @@
-"""What is to be repaired: tasks, their files, and how programs get broken."""
+"""Programming tasks: records, readers, generator, and corruptions of programs."""
 
 from repair.tasks.jsonl import read_jsonl
 from repair.tasks.load import load_pair, load_tasks
-from repair.tasks.task import Bug, Task
+from repair.tasks.task import Bug, Task, TaskList
 
-__all__ = ["Bug", "Task", "load_pair", "load_tasks", "read_jsonl"]
+__all__ = ["Bug", "Task", "TaskList", "load_pair", "load_tasks", "read_jsonl"]

@@ -8,7 +8,7 @@ from repair.tasks.task import Task
 
 
 def read_jsonl(path: str | pathlib.Path) -> list[Task]:
-    r"""Reads one task a line; unknown fields are ignored.
+    r"""Read one task a line; unknown fields are ignored.
 
     Fields: task_id (int or str), text, code, test_list, and optionally
     test_setup_code, hidden_test_list, faulty_code. Newlines become "\n", blanks at
@@ -22,7 +22,7 @@ def read_jsonl(path: str | pathlib.Path) -> list[Task]:
 
 
 def task_of(row: Row) -> Task:
-    """The task of one row, as `read_jsonl` makes it.
+    """Make the task of one row.
 
     Raises:
       UserError: A field is missing or wrong.

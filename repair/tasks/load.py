@@ -1,17 +1,17 @@
-"""Tasks by name: the one place where `--tasks=...` is understood."""
+"""Tasks by name: the only place that understands `--tasks=...`."""
 
-import dataclasses
 import pathlib
 
 from repair.errors import UserError
-from repair.tasks import humanevalfix, mbpp, mbppplus, quixbugs
+from repair.sandbox import Sandbox
+from repair.tasks import mbpp
 from repair.tasks.generated import generate
 from repair.tasks.jsonl import read_jsonl
-from repair.tasks.mbppplus import Evaluate
-from repair.tasks.task import Loaded, Task
+from repair.tasks.published import checks, humanevalfix, mbppplus, quixbugs
+from repair.tasks.task import Task, TaskList
 
-# Published sets in formats of their own, and what their path is.
-EVALUATION_SETS = {
+# Published sets in formats of their own, and the path that each needs.
+PUBLISHED = {
     "quixbugs": "the folder of a clone of QuixBugs",
     "humanevalfix": "HumanEvalPack's Python rows (humanevalpack.jsonl)",
     "mbppplus": "EvalPlus's rows (MbppPlus.jsonl)",
@@ -24,44 +24,32 @@ def load_tasks(
     path: str | None = None,
     seed: int = 0,
     count: int | None = None,
-    evaluate: Evaluate | None = None,
-) -> list[Task]:
-    """The tasks of `load`."""
-    loaded = load(spec, path=path, seed=seed, count=count, evaluate=evaluate)
-    return list(loaded.tasks)
-
-
-def load(
-    spec: str,
-    *,
-    path: str | None = None,
-    seed: int = 0,
-    count: int | None = None,
-    evaluate: Evaluate | None = None,
     training: bool = False,
-) -> Loaded:
-    """Loads tasks by name, and says what was left out.
+    sandbox: Sandbox | None = None,
+) -> TaskList:
+    """Load tasks by name.
 
     Args:
       spec: "generated/SPLIT", "mbpp/SPLIT", "quixbugs", "humanevalfix",
         "mbppplus/SPLIT" (also "mbppplus/all") or the path of a JSONL file.
-      path: File or folder that a published set is read from.
+      path: File or folder of a published set.
       seed: Seed of the generator.
       count: At most so many tasks; for the generator exactly so many.
-      evaluate: What runs the references of MBPP+, such as
-        `repair.sandbox.values.evaluate`.
-      training: Whether the tasks are for training, which alone may use those that MBPP
-        has for it.
+      training: Use for training. Only then may MBPP+ give tasks of MBPP's training
+        split.
+      sandbox: Runs the references and known bugs of a published set, whose tests are
+        changed where they do not hold (`published.checks`); None leaves them.
 
     Returns:
-      The tasks, of a file in the order of its rows.
+      The tasks, of a file in the order of its rows, and a record of the others.
 
     Raises:
       UserError: The spec, the file or a row in it is wrong.
     """
-    if is_evaluation_set(spec):
-        return _load_set(spec, path, count, evaluate, training)
     source, _, split = spec.partition("/")
+    if _is_published(spec):
+        tasks = _read_published(spec, path, count, training)
+        return checks.check(tasks, sandbox) if sandbox else tasks
     if source == "generated":
         tasks = generate(split, seed, count)
     elif spec.endswith(".jsonl"):
@@ -71,35 +59,31 @@ def load(
     else:
         raise UserError(
             f"unknown tasks {spec!r}; expected generated/SPLIT, mbpp/SPLIT,"
-            f" {', '.join(EVALUATION_SETS)}/SPLIT or a path that ends in .jsonl"
+            f" {', '.join(PUBLISHED)}/SPLIT or a path that ends in .jsonl"
         )
-    return Loaded(tuple(tasks[:count]), len(tasks))
+    return TaskList(tasks[:count], len(tasks))
 
 
-def is_evaluation_set(spec: str) -> bool:
-    """Whether a spec names one of `EVALUATION_SETS`."""
+def _is_published(spec: str) -> bool:
     source, _, split = spec.partition("/")
-    return source in EVALUATION_SETS and not split.endswith(".jsonl")
+    return source in PUBLISHED and not split.endswith(".jsonl")
 
 
-def _load_set(spec, path, count, evaluate, training) -> Loaded:
+def _read_published(
+    spec: str, path: str | None, count: int | None, training: bool
+) -> TaskList:
     source, slash, split = spec.partition("/")
     if not path:
         raise UserError(
-            f"{spec} needs {EVALUATION_SETS[source]}: give its path (--path=..., or"
+            f"{spec} needs {PUBLISHED[source]}: give its path (--path=..., or"
             " --config.tasks.eval_path for a run's evaluation)"
         )
     if source == "mbppplus":
-        if evaluate is None:
-            raise UserError(
-                f"{spec} has its expected values from running its references, which"
-                " cannot be done here; use it with python -m repair.evaluate"
-            )
-        return mbppplus.read(path, split, evaluate, count=count, training=training)
+        return mbppplus.read(path, split, count=count, training=training)
     if slash:
         raise UserError(f"{source} has no splits; use --tasks={source}")
-    loaded = (quixbugs if source == "quixbugs" else humanevalfix).read(path)
-    return dataclasses.replace(loaded, tasks=loaded.tasks[:count])
+    tasks = (quixbugs if source == "quixbugs" else humanevalfix).read(path)
+    return TaskList(tasks[:count], tasks.found, tasks.left_out, tasks.changed)
 
 
 def load_pair(
@@ -110,32 +94,30 @@ def load_pair(
     held_path: str = "",
     train_count: int | None = None,
     held_count: int | None = None,
-    evaluate: Evaluate | None = None,
 ) -> tuple[list[Task], list[Task]]:
-    """Loads tasks to train on and tasks held out of training, which share no program.
+    """Load tasks to train on and tasks held out of training, which share no program.
 
     Args:
-      train: As for `load`.
-      held: The same for the held-out tasks.
-      path: A tasks file: what "mbpp/SPLIT" and published sets are read from, or what
-        takes the place of `train`.
-      held_path: The same for `held`. Where only `path` is given, and it has no rows of
+      train: Name of the tasks to train on, as for `load_tasks`.
+      held: Name of the held-out tasks.
+      path: A tasks file: the source of "mbpp/SPLIT" and of published sets; in place of
+        other names, its rows are the tasks.
+      held_path: The same for `held`. If only `path` is given, and it has no rows of
         the held-out split, every tenth of its programs is held out.
       train_count: At most so many tasks to train on.
       held_count: At most so many held-out tasks.
-      evaluate: As for `load`.
 
     Raises:
       UserError: Nothing is left to hold out, or a spec or file is wrong.
     """
-    tasks = _load_from(train, path, None if path else train_count, evaluate, True)
-    published = is_evaluation_set(held)
-    if not path or held_path or published or _has_split(held, path):
-        # A set is in a file of its own, unless both name the same one.
-        shared = "" if published and held.partition("/")[0] not in train else path
-        others = _load_from(held, held_path or shared, held_count, evaluate, False)
+    tasks = _load_from(train, path, None if path else train_count, training=True)
+    if not path or held_path or _is_published(held) or _has_split(held, path):
+        # A published set has a file of its own, unless both names are of one set.
+        other_set = _is_published(held) and held.partition("/")[0] not in train
+        held_from = held_path or ("" if other_set else path)
+        others = _load_from(held, held_from, held_count, training=False)
     else:
-        # By programs: of one there may be many rows, each with another bug.
+        # By programs: one may have many rows, each with another bug.
         chosen = set(list(dict.fromkeys(task.code for task in tasks))[9::10])
         others = [task for task in tasks if task.code in chosen]
     known = {task.code for task in others}
@@ -150,12 +132,11 @@ def load_pair(
 
 
 def _load_from(
-    spec: str, path: str, count: int | None, evaluate: Evaluate | None, training: bool
+    spec: str, path: str, count: int | None, *, training: bool
 ) -> list[Task]:
-    if path and not spec.startswith("mbpp/") and not is_evaluation_set(spec):
+    if path and not spec.startswith("mbpp/") and not _is_published(spec):
         return read_jsonl(path)[:count]
-    loaded = load(spec, path=path, count=count, evaluate=evaluate, training=training)
-    return list(loaded.tasks)
+    return load_tasks(spec, path=path, count=count, training=training)
 
 
 def _has_split(spec: str, path: str) -> bool:
@@ -163,5 +144,5 @@ def _has_split(spec: str, path: str) -> bool:
     if source != "mbpp":
         return False
     if pathlib.Path(path).is_dir():
-        return True  # a dataset that knows its splits
+        return True  # a TensorFlow dataset records its splits
     return any(mbpp.split_of(task.task_id) == split for task in read_jsonl(path))

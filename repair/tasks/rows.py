@@ -1,4 +1,4 @@
-"""Rows of JSON lines and their fields, read with errors that say where."""
+"""Rows of JSON lines, with errors that name file, line and field."""
 
 import dataclasses
 import json
@@ -11,11 +11,11 @@ from repair.errors import UserError
 def read_lines(
     path: str | pathlib.Path, wanted: str = "object"
 ) -> Iterator[tuple[str, object]]:
-    r"""The JSON values of a file, one a line, each with its place "FILE:LINE".
+    r"""Yield the JSON value of each line of a file with its place, "FILE:LINE".
 
     Args:
       path: The file; empty lines are skipped.
-      wanted: What each line should hold, for the errors.
+      wanted: Name of the expected values, for the errors.
 
     Raises:
       UserError: The file cannot be read, or a line is not JSON.
@@ -42,11 +42,11 @@ def read_lines(
 
 
 def read_rows(path: str | pathlib.Path) -> Iterator["Row"]:
-    """The objects of a file, one a line, no two of them with one task_id.
+    """Yield the objects of a file, one a line, with different task ids.
 
     Raises:
-      UserError: As for `read_lines`; or a line holds something else, or a task_id that
-        was there before, or the file holds no row.
+      UserError: The file cannot be read or holds no row, or a line holds anything but
+        an object, or a task_id for a second time.
     """
     seen: set[int | str] = set()
     for where, value in read_lines(path):
@@ -66,23 +66,23 @@ def read_rows(path: str | pathlib.Path) -> Iterator["Row"]:
 
 
 def clean(text: str) -> str:
-    r"""A text with "\n" newlines."""
+    r"""Return a text with "\n" newlines."""
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def clean_code(code: str) -> str:
-    r"""A program with "\n" newlines, no trailing blanks, no empty lines around it."""
+    r"""Return a program with "\n" newlines, without trailing blanks and outer lines."""
     lines = clean(code).split("\n")
     return "\n".join(line.rstrip(" \t") for line in lines).strip("\n")
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One object of a file.
+    """One object of a file; each accessor raises a UserError for a wrong field.
 
     Attributes:
       where: Its place, for errors.
-      fields: What it holds; fields that nobody asks for are ignored.
+      fields: Its fields; those that no reader asks for are ignored.
     """
 
     where: str
@@ -90,48 +90,37 @@ class Row:
 
     @property
     def task_id(self) -> int | str:
-        """The identifier; UserError if it is neither an integer nor a string."""
-        value = self._present("task_id")
-        # True is an int to Python, and would be task 1.
-        if isinstance(value, bool) or not isinstance(value, int | str):
-            raise self._mistyped("task_id", value, "an integer or a string")
+        """The identifier, an integer or a string."""
+        value = self._get("task_id", None, (int, str), "an integer or a string")
         return value if isinstance(value, int) else self._encodable("task_id", value)
 
     def text(self, name: str, default: str | None = None) -> str:
-        """A string; without a default the field must be there.
-
-        Raises:
-          UserError: It is missing or something else.
-        """
-        value = self._present(name, default)
-        if not isinstance(value, str):
-            raise self._mistyped(name, value, "a string")
-        return self._encodable(name, value)
+        """Return a string; without a default the field must be there."""
+        return self._encodable(name, self._get(name, default, str, "a string"))
 
     def texts(self, name: str, default: Sequence[str] | None = None) -> tuple[str, ...]:
-        """A list of strings; as for `text`."""
-        values = self.list(name, default, of="strings")
+        """Return a list of strings; without a default the field must be there."""
+        values = self._get(name, default, (list, tuple), "a list of strings")
         for value in values:
             if not isinstance(value, str):
                 raise self._mistyped(f"{name}[]", value, "a string")
         return tuple(self._encodable(name, value) for value in values)
 
-    def list(self, name: str, default: Sequence | None = None, of: str = "") -> list:
-        """A list; as for `text`."""
-        value = self._present(name, default)
-        if not isinstance(value, list | tuple):
-            expected = f"a list of {of}" if of else "a list"
-            raise self._mistyped(name, value, expected)
-        return [*value]
+    def list(self, name: str) -> list:
+        """Return a list, which must be there."""
+        return self._get(name, None, list, "a list")
 
     def error(self, name: str, problem: str) -> UserError:
-        """An error about a field, to be raised."""
+        """Return an error about a field, to be raised."""
         return UserError(f"{self.where}: field {name!r} {problem}")
 
-    def _present(self, name: str, default=None):
+    def _get(self, name: str, default, kind: type | tuple[type, ...], expected: str):
         value = self.fields.get(name, default)
         if value is None and name not in self.fields:
             raise self.error(name, "is missing")
+        # True is an int to Python, and would be task 1.
+        if isinstance(value, bool) or not isinstance(value, kind):
+            raise self._mistyped(name, value, expected)
         return value
 
     def _mistyped(self, name: str, value, expected: str) -> UserError:
@@ -139,7 +128,7 @@ class Row:
         return self.error(name, f"is {found}, expected {expected}")
 
     def _encodable(self, name: str, text: str) -> str:
-        """The text, which no file and no tokenizer could hold with half a character."""
+        """Return the text; half a character fits no file and no tokenizer."""
         try:
             text.encode("utf-8")
         except UnicodeEncodeError as error:

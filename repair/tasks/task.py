@@ -1,8 +1,9 @@
-"""The records that say what is to be repaired."""
+"""Records of a task and of a bug."""
 
 import dataclasses
+from collections.abc import Iterable, Sequence
 
-_NAMED = 10  # at most so many of what was left out for one reason
+_NAMED = 10  # names listed for one reason; more are counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class Bug:
-    """A task and one faulty program for it: what one episode repairs.
+    """A task and one faulty program for it: the start of an episode.
 
     Attributes:
       bug_id: Identifier, unique within its split; samples of one bug form a group.
@@ -45,32 +46,36 @@ class Bug:
     corruptions: int = 0
 
 
-@dataclasses.dataclass(frozen=True)
-class Loaded:
-    """Tasks of a file, and what became of the rest of it.
+class TaskList(list[Task]):
+    """Tasks, with a record of the programs of their file that gave none.
 
     Attributes:
-      tasks: The tasks.
       found: Programs in the file, or in the part of it that was asked for.
-      left_out: (name, reason) of those that give no task.
-      changed: (name, what) of tasks that are not quite what the file says.
+      left_out: (name, reason) of each program that gives no task.
+      changed: (name, reason) of each task that differs from the file.
     """
 
-    tasks: tuple[Task, ...]
-    found: int
-    left_out: tuple[tuple[str, str], ...] = ()
-    changed: tuple[tuple[str, str], ...] = ()
+    def __init__(
+        self,
+        tasks: Iterable[Task],
+        found: int | None = None,
+        left_out: Sequence[tuple[str, str]] = (),
+        changed: Sequence[tuple[str, str]] = (),
+    ):
+        super().__init__(tasks)
+        self.found = len(self) if found is None else found
+        self.left_out, self.changed = tuple(left_out), tuple(changed)
 
     def line(self) -> str:
-        """One line: how many tasks of how many programs, and what of the others."""
-        text = f"{len(self.tasks)} of {self.found} programs"
+        """Return one line: tasks of programs found, names left out and changed."""
+        text = f"{len(self)} of {self.found} programs"
         for title, notes in (("left out", self.left_out), ("changed", self.changed)):
             groups: dict[str, list[str]] = {}
-            for name, why in notes:
-                groups.setdefault(why, []).append(name)
-            for why, names in groups.items():
+            for name, reason in notes:
+                groups.setdefault(reason, []).append(name)
+            for reason, names in groups.items():
                 more = len(names) - _NAMED
                 listed = ", ".join(names[:_NAMED])
                 listed += f" and {more} more" if more > 0 else ""
-                text += f"; {title}: {listed} ({why})"
+                text += f"; {title}: {listed} ({reason})"
         return text

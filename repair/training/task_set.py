@@ -14,7 +14,6 @@ from repair.env.tools import Tool, tool_of
 from repair.env.verifier import Verifier
 from repair.errors import UserError
 from repair.sandbox import Sandbox
-from repair.sandbox.values import evaluate as evaluate_references
 from repair.tasks import Bug, Task, load_pair
 from repair.tasks.bugs import make_bugs
 from repair.text.prompts import Prompt
@@ -89,7 +88,6 @@ class RepairTaskSet:
             held_path=c.eval_path,
             train_count=c.train_count or None,
             held_count=c.eval_count or None,
-            evaluate=evaluate_references,
         )
 
     def bugs(self, tasks: list[Task], verifier: Verifier, seed: int) -> list[Bug]:

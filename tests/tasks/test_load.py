@@ -132,6 +132,16 @@ def test_tasks_import_no_jax():
     assert found.stdout.strip() == "False"
 
 
+def test_published_sets_need_a_path():
+    for spec in ("quixbugs", "humanevalfix", "mbppplus/test"):
+        with pytest.raises(UserError, match=f"{spec} needs .*--path"):
+            load_tasks(spec)
+    with pytest.raises(UserError, match="quixbugs has no splits"):
+        load_tasks("quixbugs/test", path="x")
+    with pytest.raises(UserError, match="quixbugs, humanevalfix, mbppplus"):
+        load_tasks("quicksbugs")
+
+
 def _write_rows(path, ids):
     rows = [
         {

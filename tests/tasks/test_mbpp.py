@@ -47,16 +47,6 @@ def tfds():
     return pytest.importorskip("tensorflow_datasets")
 
 
-def test_quirks_are_counted(rows):
-    assert mbpp.count_quirks(rows) == {
-        "rows": 4,
-        "crlf": 3,
-        "tabs": 1,
-        "trailing_blanks": 3,
-        "setup": 1,
-    }
-
-
 def test_the_dataset_holds_what_the_file_does(tfds, rows, tmp_path):
     mbpp.build_tfds(tmp_path / "built", rows)
     for split, ids in {"prompt": [2], "test": [11], "train": [601, 602]}.items():

@@ -4,7 +4,7 @@ import pathlib
 
 from repair.errors import UserError
 from repair.tasks.jsonl import read_jsonl, task_of
-from repair.tasks.rows import Row, read_rows
+from repair.tasks.rows import Row
 from repair.tasks.task import Task
 
 SPLITS = {
@@ -16,15 +16,15 @@ SPLITS = {
 
 
 def split_of(task_id: int | str) -> str | None:
-    """The split that a task id belongs to, or None."""
+    """Return the split of a task id, or None."""
     return next((name for name, ids in SPLITS.items() if task_id in ids), None)
 
 
 def read_split(path: str | None, split: str) -> list[Task]:
-    """The tasks of one split.
+    """Read the tasks of one split.
 
     Args:
-      path: A file with MBPP's rows, or a folder with what `build_tfds` made.
+      path: A file with MBPP's rows, or a folder that `build_tfds` has filled.
       split: "prompt", "test", "validation" or "train".
 
     Raises:
@@ -53,9 +53,9 @@ def read_split(path: str | None, split: str) -> list[Task]:
 
 
 def build_tfds(folder: str | pathlib.Path, path: str | pathlib.Path = "") -> None:
-    """Builds MBPP as a TensorFlow dataset below a folder, without tensorflow.
+    """Build MBPP as a TensorFlow dataset below a folder, without tensorflow.
 
-    What the folder holds already is left as it is.
+    A dataset that the folder holds already is left as it is.
 
     Args:
       folder: TFDS's data_dir.
@@ -81,7 +81,7 @@ def build_tfds(folder: str | pathlib.Path, path: str | pathlib.Path = "") -> Non
 
 
 def read_tfds(folder: str | pathlib.Path, split: str) -> list[Task]:
-    """The tasks of one split of what `build_tfds` made, in the order of their ids.
+    """Read the tasks of one split of a built dataset, in the order of their ids.
 
     Raises:
       UserError: TFDS is not installed, or the folder does not hold the split.
@@ -103,24 +103,6 @@ def read_tfds(folder: str | pathlib.Path, split: str) -> list[Task]:
     return [task_of(Row(f"{folder}:{split}", _plain(row))) for row in rows]
 
 
-def count_quirks(path: str | pathlib.Path) -> dict[str, int]:
-    """How many rows of a file have what a reader may stumble over.
-
-    Raises:
-      UserError: The file or a row is wrong.
-    """
-    counts = dict.fromkeys(("rows", "crlf", "tabs", "trailing_blanks", "setup"), 0)
-    for row in read_rows(path):
-        code = row.text("code")
-        lines = code.replace("\r\n", "\n").split("\n")
-        counts["rows"] += 1
-        counts["crlf"] += "\r\n" in code
-        counts["tabs"] += "\t" in code
-        counts["trailing_blanks"] += any(line != line.rstrip() for line in lines)
-        counts["setup"] += bool(row.text("test_setup_code", ""))
-    return counts
-
-
 def _tfds():
     try:
         import tensorflow_datasets
@@ -133,7 +115,7 @@ def _tfds():
 
 
 def _plain(example: dict) -> dict:
-    """TFDS's arrays and bytes as what JSON would give."""
+    """Return an example as JSON would give it, without TFDS's arrays and bytes."""
     return {
         name: [text.decode() for text in value]
         if name.endswith("_list")

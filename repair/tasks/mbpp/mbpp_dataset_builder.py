@@ -1,7 +1,7 @@
 """MBPP as a TensorFlow dataset, built and read without tensorflow.
 
-The rows stay as they were published, CRLF and tabs included; `repair.tasks.mbpp`
-builds it and reads it as tasks. Not in the catalogue of TFDS.
+The rows stay as published, CRLF and tabs included. `repair.tasks.mbpp` builds the
+dataset and reads it as tasks; the catalogue of TFDS does not have it.
 """
 
 import numpy as np
@@ -29,7 +29,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     Args:
       path: A file with MBPP's rows, all or some of them; "" to download it.
-      **settings: As for every builder of TFDS.
+      **settings: Arguments of TFDS's builders.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -55,14 +55,14 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             homepage="https://github.com/google-research/google-research/tree/master/mbpp",
             citation=_CITATION,
             license="CC-BY-4.0",
-            disable_shuffling=True,  # but in the order of their keys
+            disable_shuffling=True,  # examples stay in the order of their keys
         )
 
     def _split_generators(self, dl_manager):
         rows = list(read_rows(self._rows_path or dl_manager.download(_URL)))
         by_split = {name: [] for name in SPLITS}
         for row in rows:
-            task_of(row)  # refuses what could not be read back
+            task_of(row)  # refuses a row that could not be read back
             split = split_of(row.task_id)
             if split is None:
                 raise row.error("task_id", f"is {row.task_id!r}, expected 1 to 974")

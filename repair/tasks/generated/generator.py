@@ -1,9 +1,9 @@
-"""A seeded generator of small Python functions in MBPP's schema.
+"""Seeded generator of small Python functions in MBPP's schema.
 
-It is the embedded default: enough to train and to measure on with no download.
-A task's split follows from a hash of its program without names, so that no program
-of one split occurs in another under any names, whatever the seeds and counts;
-"heldout" has families of its own.
+The default task set: enough to train and to measure on with no download. The split of
+a task follows from a hash of its program without names, so that no program of one
+split occurs in another under any names, for all seeds and counts; "heldout" has
+families of its own.
 """
 
 import hashlib
@@ -12,23 +12,10 @@ from collections.abc import Callable
 from types import CodeType
 
 from repair.errors import UserError
-from repair.tasks import (
-    families_compound,
-    families_lists,
-    families_numbers,
-    families_text,
-)
-from repair.tasks.blocks import Sketch
+from repair.tasks.generated.family import Family, Sketch, families
+from repair.tasks.generated.variants import anonymous, near_misses
 from repair.tasks.task import Task
-from repair.tasks.variants import anonymous, near_misses
 
-FAMILIES = (
-    families_lists.FAMILIES
-    + families_compound.FAMILIES
-    + families_numbers.FAMILIES
-    + families_text.FAMILIES
-)
-HELD_OUT = families_lists.HELD_OUT + families_compound.HELD_OUT + families_text.HELD_OUT
 COUNTS = {"train": 2000, "validation": 128, "test": 256, "heldout": 128}
 SHOWN, HIDDEN = 3, 5
 # Of sixteen hash buckets; "heldout" shares no family with these.
@@ -37,17 +24,17 @@ _BUCKETS = {"validation": range(0, 2), "test": range(2, 5), "train": range(5, 16
 _PATIENCE = 400
 # Calls among which the shown tests are chosen, and draws to find them.
 _CALLS, _DRAWS = 20, 60
-# Every token of an assert is paid for at every step of training.
+# Every token of an assert costs time at every step of training.
 _MAX_ASSERT_CHARS = 80
 
 
 def generate(split: str, seed: int = 0, count: int | None = None) -> list[Task]:
-    """Draws tasks; families take turns, and no two programs of a split are alike.
+    """Draw tasks from the families in turn, no program twice.
 
     Args:
       split: "train", "validation", "test" or "heldout".
-      seed: Another seed gives other tasks from the same split.
-      count: How many; by default `COUNTS[split]`. Fewer are the first of more.
+      seed: Seed of the draws; each gives other tasks of the same split.
+      count: Number of tasks, by default `COUNTS[split]`. Fewer are the first of more.
 
     Returns:
       Tasks with three shown asserts and five hidden ones, whose values come from
@@ -62,18 +49,18 @@ def generate(split: str, seed: int = 0, count: int | None = None) -> list[Task]:
             f" {', '.join(COUNTS)}"
         )
     count = COUNTS[split] if count is None else count
-    families = list(HELD_OUT if split == "heldout" else FAMILIES)
+    living = families(held_out=split == "heldout")
     rng = random.Random(f"generated/{split}/{seed}")
     seen: set[str] = set()
     tasks: list[Task] = []
     while len(tasks) < count:
-        for family in tuple(families):
+        for family in tuple(living):
             task = _draw(family, split, f"generated/{split}/{len(tasks)}", seen, rng)
             if task is None:
-                families.remove(family)
-                continue
-            tasks.append(task)
-        if not families:
+                living.remove(family)
+            else:
+                tasks.append(task)
+        if not living:
             raise UserError(
                 f"generated/{split} was asked for {count} tasks but gives only"
                 f" {len(tasks)} different ones; ask for fewer"
@@ -82,16 +69,12 @@ def generate(split: str, seed: int = 0, count: int | None = None) -> list[Task]:
 
 
 def _draw(
-    family: Callable[[random.Random], Sketch],
-    split: str,
-    task_id: str,
-    seen: set[str],
-    rng: random.Random,
+    family: Family, split: str, task_id: str, seen: set[str], rng: random.Random
 ) -> Task | None:
-    """A task whose program is none of `seen` and joins it; None if there is none."""
+    """Draw a task with a new program, which joins `seen`; None if none is found."""
     for _ in range(_PATIENCE):
-        sketch = family(rng)
-        # The function's name decides nothing, so it makes no program another.
+        sketch = family.sketch(rng)
+        # Programs that differ by the function's name alone count as one.
         program = sketch.code.replace(sketch.name, "f")
         if program in seen or not _belongs(program, split):
             continue
@@ -117,7 +100,7 @@ def _belongs(program: str, split: str) -> bool:
 
 
 def _tests(sketch: Sketch, rng: random.Random) -> list[str] | None:
-    """Asserts, the shown ones first; None if the draws were unlucky.
+    """Make asserts, the shown ones first; None if the draws were unlucky.
 
     The shown ones are chosen, one after the other, to tell the program from most of
     its near misses, then to differ in value, then to be short.
@@ -129,7 +112,7 @@ def _tests(sketch: Sketch, rng: random.Random) -> list[str] | None:
         call = f"{sketch.name}({', '.join(map(repr, sketch.draw(rng)))})"
         if call in values:
             continue
-        # The function gets what the test will evaluate, not our objects.
+        # The function gets new objects, as from the test's source.
         code = compile(call, "call", "eval")
         value = run(code)
         if len(_assert(call, value)) <= _MAX_ASSERT_CHARS:
@@ -163,7 +146,7 @@ def _assert(call: str, value: str) -> str:
 
 
 def _compile(code: str) -> Callable[[CodeType], str]:
-    """A function from a compiled call to its value's text.
+    """Return a function from a compiled call to the text of its value.
 
     The code is this package's own, not a model's, so it runs in process.
     """
@@ -173,7 +156,7 @@ def _compile(code: str) -> Callable[[CodeType], str]:
 
 
 def _outcome(run: Callable[[CodeType], str], call: CodeType) -> str:
-    """What a near miss gives; it may well fail, by an index past the end say."""
+    """Run a near miss, which may well fail, by an index past the end for example."""
     try:
         return run(call)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""A program's variants: the one without names, and those that are nearly it."""
+"""Variants of a program: the one without names, and near misses."""
 
 import builtins
 import keyword
@@ -8,25 +8,13 @@ _STRING = r"'[^'\n]*'"
 _NAME = re.compile(rf"{_STRING}|\.?\b[^\W\d]\w*")
 _TOKEN = re.compile(rf"{_STRING}|[^\W\d]\w*|\d+|[-+*/%<>=!]+")
 _FIXED = frozenset(keyword.kwlist) | frozenset(dir(builtins))
-# What a careless reader takes an operator for.
+# Operators and words that are easily mistaken for one another.
 _SLIPS = {
-    ">": ">=",
-    "<": "<=",
-    ">=": ">",
-    "<=": "<",
-    "==": ">=",
-    "!=": ">",
-    "+": "-",
-    "-": "+",
-    "*": "+",
-    "+=": "-=",
-    "-=": "+=",
-    "*=": "+=",
-    "True": "False",
-    "False": "True",
-    "break": "continue",
+    **{">": ">=", "<": "<=", ">=": ">", "<=": "<", "==": ">=", "!=": ">"},
+    **{"+": "-", "-": "+", "*": "+", "+=": "-=", "-=": "+=", "*=": "+="},
+    **{"True": "False", "False": "True", "break": "continue"},
 }
-# A sort or its key left out, a count begun anew.
+# A sort or its key left out, a count that begins anew.
 _OMISSIONS = (
     (re.compile(r"sorted\((\w+).*\)"), r"list(\1)"),
     (re.compile(r", key=.*?(?=, reverse|\)$)"), ""),
@@ -36,11 +24,11 @@ _OMISSIONS = (
 
 
 def anonymous(code: str) -> str:
-    """The program with its names numbered in the order in which they occur.
+    """Number the names of a program in the order in which they occur.
 
-    Two programs that differ by nothing but the names of functions, arguments and
-    variables have the same anonymous form. Meant for generated programs: strings in
-    single quotes, no comments.
+    Two programs that differ only in the names of functions, arguments and variables
+    have the same anonymous form. Meant for generated programs: strings in single
+    quotes, no comments.
     """
     numbers: dict[str, str] = {}
 
@@ -54,17 +42,16 @@ def anonymous(code: str) -> str:
 
 
 def near_misses(code: str) -> list[str]:
-    """Programs one slip away: another operator, constant or condition, no sort.
+    """Return programs one slip away: another operator, constant or condition, no sort.
 
-    The `def` line is left alone, and so are `while` lines, whose slips need not end.
+    `def` lines are left alone, and so are `while` lines, whose slips need not end.
     """
     lines = code.split("\n")
     missed = []
     for at, line in enumerate(lines):
-        if line.lstrip().startswith(("def ", "while ")):
-            continue
-        for other in _slips(line):
-            missed.append("\n".join([*lines[:at], other, *lines[at + 1 :]]))
+        if not line.lstrip().startswith(("def ", "while ")):
+            for other in _slips(line):
+                missed.append("\n".join([*lines[:at], other, *lines[at + 1 :]]))
     return missed
 
 

@@ -1,35 +1,29 @@
 """MBPP+ (EvalPlus, Liu et al. 2023): MBPP's tasks with many more inputs each.
 
-Its rows hold inputs and no results: what a test expects is what the row's reference
-gives, found out by an `evaluate` that the caller brings, since references are run in a
-sandbox and this folder knows none. The values become literals in asserts, so that a
-program is judged like by any other test and cannot reach the reference.
+Its rows hold inputs and no results, so the sandbox runs each row's reference, and the
+values become literals in asserts. A program under test cannot reach the reference.
 
 JSON has no tuples, sets, complex numbers or keys but strings. A row's own asserts
-(`assertion`) do: they tell what an input was, and how results are compared (as sets,
-say, or for truth).
+(`assertion`) do: they tell the type of an input, and how results are compared (as
+sets, or for truth).
 """
 
 import ast
 import dataclasses
 import pathlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from repair.errors import UserError
+from repair.sandbox.values import evaluate
 from repair.tasks import mbpp
-from repair.tasks.expect import expect, literal
+from repair.tasks.published.expect import expect, literal
 from repair.tasks.rows import Row, clean, clean_code, read_rows
-from repair.tasks.task import Loaded, Task
+from repair.tasks.task import Task, TaskList
 
 TRAINING = "train"  # the split whose programs models are trained on
 SPLITS = (*(name for name in mbpp.SPLITS if name != TRAINING), TRAINING, "all")
 
-# From (program, expressions) of each job to the value of each expression, in a tuple,
-# or None for one that has no plain value.
-Evaluate = Callable[
-    [Sequence[tuple[str, Sequence[str]]]], list[list[tuple[object] | None]]
-]
 # Of these an example can tell something that JSON does not.
 _SHAPED = (list, tuple, set, dict, complex)
 _JOBS = 32  # rows that are evaluated together
@@ -40,22 +34,20 @@ _QUOTES = re.compile(r"'''|\"\"\"")
 def read(
     path: str | pathlib.Path,
     split: str,
-    evaluate: Evaluate,
     *,
     count: int | None = None,
     training: bool = False,
-) -> Loaded:
-    """The tasks of one of MBPP's splits, or of all.
+) -> TaskList:
+    """Read the tasks of one of MBPP's splits, or of all.
 
     Tests from `base_input` are shown, those from `plus_input` hidden.
 
     Args:
       path: EvalPlus's MbppPlus.jsonl.
       split: One of `SPLITS`.
-      evaluate: Runs the references.
       count: At most so many tasks.
-      training: Whether the tasks are for training. If not, "train" is refused, and
-        "all" leaves out what is in it.
+      training: Use for training. Without it "train" is refused, and "all" leaves out
+        its tasks.
 
     Raises:
       UserError: The split is unknown or refused, it has no rows, the file cannot be
@@ -85,75 +77,67 @@ def read(
     changed = []
     for start in range(0, len(drafts), _JOBS):
         some = drafts[start : start + _JOBS]
-        values = evaluate([(d.code, d.sources) for d in some])
+        values = evaluate([(draft.code, draft.sources) for draft in some])
         for draft, results in zip(some, values, strict=True):
-            task, lost = draft.task(results)
+            task, complete = draft.finish(results)
             if task is None:
                 left_out.append((draft.name, "its reference gives no plain value"))
                 continue
             tasks.append(task)
-            if lost:
+            if not complete:
                 changed.append((draft.name, "without inputs that give no plain value"))
         if count is not None and len(tasks) >= count:
             break
-    return Loaded(tuple(tasks[:count]), found, tuple(left_out), tuple(changed))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Form:
-    """How a row's asserts compare a result.
-
-    Attributes:
-      wrapped: What is compared, with `_HOLE` in the place of the call.
-      truth: Whether nothing is compared, and only the result's being true counts.
-    """
-
-    wrapped: str = _HOLE
-    truth: bool = False
-
-    def source(self, call: str) -> str:
-        """The expression whose value is wanted."""
-        # A match of a regular expression, say, is no value that a sandbox lets out: so
-        # it is the number that is asked for.
-        called = f"int(bool({call}))" if self.truth else call
-        return self.wrapped.replace(_HOLE, called)
-
-    def test(self, call: str, value, tolerance: float) -> str | None:
-        """An assert that the expression has this value."""
-        return expect(self.source(call), value, tolerance)
+    return TaskList(tasks[:count], found, left_out, changed)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Draft:
-    """A row without the values of its tests.
+    """A row without the expected values of its tests.
 
-    The first `shown` of its calls are to be shown; `lost` says that there were more.
+    Attributes:
+      number: MBPP's task id.
+      text: The task in English.
+      code: The reference.
+      calls: The calls to test, of which the first `shown` are shown.
+      shown: See `calls`.
+      complete: Every input of the row has become a call.
+      compared: The expression that a test compares, with `_HOLE` for the call.
+      tolerance: The absolute error that a float may have.
     """
 
-    name: str
     number: int
     text: str
     code: str
     calls: tuple[str, ...]
     shown: int
-    lost: bool
-    form: _Form
+    complete: bool
+    compared: str
     tolerance: float
 
     @property
-    def sources(self) -> tuple[str, ...]:
-        return tuple(map(self.form.source, self.calls))
+    def name(self) -> str:
+        return f"Mbpp/{self.number}"
 
-    def task(self, results: Sequence[tuple | None]) -> tuple[Task | None, bool]:
-        """The task, and whether some test is lost; None if none is left to show."""
+    @property
+    def sources(self) -> list[str]:
+        """Expressions whose values the tests expect."""
+        return [self.compared.replace(_HOLE, call) for call in self.calls]
+
+    def finish(self, results: Sequence[tuple | None]) -> tuple[Task | None, bool]:
+        """Return the task, None if no test is left to show; and if all tests are left.
+
+        Args:
+          results: The value of each source in a tuple of one, None where there is none.
+        """
         tests = [
-            None if result is None else self.form.test(call, result[0], self.tolerance)
-            for call, result in zip(self.calls, results, strict=True)
+            None if result is None else expect(source, result[0], self.tolerance)
+            for source, result in zip(self.sources, results, strict=True)
         ]
         shown = [test for test in tests[: self.shown] if test]
         hidden = [test for test in tests[self.shown :] if test and test not in shown]
         if not shown:
-            return None, True
+            return None, False
         task = Task(
             task_id=self.name,
             text=self.text,
@@ -161,56 +145,49 @@ class _Draft:
             test_list=tuple(dict.fromkeys(shown)),
             hidden_test_list=tuple(dict.fromkeys(hidden)),
         )
-        return task, self.lost or None in tests
+        return task, self.complete and None not in tests
 
 
 def _draft(row: Row) -> _Draft:
-    name, number = row.task_id, row.task_id
-    if isinstance(name, str):
-        digits = name.removeprefix("Mbpp/")
+    number = row.task_id
+    if isinstance(number, str):
+        digits = number.removeprefix("Mbpp/")
         if not digits.isdecimal():
-            raise row.error("task_id", f"is {name!r}, expected Mbpp/N")
+            raise row.error("task_id", f"is {number!r}, expected Mbpp/N")
         number = int(digits)
     function = row.text("entry_point")
     code = clean_code(row.text("canonical_solution"))
     if f"def {function}" not in code:
         raise row.error("canonical_solution", f"defines no function {function!r}")
     examples = list(_examples(row, function))
-    kinds = [max(column, key=_size) for column in _columns(examples)]
+    columns = zip(*(args for _, args in examples if args), strict=False)
+    likes = [max(column, key=_size) for column in columns]
     base, plus = (
-        [_call(row, field, function, arguments, kinds) for arguments in row.list(field)]
+        [_call(row, field, function, arguments, likes) for arguments in row.list(field)]
         for field in ("base_input", "plus_input")
     )
-    text = _text(row.text("prompt"))
+    lines = _QUOTES.sub("", clean(row.text("prompt"))).strip().split("\n")
+    text = "\n".join(x for x in lines if not x.startswith("assert ")).strip()
     if not text:
         raise row.error("prompt", "is empty")
     return _Draft(
-        name=f"Mbpp/{number}",
         number=number,
         text=text,
         code=code,
         calls=tuple(call for call in base + plus if call),
         shown=len(base) - base.count(None),
-        lost=None in base + plus,
-        form=next((form for form, _ in examples if form), _Form()),
+        complete=None not in base + plus,
+        compared=next((form for form, _ in examples if form), _HOLE),
         tolerance=_tolerance(row),
     )
 
 
-def _call(
-    row: Row, field: str, function: str, arguments, kinds: Sequence
-) -> str | None:
-    """A call with the arguments of an input; None if one has no literal."""
+def _call(row: Row, field: str, function: str, arguments, likes: list) -> str | None:
+    """Return a call with the arguments of an input; None if one has no literal."""
     if not isinstance(arguments, list):
         raise row.error(field, f"holds {str(arguments)[:40]!r}, expected lists")
-    texts = [literal(value) for value in _typed(arguments, kinds)]
+    texts = [literal(value) for value in _typed(arguments, likes)]
     return None if None in texts else f"{function}({', '.join(texts)})"
-
-
-def _text(prompt: str) -> str:
-    """A prompt without its quotes and the asserts among its lines."""
-    lines = _QUOTES.sub("", clean(prompt)).strip().split("\n")
-    return "\n".join(x for x in lines if not x.startswith("assert ")).strip()
 
 
 def _tolerance(row: Row) -> float:
@@ -220,43 +197,40 @@ def _tolerance(row: Row) -> float:
     return float(value)
 
 
-def _examples(row: Row, function: str) -> Iterator[tuple[_Form | None, list | None]]:
-    """Of each assert of a row how it compares, and the arguments, None if unclear."""
-    source = row.text("assertion", "")
+def _examples(row: Row, function: str) -> Iterator[tuple[str | None, list | None]]:
+    """Yield the compared expression and the arguments of each assert of a row."""
     try:
-        body = ast.parse(clean(source)).body
+        body = ast.parse(clean(row.text("assertion", ""))).body
     except (SyntaxError, ValueError, RecursionError) as error:
         raise row.error("assertion", f"is no Python ({error})") from error
     for statement in body:
         if isinstance(statement, ast.Assert):
-            calls = [n for n in ast.walk(statement) if _calls(n, function)]
+            calls = [
+                node
+                for node in ast.walk(statement)
+                if isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id == function
+            ]
             if len(calls) == 1:
-                yield _form(statement.test, calls[0]), _arguments(calls[0])
+                yield _compared(statement.test, calls[0]), _arguments(calls[0])
 
 
-def _calls(node: ast.AST, function: str) -> bool:
-    match node:
-        case ast.Call(ast.Name(name)):
-            return name == function
-    return False
-
-
-def _form(test: ast.expr, call: ast.Call) -> _Form | None:
+def _compared(test: ast.expr, call: ast.Call) -> str | None:
+    """Return the expression that a test compares, with `_HOLE` for the call."""
     match test:
         case ast.Compare(left, [ast.Eq()], [_]):
             pass
         case ast.Call(ast.Name("isclose") | ast.Attribute(attr="isclose"), [left, *_]):
             pass
         case ast.UnaryOp(ast.Not(), left) | left if left is call:
-            return _Form(truth=True)
+            # Compared as a number: the sandbox lets no match object out.
+            return f"int(bool({_HOLE}))"
         case _:
             return None
-    return _Form(_around(left, call)) if call in ast.walk(left) else None
-
-
-def _around(expression: ast.expr, call: ast.Call) -> str:
-    source, hole = ast.unparse(expression), ast.unparse(call)
-    return source.replace(hole, _HOLE)
+    if call not in ast.walk(left):
+        return None
+    return ast.unparse(left).replace(ast.unparse(call), _HOLE)
 
 
 def _arguments(call: ast.Call) -> list | None:
@@ -266,34 +240,31 @@ def _arguments(call: ast.Call) -> list | None:
         return None
 
 
-def _columns(examples) -> list[tuple]:
-    rows = [arguments for _, arguments in examples if arguments]
-    return list(zip(*rows, strict=False))
-
-
 def _size(value) -> int:
     return len(repr(value))
 
 
-def _typed(arguments: Sequence, kinds: Sequence) -> list:
-    """Arguments in the types of the examples, as far as there are any."""
-    examples = [*kinds, *[None] * (len(arguments) - len(kinds))]
+def _typed(arguments: Sequence, likes: Sequence) -> list:
+    """Convert arguments to the types of the examples, as far as there are any."""
+    examples = [*likes, *[None] * (len(arguments) - len(likes))]
     typed = []
     for value, example in zip(arguments, examples, strict=False):
         try:
             typed.append(_like(value, example))
         except (TypeError, ValueError, SyntaxError):
-            typed.append(value)  # not such as the example is
+            typed.append(value)  # the example has another shape
     return typed
 
 
 def _like(value, example):
-    """A JSON value in the types of an example."""
+    """Convert a JSON value to the types of an example."""
     if isinstance(example, complex) and isinstance(value, str):
         return complex(value)
     if isinstance(value, dict) and isinstance(example, dict) and example:
         kind, name = max(example.values(), key=_size), next(iter(example))
-        return {_key(key, name): _like(item, kind) for key, item in value.items()}
+        # Keys are literals, unless the example's are strings.
+        key_of = str if isinstance(name, str) else ast.literal_eval
+        return {key_of(key): _like(item, kind) for key, item in value.items()}
     if not isinstance(value, list) or not isinstance(example, list | tuple | set):
         return value
     inner = [x for x in example if isinstance(x, _SHAPED)]
@@ -303,8 +274,3 @@ def _like(value, example):
     parts = [part if isinstance(part, _SHAPED) else kind for part in parts]
     items = [_like(item, part) for item, part in zip(value, parts, strict=True)]
     return type(example)(items)
-
-
-def _key(key: str, example):
-    """A JSON key, read as a literal where the example is no string."""
-    return key if isinstance(example, str) else ast.literal_eval(key)

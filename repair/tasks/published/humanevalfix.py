@@ -1,9 +1,9 @@
 """HumanEvalFix (Muennighoff et al. 2023): HumanEval's programs with a bug each.
 
 Read from the Python rows of HumanEvalPack, one JSON object a line. Its tests are
-functions `check` full of asserts. Where such a function is nothing but asserts, each
-becomes a test of its own, whose expected value the sandbox keeps; any other is kept
-whole as one test, which then runs beside the program that it judges.
+functions `check` full of asserts. If such a function holds only asserts, each becomes
+a test whose expected value the sandbox keeps to itself. Any other is kept whole as one
+test, which then runs in the process of the program under test.
 """
 
 import ast
@@ -11,23 +11,23 @@ import dataclasses
 import pathlib
 
 from repair.tasks.rows import Row, clean, clean_code, read_rows
-from repair.tasks.task import Loaded, Task
+from repair.tasks.task import Task, TaskList
 
-SHOWN = 3  # of the tests proper, where a row has no example tests
+SHOWN = 3  # of the tests proper, for a row without example tests
 _PREFIX = "Python/"
 
 
 @dataclasses.dataclass(frozen=True)
 class _Tests:
-    """Tests of one field: asserts, or one whole function; and what they import."""
+    """Tests of one field: asserts, or one whole function; and their imports."""
 
     tests: tuple[str, ...]
     imports: str = ""
     whole: bool = False
 
 
-def read(path: str | pathlib.Path) -> Loaded:
-    """The tasks of a file of HumanEvalPack's Python rows.
+def read(path: str | pathlib.Path) -> TaskList:
+    """Read the tasks of a file of HumanEvalPack's Python rows.
 
     Example tests are shown, the tests proper hidden. A row without example tests shows
     the first three of the others.
@@ -39,7 +39,12 @@ def read(path: str | pathlib.Path) -> Loaded:
     tasks, left_out, changed, found = [], [], [], 0
     for row in read_rows(path):
         found += 1
-        name = _name(row)
+        name = row.task_id
+        if not isinstance(name, str) or not name.startswith(_PREFIX):
+            raise row.error(
+                "task_id",
+                f"is {name!r}, expected Python/N; give HumanEvalPack's Python rows",
+            )
         function = row.text("entry_point")
         shown = _read_tests(row, "example_test", function, "")
         hidden = _read_tests(row, "test", function, None)
@@ -50,35 +55,24 @@ def read(path: str | pathlib.Path) -> Loaded:
                 continue
             tests, hidden_tests = hidden_tests[:SHOWN], hidden_tests[SHOWN:]
             changed.append((name, f"no example tests; its first {SHOWN} tests shown"))
-        for field, kept in (("example_test", shown), ("test", hidden)):
-            if kept.whole:
+        for field, read_tests in (("example_test", shown), ("test", hidden)):
+            if read_tests.whole:
                 changed.append((name, f"{field} kept whole as one test"))
         setup = [row.text(field, "") for field in ("import", "test_setup")]
+        setup += [shown.imports, hidden.imports]
         task = Task(
             task_id=name,
             text=clean(row.text("instruction")).strip(),
             code=_program(row, "canonical_solution", function),
             test_list=tests,
-            test_setup_code=clean_code(
-                "\n".join(filter(None, [*setup, shown.imports, hidden.imports]))
-            ),
+            test_setup_code=clean_code("\n".join(filter(None, setup))),
             hidden_test_list=tuple(t for t in hidden_tests if t not in tests),
             faulty_code=_program(row, "buggy_solution", function),
         )
         if not task.text:
             raise row.error("instruction", "is empty")
         tasks.append(task)
-    return Loaded(tuple(tasks), found, tuple(left_out), tuple(changed))
-
-
-def _name(row: Row) -> str:
-    name = row.task_id
-    if not isinstance(name, str) or not name.startswith(_PREFIX):
-        raise row.error(
-            "task_id",
-            f"is {name!r}, expected Python/N; give HumanEvalPack's Python rows",
-        )
-    return name
+    return TaskList(tasks, found, left_out, changed)
 
 
 def _program(row: Row, field: str, function: str) -> str:
@@ -120,12 +114,11 @@ def _calls_check(statement: ast.stmt) -> bool:
 
 
 def _separate(check: ast.FunctionDef, function: str) -> tuple[str, ...] | None:
-    """The asserts of a check, of the function by its own name; None if there is more.
+    """Return the asserts of a check, of the function itself; None if there is more.
 
-    An assert of a constant, which HumanEval has for debugging, says nothing and goes.
+    Asserts of a constant, which HumanEval has for debugging, are left out.
     """
     parameter = check.args.args[0].arg
-    rename = _Rename(parameter, function)
     tests = []
     for statement in check.body:
         match statement:
@@ -134,27 +127,19 @@ def _separate(check: ast.FunctionDef, function: str) -> tuple[str, ...] | None:
             case ast.Assert(test):
                 if parameter != function and _binds(test, parameter, function):
                     return None
-                tests.append(f"assert {ast.unparse(rename.visit(test))}")
+                for node in ast.walk(test):
+                    if isinstance(node, ast.Name) and node.id == parameter:
+                        node.id = function
+                tests.append(f"assert {ast.unparse(test)}")
             case _:
                 return None
     return tuple(dict.fromkeys(tests))
 
 
 def _binds(test: ast.expr, *names: str) -> bool:
-    """Whether an expression gives one of the names a meaning of its own."""
+    """Return True if an expression gives one of the names a meaning of its own."""
     for node in ast.walk(test):
         match node:
             case ast.arg(name) | ast.Name(name, ast.Store()) if name in names:
                 return True
     return False
-
-
-class _Rename(ast.NodeTransformer):
-    """Calls a function by another name."""
-
-    def __init__(self, old: str, new: str):
-        self._old, self._new = old, new
-
-    def visit_Name(self, node: ast.Name) -> ast.Name:
-        """Renames one name."""
-        return ast.Name(self._new, node.ctx) if node.id == self._old else node

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repair.sandbox import asserts
-from repair.tasks.expect import expect, expect_one_of, literal
+from repair.tasks.published.expect import expect, expect_one_of, literal
 
 _leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False)
 _leaves |= st.text(max_size=5) | st.binary(max_size=3)

@@ -113,18 +113,12 @@ def write_rows(path, *rows):
     return path
 
 
-def evaluate(jobs):
-    """Values of expressions of our own programs, in this process."""
-
-    def value(source, scope):
-        try:
-            return (eval(source, scope),)
-        except Exception:
-            return None
-
-    found = []
-    for code, sources in jobs:
-        scope = {}
-        exec(code, scope)
-        found.append([value(source, scope) for source in sources])
-    return found
+def judge(sandbox, tasks):
+    """Results of the references and of the faulty programs, on all tests."""
+    jobs = [
+        (code, (*task.test_list, *task.hidden_test_list), task.test_setup_code)
+        for task in tasks
+        for code in (task.code, task.faulty_code)
+    ]
+    results = sandbox.map(jobs)
+    return results[::2], results[1::2]

@@ -1,18 +1,18 @@
-"""Asserts for values that are known: exact, or within a tolerance where floats are.
+"""Asserts for known values: exact, or within a tolerance where floats are.
 
-They are written so that the sandbox can keep the value to itself: a call on one side,
-a literal on the other (docs/sandbox.md).
+A call stands on one side and a literal on the other, so that the sandbox can keep the
+value to itself (docs/sandbox.md).
 """
 
 import ast
 import math
 
-# Relative error that two sound ways to reckon may differ by, and the least absolute.
+# Rounding errors that sound programs may differ by.
 _RELATIVE, _ABSOLUTE = 1e-7, 1e-6
 
 
 def literal(value) -> str | None:
-    """The value's source, the same in every process; None if no literal is it."""
+    """Return the value's source, the same in every process; None if it has none."""
     try:
         text = _literal(value)
         return text if ast.literal_eval(text) == value else None
@@ -32,7 +32,7 @@ def _literal(value) -> str:
         pairs = (f"{_literal(k)}: {_literal(v)}" for k, v in value.items())
         return "{" + ", ".join(pairs) + "}"
     if kind is set and value:
-        # In an order that does not hang on hashes.
+        # The order of a set depends on the process's hash seed.
         return "{" + ", ".join(sorted(map(_literal, value))) + "}"
     if kind in (bool, int, float, complex, str, bytes, set, type(None)):
         return repr(value)
@@ -40,13 +40,13 @@ def _literal(value) -> str:
 
 
 def expect(call: str, value, tolerance: float = 0.0) -> str | None:
-    """An assert that a call gives a value; None if the value has no literal.
+    """Return an assert that a call gives a value; None if the value has no literal.
 
     Args:
       call: An expression.
-      value: What it gives. Where it is a float, or a list or tuple with floats in it,
-        it is compared within a tolerance, and then a list may be a tuple.
-      tolerance: The absolute one, if it should be more than 1e-6.
+      value: Its value. A float, alone or in a list or tuple, is compared within a
+        tolerance, and then a list may be a tuple.
+      tolerance: The absolute tolerance; at least 1e-6 is allowed.
     """
     text = literal(value)
     if text is None:
@@ -60,7 +60,7 @@ def expect(call: str, value, tolerance: float = 0.0) -> str | None:
 
 
 def expect_one_of(call: str, *values) -> str | None:
-    """An assert that a call gives one of some values; None if one has no literal."""
+    """Return an assert that a call gives one of some values; None without literals."""
     texts = dict.fromkeys(map(literal, values))
     if None in texts:
         return None
@@ -83,7 +83,7 @@ def _near(source: str, value: float, tolerance: float) -> str:
 
 
 def _terms(source: str, value, tolerance: float) -> list[str]:
-    """Conditions that together say that the source is nearly the value."""
+    """Return the conditions under which the source is nearly the value."""
     if isinstance(value, float):
         return [_near(source, value, tolerance)]
     if not _has_floats(value):

@@ -1,0 +1,148 @@
+"""Families of functions: templates in a small notation, and draws from them.
+
+A family is a block of lines; blank lines separate blocks.
+
+    keep|filter: list item out = []
+    ? what, condition = predicate {item}
+    > <Return the items|Keep the items> that are {what}.
+    if {condition}:
+        {out}.append({item})
+
+- The first line holds the verbs of the function's name, then nouns if they are not
+  those of `NOUNS`, then the kinds of names that the body needs. The first kind is the
+  parameter; a comma after a kind makes the next one a parameter too. With `= START`
+  the body is that of a loop over the first kind, by the second, which begins with the
+  last kind at START and returns it.
+- `?` draws values: a number (`2..5`), one of some alternatives (`a/b | c/d` for two
+  values), a phrase (`predicate {item}`), or the function's `name`.
+- `>` is the text, in which `<a|b>` draws one of the two.
+- `@` draws the arguments, if not as `ARGUMENTS` has it for the parameter: a number in a
+  range or another draw of `ARGUMENTS`.
+- The rest is the body.
+
+The order of draws: names, `?` lines, text, the function's name. Nothing may change it,
+since a task is known by its split and seed.
+"""
+
+import dataclasses
+import random
+import re
+from collections.abc import Callable, Sequence
+
+from repair.tasks.generated import templates_numbers, templates_text
+from repair.tasks.generated.vocabulary import ARGUMENTS, NOUNS, PHRASES, names
+
+_CHOICE = re.compile(r"<([^>]*)>")
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Sketch:
+    """A function before it has tests.
+
+    Attributes:
+      name: The function's name.
+      code: The program.
+      text: The task in English.
+      draw: Draws one tuple of arguments.
+    """
+
+    name: str
+    code: str
+    text: str
+    draw: Callable[[random.Random], tuple]
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """One template, taken apart."""
+
+    verbs: Sequence[str]
+    nouns: Sequence[str]
+    parameters: tuple[str, ...]
+    kinds: tuple[str, ...]
+    draws: tuple[str, ...]
+    text: str
+    arguments: str
+    body: str
+
+    def sketch(self, rng: random.Random) -> Sketch:
+        """Draw one function."""
+        drawn = names(rng, self.kinds)
+        for line in self.draws:
+            targets, _, source = line.partition(" = ")
+            targets = targets.split(", ")
+            values = self._values(source, len(targets), drawn, rng)
+            drawn.update(zip(targets, values, strict=True))
+        text = _CHOICE.sub(lambda match: rng.choice(match[1].split("|")), self.text)
+        name = drawn.get("name") or self._name(rng)
+        head = f"def {name}({', '.join(drawn[kind] for kind in self.parameters)}):\n"
+        return Sketch(
+            name=name,
+            code=head + self.body.format_map(drawn),
+            text=text.format_map(drawn),
+            draw=lambda rng: self._draw_arguments(rng, drawn),
+        )
+
+    def _values(self, source: str, count: int, drawn, rng) -> Sequence[str]:
+        """Draw the values of one `?` line."""
+        if not source:
+            return (self._name(rng),)
+        if bounds := _RANGE.fullmatch(source):
+            return (str(rng.randint(int(bounds[1]), int(bounds[2]))),)
+        phrase, _, expression = source.partition(" ")
+        if phrase in PHRASES:
+            return PHRASES[phrase](rng, expression.format_map(drawn))
+        chosen = rng.choice(source.split(" | "))
+        parts = chosen.split("/") if count > 1 else [chosen]
+        return [part.format_map(drawn) for part in parts]
+
+    def _name(self, rng: random.Random) -> str:
+        return f"{rng.choice(self.verbs)}_{rng.choice(self.nouns)}"
+
+    def _draw_arguments(self, rng: random.Random, drawn: dict[str, str]) -> tuple:
+        if bounds := _RANGE.fullmatch(self.arguments):
+            return (rng.randint(int(bounds[1]), int(bounds[2])),)
+        return ARGUMENTS[self.arguments](rng, drawn)
+
+
+def families(held_out: bool = False) -> list[Family]:
+    """Read the families: those of train, validation and test, or those held out."""
+    parts = (
+        (templates_numbers.LISTS_HELD_OUT, templates_numbers.COMPOUND_HELD_OUT)
+        + (templates_text.TEXTS_HELD_OUT,)
+        if held_out
+        else (templates_numbers.LISTS, templates_numbers.COMPOUND)
+        + (templates_numbers.NUMBERS, templates_text.TEXTS)
+    )
+    return [parse(block) for part in parts for block in part.strip().split("\n\n")]
+
+
+def parse(block: str) -> Family:
+    """Read one block of templates."""
+    head, *lines = block.split("\n")
+    function, _, kinds = head.partition(": ")
+    kinds, _, start = kinds.partition(" = ")
+    verbs, _, nouns = function.partition(" ")
+    parameters, _, _ = kinds.rpartition(",")
+    kinds = tuple(kinds.replace(",", "").split())
+    marked = {mark: [x[2:] for x in lines if x[:2] == f"{mark} "] for mark in "?>@"}
+    body = [line for line in lines if line[:2] not in ("? ", "> ", "@ ")]
+    if start:
+        body = [
+            f"{{{kinds[-1]}}} = {start}",
+            f"for {{{kinds[1]}}} in {{{kinds[0]}}}:",
+            *(f"    {line}" for line in body),
+            f"return {{{kinds[-1]}}}",
+        ]
+    (text,) = marked[">"]
+    return Family(
+        verbs=verbs.split("|"),
+        nouns=nouns.split("|") if nouns else NOUNS[kinds[0]],
+        parameters=kinds[: 2 if parameters else 1],
+        kinds=kinds,
+        draws=tuple(marked["?"]),
+        text=text,
+        arguments=marked["@"][0] if marked["@"] else kinds[0],
+        body="\n".join(f"    {line}" for line in body),
+    )
