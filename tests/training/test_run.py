@@ -268,7 +268,8 @@ def test_made_demonstrations_take_the_place_of_the_runs_own(finished, tmp_path):
 @pytest.mark.slow
 def test_demonstrations_of_held_out_programs_are_refused(finished, tmp_path):
     config, whole, _, _ = finished
-    rows = [json.loads(line) for line in (whole / "demos.jsonl").open()]
+    lines = (whole / "demos.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
     tasks = RepairTaskSet(config).tasks()[1]
     rows[2]["task"]["code"] = tasks[0].code
     path = tmp_path / "made.jsonl"
