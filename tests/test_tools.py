@@ -8,7 +8,7 @@ import types
 import pytest
 
 from repair import make_data
-from repair.demos.demo_folder import DemoFolder
+from repair.demos.records import read_demos
 from repair.errors import UserError
 from repair.tasks.corrupt import KINDS
 from repair.text.episodes import encode_demos
@@ -22,7 +22,7 @@ def set_flags(monkeypatch, module, **values):
 def demos_flags(out, **changes):
     values = {"kind": "demos", "tasks": "generated/train", "path": "", "count": 4}
     values |= {"per_task": 2, "corruptions": "1,2", "kinds": list(KINDS), "seed": 0}
-    values |= {"order": "top_down", "format": "jsonl", "tokenizer": ""}
+    values |= {"order": "top_down", "tokenizer": ""}
     return values | {"prompt": "full", "out": str(out)} | changes
 
 
@@ -35,11 +35,11 @@ def test_make_data_writes_demos_their_summary_and_a_table(
     set_flags(monkeypatch, make_data, **values)
     make_data.main()
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    demos = DemoFolder(tmp_path / "out")
+    demos = read_demos(tmp_path / "out")
     assert len(demos) == summary["made"] > 0
     assert all(demo.commands[-1] == "### EXIT" for demo in demos)
     tokenizer = load_tokenizer(folder, "full")
-    lengths = [len(episode) for episode in encode_demos(tokenizer, list(demos))]
+    lengths = [len(episode) for episode in encode_demos(tokenizer, demos)]
     assert summary["tokens"]["total"] == sum(lengths)
     assert summary["tokens"]["too_long"] == 0
     table = capsys.readouterr().out

@@ -1,178 +1,120 @@
 """Demonstrations: broken programs and the exact edits that mend them.
 
-A demonstration is replayed through the real environment until the tests pass, and
-only then kept (paper, SFT data). Two departures from the paper, both for what a
-model can predict: it EXITs as soon as the tests pass, so no edit to a passing
-program is ever shown, and `order="top_down"` derives the edits from an alignment of
-the faulty with the correct program, which makes each command a function of the
-two; "reversed" replays the recorded inverses backwards as the paper does.
+A demonstration is replayed through the real environment and kept only if the tests
+pass at its end (paper, SFT data). Two departures from the paper, both for the sake of
+a model that has to predict the commands: it EXITs as soon as the tests pass, so no
+edit to a passing program is ever shown, and `order="top_down"` derives the edits from
+an alignment of the faulty with the correct program, which makes each command a
+function of the two. `order="reversed"` replays the recorded inverses backwards as the
+paper does.
 """
 
-import collections
-import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from repair.demos.edit_script import top_down
-from repair.demos.records import Demo, read_demos, write_demos
+from repair.demos.records import Demo, DemoFile, read_demos, write_demos
 from repair.demos.replay import Candidate, Outcome, replay
-from repair.demos.statistics import DemoReport, Tally
+from repair.demos.statistics import DemoReport, summarise
 from repair.env import editor
 from repair.errors import UserError
 from repair.sandbox import Sandbox
 from repair.tasks import Bug, Task
-from repair.tasks.bugs import Breaker, split_runnable
-from repair.tasks.corrupt import KINDS, Corruption, apply_corruption, drawn_kinds
+from repair.tasks.bugs import Breaker, CorruptionConfig, split_runnable
+from repair.tasks.corrupt import Corruption, apply_corruption, drawn_kinds
 
 __all__ = ["Demo", "DemoReport", "make_demos", "read_demos", "write_demos"]
 
-ORDERS = ("reversed", "top_down")
 _CHUNK = 512  # episodes that go through the sandbox together
-
-
-@dataclasses.dataclass(frozen=True)
-class DemoSettings:
-    """How programs are broken and demonstrated.
-
-    Attributes:
-      per_task: Candidates of a task; equal faulty programs count once.
-      corruptions: Lowest and highest number of corruptions, drawn uniformly.
-      order: "reversed" or "top_down".
-      kinds: Kinds of corruption, drawn uniformly.
-      seed: A candidate depends on the seed, its task, its number and the set of
-        tasks, not on the order of tasks nor on `per_task`.
-      max_turns: Longest episode, EXIT included.
-
-    Raises:
-      UserError: The order is unknown.
-    """
-
-    per_task: int
-    corruptions: tuple[int, int] = (1, 5)
-    order: str = "reversed"
-    kinds: tuple[str, ...] = KINDS
-    seed: int = 0
-    max_turns: int = 10
-
-    def __post_init__(self):
-        if self.order not in ORDERS:
-            raise UserError(
-                f"demos order is {self.order!r}; use one of {', '.join(ORDERS)}"
-            )
-
-
-class DemoMaker:
-    """Makes demonstrations of some tasks at a time, with all tasks as donors.
-
-    Args:
-      tasks: Tasks; those whose reference fails its own tests are left out. The
-        others' programs are the donors of lines and words.
-      sandbox: Runs the tests.
-      settings: How to break and demonstrate.
-      unrunnable: Ids of tasks to leave out, where they are known from before.
-
-    Attributes:
-      tasks: Those that are left, in the order given.
-      unrunnable: Ids of the others.
-      candidates: How many candidates there are.
-
-    Raises:
-      UserError: An argument is out of range, or no task has a reference that passes
-        its own tests.
-    """
-
-    def __init__(
-        self,
-        tasks: Sequence[Task],
-        sandbox: Sandbox,
-        settings: DemoSettings,
-        unrunnable: Iterable[int | str] | None = None,
-    ):
-        if unrunnable is None:
-            self.tasks, self.unrunnable = split_runnable(tasks, sandbox)
-        else:
-            self.unrunnable = tuple(unrunnable)
-            self.tasks = self._runnable(tasks)
-        self.candidates = len(self.tasks) * settings.per_task
-        self._sandbox, self._settings = sandbox, settings
-        self._breaker = Breaker(self.tasks, settings.corruptions, settings.kinds)
-
-    def outcomes(self, tasks: Sequence[Task]) -> Iterator[list[Outcome]]:
-        """What became of the candidates of some of the tasks, in lists of hundreds.
-
-        Tasks that are unrunnable have none.
-        """
-        runnable = self._runnable(tasks)
-        candidates = itertools.chain.from_iterable(map(self._candidates, runnable))
-        while chunk := list(itertools.islice(candidates, _CHUNK)):
-            yield replay(chunk, self._sandbox, self._settings.max_turns)
-
-    def _runnable(self, tasks: Sequence[Task]) -> list[Task]:
-        left_out = set(self.unrunnable)
-        return [task for task in tasks if task.task_id not in left_out]
-
-    def _candidates(self, task: Task) -> Iterator[Candidate | Outcome]:
-        seen, settings = set(), self._settings
-        for index in range(settings.per_task):
-            broken = self._breaker(task, f"{settings.seed}/{task.task_id}/{index}")
-            if broken is None:
-                yield Outcome(None, "nothing to corrupt")
-                continue
-            faulty, made = broken
-            if faulty in seen:
-                yield Outcome(None, "same faulty program")
-                continue
-            seen.add(faulty)
-            kinds = drawn_kinds(made)
-            bug = Bug(f"{task.task_id}/{index}", task, faulty, len(kinds))
-            edits = [edit.format() for edit in _edits(bug, made, settings.order)]
-            yield Candidate(bug, edits, editor.Exit().format(), kinds)
 
 
 def make_demos(
     tasks: Sequence[Task],
     sandbox: Sandbox,
+    config: CorruptionConfig,
     *,
-    progress: Callable[[int, int], None] | None = None,
-    **settings,
+    max_turns: int = 10,
+    file: DemoFile | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[list[Demo], DemoReport]:
-    """Breaks each task `per_task` times and keeps what replays to a solution.
+    """Break each task `config.per_task` times and keep the solved episodes.
+
+    The same arguments give the same demonstrations, with any number of sandbox workers.
 
     Args:
-      tasks: As for `DemoMaker`.
+      tasks: Tasks; those whose reference fails its own tests are left out. The others'
+        programs are the donors of lines and words.
       sandbox: Runs the tests.
+      config: Number and kind of corruptions, and the order of the edits.
+      max_turns: Longest episode, EXIT included.
+      file: Receives the demonstrations as they are made; those that it holds already
+        are not replayed again.
       progress: Called with (candidates done, candidates).
-      **settings: As `DemoSettings` has them.
 
     Returns:
-      The demonstrations, in the order of the tasks, and what became of the others.
+      The demonstrations, in the order of the tasks, and a report on all candidates.
 
     Raises:
-      UserError: An argument is out of range, or no task has a reference that passes
-        its own tests.
+      UserError: No task has a reference that passes its own tests, or the file holds
+        demonstrations of other tasks.
     """
-    maker = DemoMaker(tasks, sandbox, DemoSettings(**settings))
-    demos, tally, done = [], Tally(), 0
-    dropped: collections.Counter[str] = collections.Counter()
-    kinds: collections.Counter[str] = collections.Counter()
-    for outcomes in maker.outcomes(maker.tasks):
-        for outcome in outcomes:
-            if outcome.demo is None:
-                dropped[outcome.dropped] += 1
-                continue
-            demos.append(outcome.demo)
-            tally.add(outcome.demo)
-            kinds.update(outcome.kinds)
-        done += len(outcomes)
-        if progress:
-            progress(done, maker.candidates)
-    return demos, tally.report(dropped, kinds, maker.unrunnable)
+    runnable, unrunnable = split_runnable(tasks, sandbox)
+    breaker = Breaker(runnable, config)
+    candidates = itertools.chain.from_iterable(
+        _candidates(task, breaker, config) for task in runnable
+    )
+    outcomes: list[Outcome] = []
+    while chunk := list(itertools.islice(candidates, _CHUNK)):
+        if file:
+            chunk = [_look_up(candidate, file) for candidate in chunk]
+        new = replay(chunk, sandbox, max_turns)
+        if file:
+            file.append(outcome.demo for outcome in new if outcome.demo)
+        outcomes += new
+        progress(len(outcomes), len(runnable) * config.per_task)
+    demos = [outcome.demo for outcome in outcomes if outcome.demo]
+    return demos, summarise(outcomes, unrunnable)
+
+
+def _candidates(
+    task: Task, breaker: Breaker, config: CorruptionConfig
+) -> Iterator[Candidate | Outcome]:
+    seen = set()
+    for index in range(config.per_task):
+        broken = breaker(task, f"{config.seed}/{task.task_id}/{index}")
+        if broken is None:
+            yield Outcome(None, "nothing to corrupt")
+            continue
+        faulty, made = broken
+        if faulty in seen:
+            yield Outcome(None, "same faulty program")
+            continue
+        seen.add(faulty)
+        kinds = drawn_kinds(made)
+        bug = Bug(f"{task.task_id}/{index}", task, faulty, len(kinds))
+        edits = [edit.format() for edit in _edits(bug, made, config.order)]
+        yield Candidate(bug, edits, editor.Exit().format(), kinds)
+
+
+def _look_up(candidate: Candidate | Outcome, file: DemoFile) -> Candidate | Outcome:
+    """Return a candidate, or its outcome where the file has its demonstration."""
+    if isinstance(candidate, Outcome):
+        return candidate
+    known = file.known.get(candidate.bug.bug_id)
+    if known is None:
+        return candidate
+    if known.bug != candidate.bug:
+        raise UserError(
+            f"the demonstration of {candidate.bug.bug_id!r} in the file is of another"
+            " program than these tasks give; choose another folder"
+        )
+    return Outcome(known, kinds=candidate.kinds)
 
 
 def inverses(
     lines: list[str], corruptions: Sequence[Corruption]
 ) -> list[editor.Command]:
-    """The recorded corruptions' exact inverses, last corruption first."""
+    """Return the exact inverses of recorded corruptions, last corruption first."""
     commands = []
     for corruption in corruptions:
         commands.append(editor.invert(lines, _as_command(corruption)))

@@ -11,13 +11,15 @@ from collections.abc import Iterable
 from repair.errors import UserError
 from repair.tasks import Bug, Task
 
+DEMOS, SETTINGS, SUMMARY = "demos.jsonl", "settings.json", "summary.json"
+
 
 @dataclasses.dataclass(frozen=True)
 class Demo:
     """A solved episode.
 
     Attributes:
-      bug: What is repaired.
+      bug: The faulty program and its task.
       states: states[e] is the state that command e answers.
       commands: One line each, the last one EXIT.
     """
@@ -27,8 +29,79 @@ class Demo:
     commands: tuple[str, ...]
 
 
+class DemoFile:
+    """The demonstrations of a folder, appended so that a killed run can go on.
+
+    FOLDER/settings.json holds the settings, FOLDER/demos.jsonl a demonstration a line.
+    Nothing is written before the first demonstration.
+
+    Args:
+      folder: Made when needed.
+      settings: Any JSON object; a folder that was begun with another one is refused.
+
+    Attributes:
+      known: Demonstrations that the file holds already, by the id of their bug.
+
+    Raises:
+      UserError: The folder cannot be written or holds demonstrations of other settings,
+        or a row is wrong.
+    """
+
+    def __init__(self, folder, settings: dict):
+        self._folder = pathlib.Path(folder)
+        self._path = self._folder / DEMOS
+        self._settings = json.loads(json.dumps(settings))
+        self.known: dict[str, Demo] = {}
+        if self._path.exists():
+            self._check_settings()
+            self._cut_torn_line()
+            self.known = {demo.bug.bug_id: demo for demo in read_demos(self._path)}
+
+    def append(self, demos: Iterable[Demo]) -> None:
+        """Write those of the demonstrations that the file lacks."""
+        new = [demo for demo in demos if demo.bug.bug_id not in self.known]
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            if not self._path.exists():
+                text = json.dumps(self._settings, indent=1) + "\n"
+                (self._folder / SETTINGS).write_text(text)
+            with self._path.open("ab") as file:
+                file.writelines(to_line(demo).encode("ascii") + b"\n" for demo in new)
+        except OSError as error:
+            raise UserError(
+                f"{self._path} cannot be written ({error}); choose another folder"
+            ) from error
+
+    def _check_settings(self) -> None:
+        path = self._folder / SETTINGS
+        try:
+            there = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{self._path} was made from unknown settings ({error}); choose"
+                " another folder"
+            ) from error
+        here, absent = self._settings, "absent"
+        changes = [
+            f"{n}: {there.get(n, absent)!r} there, {here.get(n, absent)!r} here"
+            for n in sorted(there.keys() | here.keys())
+            if there.get(n, absent) != here.get(n, absent)
+        ]
+        if changes:
+            raise UserError(
+                f"{self._folder} was begun with other settings ({'; '.join(changes)});"
+                " choose another folder, or give the same settings to go on"
+            )
+
+    def _cut_torn_line(self) -> None:
+        data = self._path.read_bytes()
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            os.truncate(self._path, whole)
+
+
 def to_line(demo: Demo) -> str:
-    """One JSON object, ASCII, without a newline.
+    """Return a demonstration as one JSON object, ASCII, without a newline.
 
     Fields: bug_id, corruptions (int), faulty_code, states and commands (lists of
     strings), and task, an object with the fields of `Task`.
@@ -38,7 +111,7 @@ def to_line(demo: Demo) -> str:
 
 
 def from_line(line: str | bytes, where: str) -> Demo:
-    """Reads what `to_line` wrote.
+    """Read a line of `to_line`.
 
     Raises:
       UserError: The row is torn or wrong; the message has `where` and the field.
@@ -61,7 +134,7 @@ def from_line(line: str | bytes, where: str) -> Demo:
 
 
 def write_demos(path, demos: Iterable[Demo]) -> None:
-    """Writes one JSON object a line, the whole file or nothing of it.
+    """Write one JSON object a line, the whole file or nothing of it.
 
     Raises:
       UserError: The file cannot be written.
@@ -80,12 +153,20 @@ def write_demos(path, demos: Iterable[Demo]) -> None:
 
 
 def read_demos(path) -> list[Demo]:
-    """Reads what `write_demos` wrote.
+    """Read a file of demonstrations, or the folder of a finished `repair.make_data`.
 
     Raises:
-      UserError: The file cannot be read or a row is wrong; the message has the line.
+      UserError: The file cannot be read, a row is wrong (the message has the line), or
+        the folder is unfinished.
     """
     path = pathlib.Path(path)
+    if path.is_dir():
+        if not (path / SUMMARY).exists():
+            raise UserError(
+                f"{path} holds no finished demonstrations ({SUMMARY} is missing); let"
+                " repair.make_data finish it with the same command"
+            )
+        path /= DEMOS
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -98,21 +179,22 @@ def read_demos(path) -> list[Demo]:
 
 
 def _checked(row, kind: type, prefix: str, where: str, **others) -> dict:
-    """A row's values as the fields of a record, lists as tuples.
+    """Return a row's values as the fields of a record, lists as tuples.
 
     Args:
-      row: What JSON gave.
+      row: Value that JSON gave.
       kind: The dataclass that it should be.
-      prefix: What stands before the names in messages.
+      prefix: Path of the row, for messages.
       where: File and line, for messages.
-      **others: Values of fields that the row does not hold by themselves.
+      **others: Values of fields that the row does not hold.
     """
     if not isinstance(row, dict):
         raise _wrong(where, f"found {type(row).__name__}, expected an object")
     hints, values = _hints(kind), dict(others)
     for field in dataclasses.fields(kind):
         name, hint = field.name, hints[field.name]
-        if name in others or name not in row and _has_default(field):
+        optional = field.default is not dataclasses.MISSING
+        if name in others or (name not in row and optional):
             continue
         if name not in row:
             raise _wrong(where, f"field '{prefix}{name}' is missing")
@@ -132,10 +214,6 @@ def _checked(row, kind: type, prefix: str, where: str, **others) -> dict:
 @functools.cache
 def _hints(kind: type) -> dict:
     return typing.get_type_hints(kind)
-
-
-def _has_default(field: dataclasses.Field) -> bool:
-    return field.default is not dataclasses.MISSING
 
 
 def _wrong(where: str, problem: str) -> UserError:

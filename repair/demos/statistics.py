@@ -1,9 +1,11 @@
-"""Figures about demonstrations, to set beside the paper's."""
+"""Figures about demonstrations, to compare with the paper's."""
 
 import collections
 import dataclasses
+from collections.abc import Iterable, Sequence
 
 from repair.demos.records import Demo
+from repair.demos.replay import Outcome
 from repair.env.edit_distance import levenshtein
 from repair.env.state_text import split_state, unnumber_lines
 from repair.sandbox.outcomes import exception_in
@@ -14,26 +16,26 @@ _SAID = {"out of memory": "memory", "the program ended the interpreter": "crashe
 
 @dataclasses.dataclass(frozen=True)
 class DemoReport:
-    """What became of the candidates. Distances are Levenshtein's, in characters.
+    """Outcomes of the candidates. Distances are Levenshtein's, in characters.
 
     Attributes:
       made: Demonstrations kept; no two of a task have the same faulty program.
       dropped: Candidates left out, by reason.
       unrunnable: Ids of tasks whose reference fails its own tests.
-      kinds: Corruptions of what was kept, by kind.
+      kinds: Corruptions of the demonstrations, by kind.
       verbs: Commands by verb.
-      starts: Demonstrations by what is wrong at first: "failed" (a test), the name of
-        an exception, "timeout", "memory" or "crashed".
+      starts: Demonstrations by their first failure: "failed" (a test), the name of an
+        exception, "timeout", "memory" or "crashed".
       by_edits: Demonstrations by their number of edits, EXIT not counted.
       edits: Mean number of edits of a demonstration.
       edit_distance: Mean distance between the faulty and the correct program (paper:
         39.93).
-      quantiles: Of that distance, by probability.
+      quantiles: Quantiles of that distance, by probability.
       by_corruptions: Its mean by the number of corruptions.
       by_verb: Its mean where there is one edit, by that edit's verb.
       unspaced_distance: Its mean where blanks do not count.
       states_distance: Mean distance from the correct program of every state that an
-        edit answers, rather than of the first.
+        edit answers, not only of the first.
     """
 
     made: int
@@ -52,7 +54,7 @@ class DemoReport:
     states_distance: float
 
     def line(self) -> str:
-        """One line: how many were kept, and what of the others."""
+        """Return one line: demonstrations kept, and the reasons of the others."""
         return (
             f"demonstrations: {self.made} replayed until the tests pass,"
             f" {self.edits:.2f} edits each, edit distance {self.edit_distance:.1f};"
@@ -61,77 +63,50 @@ class DemoReport:
         )
 
 
-class Mean:
-    """A running mean."""
-
-    def __init__(self):
-        self._sum, self._count = 0, 0
-
-    def add(self, value) -> None:
-        """Takes in one value."""
-        self._sum, self._count = self._sum + value, self._count + 1
-
-    @property
-    def value(self) -> float:
-        """The mean so far, 0 of nothing."""
-        return self._sum / max(self._count, 1)
-
-
-class Tally:
-    """Counts over demonstrations that pass by one at a time."""
-
-    def __init__(self):
-        self._verbs: collections.Counter = collections.Counter()
-        self._starts: collections.Counter = collections.Counter()
-        self._edits: collections.Counter = collections.Counter()
-        self._distances: collections.Counter = collections.Counter()
-        self._by_corruptions: dict = collections.defaultdict(Mean)
-        self._by_verb: dict = collections.defaultdict(Mean)
-        self._unspaced, self._states = Mean(), Mean()
-
-    def add(self, demo: Demo) -> None:
-        """Takes in one."""
-        verbs = [command.split(" ")[1] for command in demo.commands]
-        self._verbs.update(verbs)
-        self._edits[len(verbs) - 1] += 1
-        self._starts[first_failure(demo)] += 1
+def summarise(
+    outcomes: Sequence[Outcome], unrunnable: Iterable[int | str]
+) -> DemoReport:
+    """Return the figures of all candidates."""
+    demos = [outcome.demo for outcome in outcomes if outcome.demo]
+    verbs = [[command.split(" ")[1] for command in demo.commands] for demo in demos]
+    edits = [len(said) - 1 for said in verbs]
+    distances, unspaced, states = [], [], []
+    by_corruptions, by_verb = (
+        collections.defaultdict(list),
+        collections.defaultdict(list),
+    )
+    for demo, said in zip(demos, verbs, strict=True):
         correct, faulty = demo.bug.task.code, demo.bug.faulty_code
         distance = levenshtein(faulty, correct)
-        self._distances[distance] += 1
-        self._by_corruptions[demo.bug.corruptions].add(distance)
-        if len(verbs) == 2:
-            self._by_verb[verbs[0]].add(distance)
-        self._unspaced.add(levenshtein(_unspaced(faulty), _unspaced(correct)))
-        self._states.add(distance)
+        distances.append(distance)
+        by_corruptions[demo.bug.corruptions].append(distance)
+        if len(said) == 2:
+            by_verb[said[0]].append(distance)
+        unspaced.append(levenshtein("".join(faulty.split()), "".join(correct.split())))
+        states.append(distance)
         for state in demo.states[1:-1]:
             edited = "\n".join(unnumber_lines(split_state(state)[0]))
-            self._states.add(levenshtein(edited, correct))
-
-    def report(self, dropped: dict, kinds: dict, unrunnable) -> DemoReport:
-        """The figures, with what cannot be told from the demonstrations."""
-        edits = sum(n * count for n, count in self._edits.items())
-        distances = sum(n * count for n, count in self._distances.items())
-        made = self._edits.total()
-        return DemoReport(
-            made=made,
-            dropped=_sorted(dropped),
-            unrunnable=tuple(unrunnable),
-            kinds=_sorted(kinds),
-            verbs=_sorted(self._verbs),
-            starts=dict(self._starts.most_common()),
-            by_edits=_sorted(self._edits),
-            edits=edits / max(made, 1),
-            edit_distance=distances / max(made, 1),
-            quantiles=_quantiles(self._distances),
-            by_corruptions=_means(self._by_corruptions),
-            by_verb=_means(self._by_verb),
-            unspaced_distance=self._unspaced.value,
-            states_distance=self._states.value,
-        )
+            states.append(levenshtein(edited, correct))
+    return DemoReport(
+        made=len(demos),
+        dropped=_count(o.dropped for o in outcomes if not o.demo),
+        unrunnable=tuple(unrunnable),
+        kinds=_count(kind for o in outcomes if o.demo for kind in o.kinds),
+        verbs=_count(verb for said in verbs for verb in said),
+        starts=dict(collections.Counter(map(first_failure, demos)).most_common()),
+        by_edits=_count(edits),
+        edits=_mean(edits),
+        edit_distance=_mean(distances),
+        quantiles=_quantiles(distances),
+        by_corruptions={n: _mean(by_corruptions[n]) for n in sorted(by_corruptions)},
+        by_verb={verb: _mean(by_verb[verb]) for verb in sorted(by_verb)},
+        unspaced_distance=_mean(unspaced),
+        states_distance=_mean(states),
+    )
 
 
 def first_failure(demo: Demo) -> str:
-    """What is wrong with the faulty program, as `DemoReport.starts` counts it."""
+    """Return the failure of the faulty program, as `DemoReport.starts` counts it."""
     _, feedback = split_state(demo.states[0])
     if feedback in _SAID:
         return _SAID[feedback]
@@ -139,26 +114,18 @@ def first_failure(demo: Demo) -> str:
     return exception_in(feedback) or "failed"
 
 
-def _unspaced(code: str) -> str:
-    return "".join(code.split())
+def _count(values: Iterable) -> dict:
+    return dict(sorted(collections.Counter(values).items()))
 
 
-def _sorted(counts: dict) -> dict:
-    return dict(sorted(counts.items()))
+def _mean(values: Sequence[int]) -> float:
+    return sum(values) / max(len(values), 1)
 
 
-def _means(by_name: dict) -> dict:
-    return {name: by_name[name].value for name in sorted(by_name)}
-
-
-def _quantiles(counts: collections.Counter) -> dict[str, int]:
-    """The least value that such a share of all do not exceed."""
-    total, quantiles = counts.total(), {}
-    for share in _QUANTILES if total else ():
-        seen = 0
-        for value in sorted(counts):
-            seen += counts[value]
-            if seen >= share * total:
-                quantiles[str(share)] = value
-                break
-    return quantiles
+def _quantiles(values: Sequence[int]) -> dict[str, int]:
+    """Return the least value that such a share of all do not exceed."""
+    ordered, count = sorted(values), len(values)
+    return {
+        str(share): next(v for n, v in enumerate(ordered, 1) if n >= share * count)
+        for share in (_QUANTILES if values else ())
+    }

@@ -21,7 +21,7 @@ from repair.env.rewards import Rewards
 from repair.integrations.problems import Problems, outcome
 from repair.sandbox import Sandbox
 from repair.tasks import Bug, load_tasks
-from repair.tasks.bugs import make_bugs
+from repair.tasks.bugs import CorruptionConfig, make_bugs
 
 PLUGIN = "repair-editor"
 
@@ -33,20 +33,15 @@ class RepairTasksetConfig(vf.TasksetConfig):
       tasks: As for `repair.tasks.load.load_tasks`.
       path: The same.
       count: The same.
-      per_task: Bugs of a task, as for `repair.tasks.bugs.make_bugs`.
-      corruptions: The same.
-      kinds: The same.
-      seed: Of tasks and bugs: equal settings are equal bugs.
+      bugs: Faulty programs of a task, as for `repair.tasks.bugs.make_bugs`; its seed is
+        that of generated tasks too: equal settings give equal bugs.
       prompt: "full", or "short" for a model trained from scratch on such prompts.
     """
 
     tasks: str = "generated/train"
     path: str | None = None
     count: int | None = None
-    per_task: int = 1
-    corruptions: tuple[int, int] | None = None
-    kinds: tuple[str, ...] | None = None
-    seed: int = 0
+    bugs: CorruptionConfig = CorruptionConfig(per_task=1)
     prompt: str = "full"
 
 
@@ -70,13 +65,9 @@ class RepairTaskset(vf.Taskset[RepairTask, RepairTasksetConfig]):
           UserError: A setting is wrong.
         """
         c = self.config
-        given = {"corruptions": c.corruptions, "kinds": c.kinds}
-        options = {name: value for name, value in given.items() if value is not None}
         with Sandbox() as sandbox:
-            tasks = load_tasks(c.tasks, path=c.path, seed=c.seed, count=c.count)
-            bugs = make_bugs(
-                tasks, sandbox, per_task=c.per_task, seed=c.seed, **options
-            )
+            tasks = load_tasks(c.tasks, path=c.path, seed=c.bugs.seed, count=c.count)
+            bugs = make_bugs(tasks, sandbox, c.bugs)
             problems = Problems(bugs, lambda: Environment(sandbox), c.prompt)
             environments = [problems.make_environment() for _ in bugs]
             turns = reset_all(environments, bugs)

@@ -27,6 +27,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from repair.errors import expect
 from repair.model import kv_cache as kv
 from repair.model.rope import Rope, rope_tables, rotate
 from repair.model.sharding import over_rows, over_vocabulary
@@ -89,14 +90,12 @@ class LlamaConfig:
     query_block: int = 128
 
     def __post_init__(self):
-        if self.kv_heads < 1 or self.heads % self.kv_heads:
-            raise ValueError(
-                f"heads={self.heads} must be a multiple of kv_heads={self.kv_heads}"
-            )
-        if self.head_size % 2:
-            raise ValueError(f"head_size={self.head_size} must be even for RoPE")
-        if self.remat not in REMAT:
-            raise ValueError(f"remat is {self.remat!r}; use one of {', '.join(REMAT)}")
+        heads, groups = self.heads, self.kv_heads
+        expected = f"a multiple of kv_heads={groups}"
+        expect(groups >= 1 and heads % groups == 0, "heads", heads, expected)
+        size, remat = self.head_size, self.remat
+        expect(size % 2 == 0, "head_size", size, "an even number, for RoPE")
+        expect(remat in REMAT, "remat", remat, f"one of {', '.join(REMAT)}")
 
 
 def attend_packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, query_block: int):

@@ -1,14 +1,52 @@
 """Faulty programs: tasks broken at random, and shown to fail by the sandbox."""
 
+import dataclasses
 import random
 from collections.abc import Sequence
 
-from repair.errors import UserError
+from repair.errors import UserError, expect
 from repair.sandbox import Sandbox
-from repair.tasks import Bug, Task
 from repair.tasks.corrupt import ALL_KINDS, KINDS, Corruption, corrupt, drawn_kinds
+from repair.tasks.task import Bug, Task
 
+ORDERS = ("reversed", "top_down")
 _TRIES = 20  # draws for a bug that is new and fails
+
+
+@dataclasses.dataclass(frozen=True)
+class CorruptionConfig:
+    """Random damage to programs, and the order of the edits that mend it.
+
+    Attributes:
+      per_task: Faulty programs of a task: candidates for demonstrations, or bugs.
+      min_corruptions: Fewest corruptions of a program; numbers are drawn uniformly.
+      max_corruptions: Most corruptions of a program (paper: 5).
+      order: Order of a demonstration's edits: "reversed" (the recorded inverses, as in
+        the paper) or "top_down" (an alignment of the two programs).
+      kinds: Kinds of corruption, drawn uniformly; one named twice is twice as likely.
+      seed: Seed of all draws. A faulty program depends on the seed, its task, its
+        number and the set of tasks, not on the order of tasks nor on `per_task`.
+
+    Raises:
+      FieldError: A value is out of range.
+    """
+
+    per_task: int = 100
+    min_corruptions: int = 1
+    max_corruptions: int = 5
+    order: str = ORDERS[0]
+    kinds: tuple[str, ...] = KINDS
+    seed: int = 0
+
+    def __post_init__(self):
+        expect(self.per_task >= 1, "per_task", self.per_task, "1 or more")
+        low, high = self.min_corruptions, self.max_corruptions
+        expect(low >= 1, "min_corruptions", low, "1 or more")
+        expect(high >= low, "max_corruptions", high, f"min_corruptions={low} or more")
+        orders, kinds = ", ".join(ORDERS), ", ".join(ALL_KINDS)
+        expect(self.order in ORDERS, "order", self.order, f"one of {orders}")
+        known = bool(self.kinds) and set(self.kinds) <= set(ALL_KINDS)
+        expect(known, "kinds", self.kinds, f"some of {kinds}")
 
 
 class _Donors:
@@ -32,83 +70,58 @@ class Breaker:
     """Breaks tasks by random corruptions, with one another's lines and words.
 
     Args:
-      tasks: The tasks whose programs are the donors.
-      corruptions: Lowest and highest number of corruptions, drawn uniformly.
-      kinds: Kinds of corruption, drawn uniformly.
-
-    Raises:
-      UserError: An argument is out of range.
+      tasks: Tasks whose programs are the donors.
+      config: Number and kinds of corruptions.
     """
 
-    def __init__(
-        self,
-        tasks: Sequence[Task],
-        corruptions: tuple[int, int],
-        kinds: Sequence[str],
-    ):
-        low, high = corruptions
-        if not 1 <= low <= high:
-            raise UserError(f"corruptions are {low} to {high}; give 1 <= low <= high")
-        if not kinds or set(kinds) - set(ALL_KINDS):
-            raise UserError(
-                f"corruption kinds are {kinds}; choose from {', '.join(ALL_KINDS)}"
-            )
+    def __init__(self, tasks: Sequence[Task], config: CorruptionConfig):
         # Sorted, so that what a name draws does not hang on the order of tasks.
         self._tasks = sorted(tasks, key=lambda task: str(task.task_id))
-        self._corruptions, self._kinds = corruptions, kinds
+        self._config = config
 
     def __call__(
         self, task: Task, name: str
     ) -> tuple[str, tuple[Corruption, ...]] | None:
-        """A faulty program and its corruptions; equal names draw alike.
+        """Return a faulty program and its corruptions; equal names draw alike.
 
         None where the kinds leave nothing to corrupt.
         """
-        rng = random.Random(name)
-        count = rng.randint(*self._corruptions)
+        rng, c = random.Random(name), self._config
+        count = rng.randint(c.min_corruptions, c.max_corruptions)
         donors = _Donors(self._tasks, task)
         try:
-            return corrupt(task.code, donors, rng, count, self._kinds)
+            return corrupt(task.code, donors, rng, count, c.kinds)
         except ValueError:
             return None
 
 
 def make_bugs(
-    tasks: Sequence[Task],
-    sandbox: Sandbox,
-    *,
-    per_task: int,
-    corruptions: tuple[int, int] = (1, 5),
-    kinds: Sequence[str] = KINDS,
-    seed: int = 0,
+    tasks: Sequence[Task], sandbox: Sandbox, config: CorruptionConfig
 ) -> list[Bug]:
-    """Different faulty programs that fail their shown tests, for RLVR and evaluation.
+    """Make different faulty programs that fail their shown tests.
 
     A task with a `faulty_code` of its own gives that one bug; any other gives
-    `per_task`, or fewer where a bounded number of draws finds no more. Tasks whose
-    reference fails its own tests give none.
+    `config.per_task`, or fewer where a bounded number of draws finds no more. Tasks
+    whose reference fails its own tests give none.
 
     Args:
       tasks: Tasks; their programs are the donors of lines and words.
       sandbox: Runs the tests.
-      per_task: Bugs of a task.
-      corruptions: Lowest and highest number of corruptions, drawn uniformly.
-      kinds: Kinds of corruption, drawn uniformly.
-      seed: A bug depends on the seed, its task, its number and the set of tasks.
+      config: Number and kinds of corruptions; the order of edits plays no part.
 
     Returns:
       Bugs in the order of the tasks, with ids "{task_id}/{k}".
 
     Raises:
-      UserError: An argument is out of range, no task has a reference that passes its
-        own tests, or no faulty program fails.
+      UserError: No task has a reference that passes its own tests, or no faulty program
+        fails.
     """
     runnable, _ = split_runnable(tasks, sandbox)
-    breaker = Breaker(runnable, corruptions, kinds)
+    breaker = Breaker(runnable, config)
     wanted = [
         (task, k)
         for task in runnable
-        for k in range(per_task if task.faulty_code is None else 1)
+        for k in range(config.per_task if task.faulty_code is None else 1)
     ]
     found: dict[int, Bug] = {}
     tried: set[tuple[int | str, str]] = set()
@@ -117,7 +130,9 @@ def make_bugs(
         for place, (task, k) in enumerate(wanted):
             if place in found:
                 continue
-            bug = _propose(breaker, task, k, f"bug/{seed}/{task.task_id}/{k}/{attempt}")
+            bug = _propose(
+                breaker, task, k, f"bug/{config.seed}/{task.task_id}/{k}/{attempt}"
+            )
             if bug and (task.task_id, bug.faulty_code) not in tried:
                 tried.add((task.task_id, bug.faulty_code))
                 proposed[place] = bug
@@ -152,10 +167,10 @@ def _propose(breaker: Breaker, task: Task, k: int, name: str) -> Bug | None:
 def split_runnable(
     tasks: Sequence[Task], sandbox: Sandbox
 ) -> tuple[list[Task], tuple[int | str, ...]]:
-    """Tasks whose reference passes its own tests, and the ids of the others.
+    """Return the tasks whose reference passes its own tests, and ids of the others.
 
     Raises:
-      UserError: There is none of the first sort.
+      UserError: No reference passes.
     """
     results = sandbox.map(
         [

@@ -1,6 +1,7 @@
-"""Episodes: lists grown in lockstep, then packed into batches of fixed shape."""
+"""Episodes: tokens of one context, and batches of fixed shape packed from them."""
 
 import dataclasses
+from collections.abc import Iterable, Sequence
 
 import jax
 import numpy as np
@@ -12,6 +13,7 @@ from repair.text.tokenizer import Tokenizer
 # Turn index of tokens that the policy did not write.
 ENVIRONMENT = -1  # states
 PROMPT = -2  # task and tests, before the first state
+_AT_ONCE = 1024  # demonstrations whose ids are lists while they are encoded
 
 
 @dataclasses.dataclass
@@ -49,35 +51,64 @@ class Episode:
         return len(self.ids)
 
 
-def encode_demos(tokenizer: Tokenizer, demos: list[Demo]) -> list[Episode]:
-    """Demonstrations as episodes, segment by segment as a rollout builds them."""
-    states = sorted({text for demo in demos for text in demo.states})
-    commands = sorted({text for demo in demos for text in demo.commands})
-    state_ids = dict(zip(states, tokenizer.encode_batch(states), strict=True))
-    command_ids = dict(zip(commands, tokenizer.command_ids(commands), strict=True))
-    episodes = []
-    for demo in demos:
-        episode = Episode()
-        episode.append(tokenizer.prompt_ids(demo.bug.task), PROMPT)
-        pairs = zip(demo.states, demo.commands, strict=True)
-        for turn, (state, command) in enumerate(pairs):
-            episode.append(state_ids[state])
-            episode.append(command_ids[command], turn)
-        episodes.append(episode)
-    return episodes
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """A finished episode of SFT in 6 bytes a token; packed like an `Episode`.
+
+    Attributes:
+      ids: Token ids, T int32.
+      turns: As in `Episode`, T int16.
+    """
+
+    ids: np.ndarray
+    turns: np.ndarray
+    log_probs = 0.0  # nobody sampled the tokens
+
+    @property
+    def mask(self) -> np.ndarray:
+        """Ones on the policy's tokens, T."""
+        return self.turns >= 0
+
+    def __len__(self):
+        return len(self.ids)
 
 
-def encode_traces(tokenizer: Tokenizer, traces: list[Trace]) -> list[Episode]:
-    """Questions and answers as episodes of one turn, without any state."""
-    episodes = []
+def _example(segments: Iterable[tuple[Sequence[int], int]]) -> Example:
+    """Return an example from the ids and the turn of each of its segments."""
+    ids, turns = [], []
+    for segment, turn in segments:
+        ids += segment
+        turns += [turn] * len(segment)
+    return Example(np.array(ids, np.int32), np.array(turns, np.int16))
+
+
+def encode_demos(tokenizer: Tokenizer, demos: Sequence[Demo]) -> list[Example]:
+    """Encode demonstrations segment by segment, as a rollout builds its context."""
+    examples = []
+    for start in range(0, len(demos), _AT_ONCE):
+        some = demos[start : start + _AT_ONCE]
+        states = sorted({text for demo in some for text in demo.states})
+        commands = sorted({text for demo in some for text in demo.commands})
+        state_ids = dict(zip(states, tokenizer.encode_batch(states), strict=True))
+        command_ids = dict(zip(commands, tokenizer.command_ids(commands), strict=True))
+        for demo in some:
+            segments = [(tokenizer.prompt_ids(demo.bug.task), PROMPT)]
+            pairs = zip(demo.states, demo.commands, strict=True)
+            for turn, (state, command) in enumerate(pairs):
+                segments.append((state_ids[state], ENVIRONMENT))
+                segments.append((command_ids[command], turn))
+            examples.append(_example(segments))
+    return examples
+
+
+def encode_traces(tokenizer: Tokenizer, traces: Sequence[Trace]) -> list[Example]:
+    """Encode questions and answers as episodes of one turn, without any state."""
     answers = tokenizer.command_ids([trace.answer for trace in traces])
+    examples = []
     for trace, answer in zip(traces, answers, strict=True):
-        episode = Episode()
-        question = tokenizer.encode(f"{trace.question}\n")
-        episode.append(tokenizer.bos_ids + question, PROMPT)
-        episode.append(answer, 0)
-        episodes.append(episode)
-    return episodes
+        question = tokenizer.bos_ids + tokenizer.encode(f"{trace.question}\n")
+        examples.append(_example([(question, PROMPT), (answer, 0)]))
+    return examples
 
 
 @jax.tree_util.register_dataclass
@@ -160,7 +191,7 @@ def pack(episodes, rows, row_length: int, weights=None, advantages=None) -> Batc
     """Lays planned rows out as one batch.
 
     Args:
-      episodes: All episodes.
+      episodes: All episodes, `Episode` or `Example`.
       rows: For each row the indices of its episodes, as from `plan_rows`.
       row_length: T.
       weights: Per episode a float array over its tokens that takes the place of
@@ -177,7 +208,7 @@ def pack(episodes, rows, row_length: int, weights=None, advantages=None) -> Batc
         start = before = 0
         for segment, index in enumerate(members, 1):
             episode = episodes[index]
-            turns = np.array(episode.turns)
+            turns = np.asarray(episode.turns, np.int32)
             span = slice(start, start + len(episode))
             start = span.stop
             ints["tokens"][r, span] = episode.ids

@@ -33,7 +33,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from repair.errors import UserError
+from repair.errors import expect
 
 # Differences of returns below this are rounding, not signal.
 _EPSILON = 1e-6
@@ -60,13 +60,9 @@ class AdvantageConfig:
     gamma: float = 1.0
 
     def __post_init__(self):
-        if self.estimator not in ESTIMATORS:
-            raise UserError(
-                f"advantage estimator {self.estimator!r} is unknown: "
-                f"use one of {', '.join(sorted(ESTIMATORS))}"
-            )
-        if not 0.0 <= self.gamma <= 1.0:
-            raise UserError(f"gamma is {self.gamma}: set it between 0 and 1")
+        name, known = self.estimator, ", ".join(sorted(ESTIMATORS))
+        expect(name in ESTIMATORS, "estimator", name, f"one of {known}")
+        expect(0.0 <= self.gamma <= 1.0, "gamma", self.gamma, "0 to 1")
 
 
 def turn_advantages(

@@ -10,16 +10,15 @@ import dataclasses
 
 import ml_collections
 
-from repair.demos.make import ORDERS
 from repair.env.rewards import Rewards
 from repair.env.tools import MODES
-from repair.errors import UserError
+from repair.errors import UserError, expect
 from repair.model.llama import LlamaConfig
 from repair.model.lora import MODES as TRAINABLE
 from repair.model.sharding import row_parts
 from repair.rollout.sampling import Sampling
 from repair.sandbox import LEVELS, Limits
-from repair.tasks.corrupt import ALL_KINDS, KINDS
+from repair.tasks.bugs import CorruptionConfig
 from repair.text.prompts import PROMPTS
 from repair.training.evaluation import EvalConfig
 from repair.training.fields import from_dict
@@ -54,26 +53,18 @@ class TasksConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class DemosConfig:
-    """How programs are broken and demonstrated.
+class DemosConfig(CorruptionConfig):
+    """Corruptions of programs, and where demonstrations come from.
+
+    `seed` is added to the run's own seed.
 
     Attributes:
-      per_task: Demonstrations of a task.
-      min_corruptions: Fewest corruptions of a program.
-      max_corruptions: Most corruptions of a program (paper: 5).
-      order: "reversed" as in the paper, or "top_down".
-      kinds: Kinds of corruption, drawn uniformly.
-      path: A folder with demonstrations that `repair.make_data` made, which then take
-        the place of all this in stage one; "" to make them in the run.
-      traces: A file of reasoning traces (`repair.demos.traces`) for mode "cot" to learn
-        to think from in stage one, in the place of worded edits; "" for these.
+      path: Demonstrations for SFT that `repair.make_data` made, a file or its folder;
+        "" to make them in the run.
+      traces: A file of reasoning traces (`repair.demos.traces`) for SFT in mode "cot",
+        in the place of worded edits; "" for worded edits.
     """
 
-    per_task: int = 100
-    min_corruptions: int = 1
-    max_corruptions: int = 5
-    order: str = "reversed"
-    kinds: tuple[str, ...] = KINDS
     path: str = ""
     traces: str = ""
 
@@ -96,6 +87,14 @@ class TextConfig:
     max_turns: int = 10
     max_length: int = 2048
     max_command: int = 64
+
+    def __post_init__(self):
+        prompts = ", ".join(PROMPTS)
+        expect(self.prompt in PROMPTS, "prompt", self.prompt, f"one of {prompts}")
+        expect(self.max_turns >= 1, "max_turns", self.max_turns, "1 or more")
+        expected = f"1 to below max_length={self.max_length}"
+        room = 1 <= self.max_command < self.max_length
+        expect(room, "max_command", self.max_command, expected)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,28 +233,67 @@ class Config:
     eval: EvalConfig = EvalConfig()
     log: LogConfig = LogConfig()
 
+    def __post_init__(self):
+        stages = bool(self.stages) and set(self.stages) <= set(STAGES)
+        expect(stages, "stages", self.stages, f"some of {', '.join(STAGES)}")
+        for name, known in (
+            ("mode", MODES),
+            ("train", TRAINABLE),
+            ("sandbox_level", LEVELS),
+        ):
+            value = getattr(self, name)
+            expect(value in known, name, value, f"one of {', '.join(known)}")
+        every = self.checkpoint_every
+        expect(every >= 1, "checkpoint_every", every, "1 or more")
+        self._check_sections()
+
+    def _check_sections(self) -> None:
+        """Refuse values that are at odds with those of another section."""
+        rank, traces = self.model.lora_rank, self.demos.traces
+        expect(
+            self.train != "lora" or rank > 0,
+            *("model.lora_rank", rank, "1 or more with train='lora'"),
+        )
+        expect(
+            not traces or (self.mode == "cot" and not self.demos.path),
+            *("demos.traces", traces, "nothing but in mode 'cot' without demos.path"),
+        )
+        for stage in {"sft", "rlvr"} & set(self.stages):
+            length, chunk = getattr(self, stage).row_length, self.loss_chunk
+            divides = chunk == 0 or (chunk > 0 and length % chunk == 0)
+            expected = f"0 or a divisor of {stage}.row_length={length}"
+            expect(divides, "loss_chunk", chunk, expected)
+        if "rlvr" in self.stages:
+            samples, length = self.rlvr.samples, self.rlvr.row_length
+            expect(samples >= 2, "rlvr.samples", samples, "2 or more")
+            top_k, top_p = self.sampler.top_k, self.sampler.top_p
+            plain = "with stage 'rlvr', which samples from the full distribution"
+            expect(top_k == 0, "sampler.top_k", top_k, f"0 {plain}")
+            expect(top_p == 1, "sampler.top_p", top_p, f"1.0 {plain}")
+            longest = self.text.max_length
+            expected = f"text.max_length={longest} or more"
+            expect(length >= longest, "rlvr.row_length", length, expected)
+
 
 def defaults() -> ml_collections.ConfigDict:
-    """All fields with their defaults, locked against misspelt ones."""
+    """Return all fields with their defaults, locked against misspelt ones."""
     return ml_collections.ConfigDict(dataclasses.asdict(Config())).lock()
 
 
 def read(config: ml_collections.ConfigDict) -> Config:
-    """The frozen config.
+    """Return the frozen config.
 
     Raises:
       UserError: A field is unknown, of the wrong type, or at odds with another.
     """
-    result = from_dict(config.to_dict(), Config)
-    _check(result)
-    return result
+    return from_dict(config.to_dict(), Config)
 
 
 def check_mesh(config: Config, mesh) -> None:
-    """Refuses batches whose rows the mesh cannot share out.
+    """Refuse batches whose rows the mesh cannot share out.
 
     Raises:
-      UserError: With the field and its neighbours that fit.
+      UserError: The rows of a batch are no multiple of the mesh's parts.
     """
     parts = row_parts(mesh)
     for name, rows in (
@@ -264,95 +302,6 @@ def check_mesh(config: Config, mesh) -> None:
     ):
         if name.split(".")[0] in config.stages and rows % parts:
             raise UserError(
-                f"config: {name} is {rows}, which the {parts} parts of the mesh"
-                f" (data times fsdp) do not divide; use {-(-rows // parts) * parts}"
+                f"config: {name} is {rows}, expected a multiple of the mesh's {parts}"
+                f" parts (data times fsdp) such as {-(-rows // parts) * parts}"
             )
-
-
-def _check(config: Config) -> None:
-    """Refuses what cannot work before anything has started."""
-    c = config
-    rules = [
-        (
-            set(c.stages) <= set(STAGES),
-            f"stages {c.stages} may hold only {', '.join(STAGES)}",
-        ),
-        (c.mode in MODES, f"mode is {c.mode!r}; use one of {', '.join(MODES)}"),
-        (
-            not c.demos.traces or (c.mode == "cot" and not c.demos.path),
-            f"demos.traces is for mode 'cot' without demos.path, found mode {c.mode!r}"
-            f" and demos.path={c.demos.path!r}",
-        ),
-        (
-            c.train in TRAINABLE,
-            f"train is {c.train!r}; use one of {', '.join(TRAINABLE)}",
-        ),
-        (
-            c.sandbox_level in LEVELS,
-            f"sandbox_level is {c.sandbox_level!r}; use one of {', '.join(LEVELS)}",
-        ),
-        (
-            c.train != "lora" or c.model.lora_rank > 0,
-            "train='lora' needs model.lora_rank above 0",
-        ),
-        (
-            c.demos.order in ORDERS,
-            f"demos.order is {c.demos.order!r}; use one of {', '.join(ORDERS)}",
-        ),
-        (
-            c.demos.kinds and set(c.demos.kinds) <= set(ALL_KINDS),
-            f"demos.kinds {c.demos.kinds} must be some of {', '.join(ALL_KINDS)}",
-        ),
-        (
-            1 <= c.demos.min_corruptions <= c.demos.max_corruptions,
-            f"demos.min_corruptions={c.demos.min_corruptions} and max_corruptions="
-            f"{c.demos.max_corruptions} must hold 1 <= min <= max",
-        ),
-        (
-            c.text.prompt in PROMPTS,
-            f"text.prompt is {c.text.prompt!r}; use one of {', '.join(PROMPTS)}",
-        ),
-        (
-            c.text.max_command < c.text.max_length,
-            f"text.max_command={c.text.max_command} leaves no room in text.max_length="
-            f"{c.text.max_length}",
-        ),
-        (
-            c.rlvr.row_length >= c.text.max_length or "rlvr" not in c.stages,
-            f"rlvr.row_length={c.rlvr.row_length} must hold an episode of"
-            f" text.max_length={c.text.max_length} tokens",
-        ),
-        (
-            "rlvr" not in c.stages or (c.sampler.top_k == 0 and c.sampler.top_p == 1),
-            f"sampler.top_k={c.sampler.top_k} and sampler.top_p={c.sampler.top_p} are"
-            " for evaluation only: RLVR samples from the full distribution; set top_k=0"
-            " and top_p=1.0, or leave 'rlvr' out of stages",
-        ),
-        (
-            c.rlvr.samples >= 2 or "rlvr" not in c.stages,
-            f"rlvr.samples={c.rlvr.samples}: a group needs at least 2 samples to be"
-            " compared with one another",
-        ),
-    ]
-    for stage in ("sft", "rlvr"):
-        length = getattr(c, stage).row_length
-        rules.append(
-            (
-                c.loss_chunk == 0 or (c.loss_chunk > 0 and length % c.loss_chunk == 0),
-                f"loss_chunk={c.loss_chunk} must divide {stage}.row_length={length}",
-            )
-        )
-    for name, value in dataclasses.asdict(c.eval).items():
-        rules.append((value >= 0, f"eval.{name} is {value}, expected 0 or more"))
-    positive = (
-        "checkpoint_every demos.per_task text.max_turns text.max_command sft.steps"
-        " sft.rows sft.row_length rlvr.steps rlvr.problems rlvr.epochs rlvr.rows"
-    )
-    for name in positive.split():
-        value = c
-        for part in name.split("."):
-            value = getattr(value, part)
-        rules.append((value > 0, f"{name} is {value}, expected a positive number"))
-    for holds, message in rules:
-        if not holds:
-            raise UserError(f"config: {message}")

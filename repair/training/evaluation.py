@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from repair.env.verifier import Verifier
+from repair.errors import expect
 from repair.rollout.rollouts import Rollout
 from repair.training.pass_rates import mean_interval, pass_at_k
 
@@ -22,6 +23,10 @@ class EvalConfig:
 
     samples: int = 4
     temperature: float = 0.8
+
+    def __post_init__(self):
+        for name in ("samples", "temperature"):
+            expect(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
 
 
 def judge(rollouts: Sequence[Rollout], sandbox: Verifier) -> np.ndarray:

@@ -47,7 +47,6 @@ def run_stage(
     *,
     updates: int = 1,
     over: Callable[[int], bool] | None = None,
-    data=None,
 ) -> tuple[dict, int]:
     """Trains to the end of a stage: (parameters, steps made here).
 
@@ -59,14 +58,12 @@ def run_stage(
       one_step: (step, state, frozen, optimizer) to (state, metrics).
       updates: Of the optimizer in a step.
       over: Whether so many steps end it; None to go by `settings.steps`.
-      data: Where batches come from, if it has a `state` to `restore`: a
-        `repair.training.pipeline.Pipeline`.
 
     Raises:
       UserError: The run has diverged. Checkpoints are of the steps before.
     """
     checkpointer, optimizer, state, frozen = _open(
-        where, stage, params, settings, updates, data
+        where, stage, params, settings, updates
     )
     over = over or (lambda steps: steps >= settings.steps)
     first = step = int(state.step)
@@ -81,12 +78,12 @@ def run_stage(
             _check_finite(stage, step, values, settings)
             bar.update(step, **_headline(values))
             if over(step) or step % where.config.checkpoint_every == 0:
-                _save(where, checkpointer, step, state, frozen, data)
+                _save(where, checkpointer, step, state, frozen)
     checkpointer.close()
     return join(state.trainable, frozen), step - first
 
 
-def _open(where: Workshop, stage: str, params, settings, updates: int, data):
+def _open(where: Workshop, stage: str, params, settings, updates: int):
     """(checkpointer, optimizer, state, frozen) at the stage's latest step."""
     mode = where.config.train
     trainable, frozen = split(params, mode)
@@ -98,8 +95,6 @@ def _open(where: Workshop, stage: str, params, settings, updates: int, data):
     latest = checkpointer.latest_step()
     if latest is not None:
         saved, extra = checkpointer.restore(_to_save(state, frozen))
-        if data is not None:
-            data.restore(extra["data"])
         trainable, frozen = split(saved["params"], mode)
         state = TrainState(saved["step"], trainable, saved["optimizer"])
         where.report(f"{stage}: resumed at step {latest} of {settings.steps}")
@@ -113,14 +108,12 @@ def _open(where: Workshop, stage: str, params, settings, updates: int, data):
     return checkpointer, optimizer, state, frozen
 
 
-def _save(where: Workshop, checkpointer, step: int, state, frozen, data) -> None:
+def _save(where: Workshop, checkpointer, step: int, state, frozen) -> None:
     extra = {
         "config": dataclasses.asdict(where.config),
         "model": dataclasses.asdict(where.model.config),
         "mesh": dict(where.model.mesh.shape),
     }
-    if data is not None:
-        extra["data"] = data.state()
     checkpointer.save(step, _to_save(state, frozen), extra)
 
 

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from repair.errors import expect
+
 RATIOS = ("token", "turn", "sequence")
 AGGREGATES = ("token", "turn", "sequence", "fixed")
 
@@ -54,17 +56,13 @@ class PolicyLossConfig:
             ("ratio", RATIOS),
             ("aggregate", AGGREGATES),
         ):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)!r}; use one of {', '.join(known)}"
-                )
-        if (self.aggregate == "fixed") != (self.denominator > 0):
-            raise ValueError(
-                f"aggregate is {self.aggregate!r} with denominator={self.denominator};"
-                " 'fixed' goes with a denominator above 0, the others with 0"
-            )
-        if self.importance_cap < 0:
-            raise ValueError(f"importance_cap={self.importance_cap} must be 0 or more")
+            value = getattr(self, name)
+            expect(value in known, name, value, f"one of {', '.join(known)}")
+        fixed, value = self.aggregate == "fixed", self.denominator
+        expected = f"{'above 0' if fixed else '0'} with aggregate={self.aggregate!r}"
+        expect(value > 0 if fixed else value == 0, "denominator", value, expected)
+        cap = self.importance_cap
+        expect(cap >= 0, "importance_cap", cap, "0 or more")
 
 
 def masked_sum(x, mask):

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from repair.errors import expect
+
 OPTIMIZERS = ("adamw", "muon")
 DECAYS = ("linear", "cosine", "constant")
 
@@ -57,10 +59,8 @@ class OptimizerConfig:
 
     def __post_init__(self):
         for name, known in (("name", OPTIMIZERS), ("decay", DECAYS)):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)!r}; use one of {', '.join(known)}"
-                )
+            value = getattr(self, name)
+            expect(value in known, name, value, f"one of {', '.join(known)}")
 
 
 def make_schedule(config: OptimizerConfig, peak: float, steps: int):

@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from repair.errors import expect
 from repair.model.api import Model
 from repair.model.lora import join
 from repair.model.sharding import constrain, place_batch
@@ -82,17 +83,14 @@ class RlvrConfig:
     trajectories_every: int = 10
 
     def __post_init__(self):
-        if self.temperature <= 0:
-            raise ValueError(f"temperature={self.temperature} must be above 0")
-        for name in ("minibatches", "resample", "sampled_tokens", "trajectories_every"):
-            least = 1 if name == "minibatches" else 0
-            if (value := getattr(self, name)) < least:
-                raise ValueError(f"{name} is {value}, expected {least} or more")
-        if not 0 <= self.curriculum <= 1 or self.curriculum_steps < 1:
-            raise ValueError(
-                f"curriculum={self.curriculum} must be a share from 0 to 1, and"
-                f" curriculum_steps={self.curriculum_steps} 1 or more"
-            )
+        ones = ("steps", "problems", "samples", "epochs", "minibatches", "rows")
+        for name in (*ones, "row_length", "curriculum_steps"):
+            expect(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        for name in ("resample", "sampled_tokens", "trajectories_every"):
+            expect(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        expect(self.temperature > 0, "temperature", self.temperature, "above 0")
+        share = self.curriculum
+        expect(0 <= share <= 1, "curriculum", share, "a share from 0 to 1")
 
 
 def silent_groups(rollouts: Sequence[Rollout], config: RlvrConfig) -> set[str]:

@@ -8,8 +8,7 @@ killed goes on where its last checkpoint stands, to the same bits.
 In several processes each runs all of this: the first one makes what is on the host
 and writes the files, in a workdir that all can read (`repair.model.multihost`).
 
-The workdir holds config.json, metrics.jsonl, demos.jsonl (or, where demonstrations come
-from a folder, lengths-*.npy with how many tokens each has), tokenizer/,
+The workdir holds config.json, metrics.jsonl, demos.jsonl, tokenizer/,
 checkpoints/{sft,rlvr}/<step>, trajectories/*.jsonl and results.json.
 
 Starting weights, first match wins:
@@ -28,9 +27,9 @@ from collections.abc import Callable
 import jax
 
 from repair.demos.answers import as_answers
-from repair.demos.demo_folder import DemoFolder
 from repair.demos.records import read_demos, write_demos
 from repair.demos.traces import read_traces
+from repair.errors import UserError
 from repair.model import multihost
 from repair.model.api import Model, count_params
 from repair.model.hf.folder import load_hf, local_folder
@@ -54,7 +53,6 @@ from repair.training.curriculum import Practice
 from repair.training.loggers import Loggers, check_packages
 from repair.training.loop import Workshop, run_stage
 from repair.training.metrics import NoMetrics, read_metrics
-from repair.training.pipeline import Pipeline, remembered
 from repair.training.policy import make_policy, measure
 from repair.training.task_set import RepairTaskSet, TaskSet, open_task_set
 from repair.training.trajectories import FOLDER, keep_step
@@ -142,7 +140,7 @@ class _Run:
         own_words = not (c.text.tokenizer or c.init_from)
         demos = []
         if own_words or ("sft" in c.stages and not traces):
-            demos = self._demos(train_tasks)
+            demos = multihost.once(lambda: self._demos(train_tasks, eval_tasks))
         multihost.once(lambda: self._save_tokenizer(demos))
         tokenizer = load_tokenizer(
             self.workdir / "tokenizer", self.task_set.prompt, c.mode
@@ -154,7 +152,7 @@ class _Run:
             self.bugs = multihost.once(lambda: self._bugs(eval_tasks, c.seed))
         self._evaluate("init", params)
         if "sft" in c.stages:
-            params = self._sft(params, tokenizer, traces or demos, eval_tasks)
+            params = self._sft(params, tokenizer, traces or demos)
             self._evaluate("sft", params)
         if "rlvr" in c.stages:
             params = self._rlvr(params, train_tasks)
@@ -164,24 +162,23 @@ class _Run:
     def _bugs(self, tasks: list[Task], seed: int) -> list[Bug]:
         return self.task_set.bugs(tasks, self.sandbox, seed)
 
-    def _demos(self, tasks):
-        if path := self.config.demos.path:
-            demos = DemoFolder(path)
-            self.report(f"demonstrations: {len(demos)} in {path}")
-            return demos
-        return multihost.once(lambda: self._made(tasks))
-
-    def _made(self, tasks):
+    def _demos(self, tasks, held_out):
+        """Make or read the demonstrations once; the workdir keeps them."""
         path = self.workdir / "demos.jsonl"
         if path.exists():
             return read_demos(path)
-        started = time.perf_counter()
-        demos, made = self.task_set.demos(tasks, self.sandbox)
-        # Figures first: once the file is there, nothing comes back here.
-        self.results["demos"] = json.loads(json.dumps(dataclasses.asdict(made)))
-        self._spent("demos", started)
+        if source := self.config.demos.path:
+            demos = read_demos(source)
+            _check_held_out(demos, held_out, source)
+            self.report(f"demonstrations: {len(demos)} from {source}")
+        else:
+            started = time.perf_counter()
+            demos, made = self.task_set.demos(tasks, self.sandbox)
+            # Figures first: once the file is there, nothing comes back here.
+            self.results["demos"] = json.loads(json.dumps(dataclasses.asdict(made)))
+            self._spent("demos", started)
+            self.report(made.line())
         write_demos(path, demos)
-        self.report(made.line())
         return demos
 
     def _save_tokenizer(self, demos) -> None:
@@ -271,27 +268,21 @@ class _Run:
             self._spent(stage, started)
         return params
 
-    def _sft(self, params, tokenizer, demos, held_out) -> dict:
+    def _sft(self, params, tokenizer, demos) -> dict:
         c, settings = self.config, self.config.sft
-        folder = isinstance(demos, DemoFolder)
-        if folder:
-            codes = {task.code for task in held_out}
-            lengths = remembered(self.workdir, demos, tokenizer, codes)
-            data = Pipeline(demos, lengths, tokenizer, settings, c.seed, self.mesh)
+        if c.demos.traces:
+            episodes = encode_traces(tokenizer, demos)
         else:
-            if c.demos.traces:
-                episodes = encode_traces(tokenizer, demos)
-            else:
-                episodes = encode_demos(tokenizer, as_answers(demos, c.mode))
-            data = sft.InMemory(episodes, settings, c.seed)
-        epochs = settings.steps * settings.rows / data.rows
+            episodes = encode_demos(tokenizer, as_answers(demos, c.mode))
+        data = sft.plan(episodes, settings)
+        epochs = settings.steps * settings.rows / len(data.rows)
         self.report(
-            f"sft: {len(demos) - data.left_out} demonstrations in {data.rows} rows,"
+            f"sft: {len(data.episodes)} demonstrations in {len(data.rows)} rows,"
             f" {epochs:.1f} epochs; {data.left_out} too long for a row"
         )
 
         def one_step(step, state, frozen, optimizer):
-            batch, real_share = data.batch(step)
+            batch = sft.batch_at(data, settings, c.seed, step)
             state, values = sft.update(
                 self.policy.model,
                 state,
@@ -301,10 +292,9 @@ class _Run:
                 settings.accumulate,
                 self.config.loss_chunk,
             )
-            return state, values | {"real_share": real_share}
+            return state, values | {"real_share": batch.real_share}
 
-        kept = data if folder else None  # what is in memory needs no state
-        return self._loop("sft", params, settings, one_step, data=kept)
+        return self._loop("sft", params, settings, one_step)
 
     def _history(self) -> list[dict]:
         """What a curriculum and alarms go by: the metrics of the steps so far."""
@@ -369,3 +359,16 @@ class _Run:
             return steps >= c.rlvr.steps or 0 < budget <= used
 
         return self._loop("rlvr", params, c.rlvr, one_step, updates=updates, over=over)
+
+
+def _check_held_out(demos, held_out: list[Task], path: str) -> None:
+    """Refuse demonstrations of programs that evaluation holds out."""
+    codes = {task.code for task in held_out}
+    for number, demo in enumerate(demos, 1):
+        if demo.bug.task.code in codes:
+            raise UserError(
+                f"demonstration {number} of {path} repairs the program of task"
+                f" {demo.bug.task.task_id!r}, which is held out; make the"
+                " demonstrations of the training tasks alone, or choose other tasks to"
+                " hold out (tasks.eval)"
+            )

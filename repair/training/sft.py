@@ -9,18 +9,17 @@ nothing to read and copy; the prompt's never do, since nobody can predict a test
 
 import dataclasses
 import functools
-from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from repair.errors import UserError
+from repair.errors import UserError, expect
 from repair.model.api import Model
 from repair.model.lora import join
 from repair.model.sharding import constrain
-from repair.text.episodes import ENVIRONMENT, Batch, Episode, pack, plan_rows
+from repair.text.episodes import ENVIRONMENT, Batch, Example, pack, plan_rows
 from repair.training import losses
 from repair.training.optimizer import OptimizerConfig, TrainState, apply_gradients
 
@@ -48,99 +47,62 @@ class SftConfig:
     optimizer: OptimizerConfig = OptimizerConfig()
 
     def __post_init__(self):
-        if not 0 <= self.state_weight < 1:
-            raise ValueError(
-                f"state_weight={self.state_weight} must be from 0 to below 1"
-            )
-        if self.accumulate < 1 or self.rows % self.accumulate:
-            raise ValueError(
-                f"accumulate={self.accumulate} must be 1 or more and divide"
-                f" rows={self.rows}"
-            )
+        for name in ("steps", "rows", "row_length"):
+            expect(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        weight, parts = self.state_weight, self.accumulate
+        expect(0 <= weight < 1, "state_weight", weight, "0 to below 1")
+        divides = parts >= 1 and self.rows % parts == 0
+        expect(divides, "accumulate", parts, f"a divisor of rows={self.rows}")
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Episodes, the rows they lie in, and how many were too long for a row.
+    """Episodes in rows.
 
-    `weights` are the loss weights of each episode's tokens.
+    Attributes:
+      episodes: Episodes that fit a row.
+      rows: For each row the indices of its episodes.
+      left_out: Number of episodes that are too long for a row.
     """
 
-    episodes: list[Episode]
-    weights: list[np.ndarray]
+    episodes: list[Example]
     rows: list[list[int]]
     left_out: int
 
 
-def plan(episodes: list[Episode], config: SftConfig) -> Plan:
-    """Lays out the episodes that fit a row.
+def plan(episodes: list[Example], config: SftConfig) -> Plan:
+    """Lay out the episodes that fit a row.
 
     Raises:
       UserError: Not even one batch of rows comes together.
     """
-    fitting, rows = lay_out([len(e) for e in episodes], config)
-    episodes, left_out = [episodes[i] for i in fitting], len(episodes) - len(fitting)
-    weights = [loss_weights(e, config.state_weight) for e in episodes]
-    return Plan(episodes, weights, rows, left_out)
-
-
-class InMemory:
-    """The batches of episodes that are held in memory.
-
-    Attributes:
-      rows: Rows of an epoch.
-      left_out: Episodes that are too long for a row.
-
-    Raises:
-      UserError: As for `plan`.
-    """
-
-    def __init__(self, episodes: list[Episode], config: SftConfig, seed: int):
-        self._plan = plan(episodes, config)
-        self._config, self._seed = config, seed
-        self.rows, self.left_out = len(self._plan.rows), self._plan.left_out
-
-    def batch(self, step: int) -> tuple[Batch, float]:
-        """The batch of a step, and its share of real tokens."""
-        batch = batch_at(self._plan, self._config, self._seed, step)
-        return batch, batch.real_share
-
-
-def lay_out(lengths: Sequence[int], config: SftConfig) -> tuple[list[int], list]:
-    """Which episodes fit a row, and for each row which of these, from 0, lie in it.
-
-    Raises:
-      UserError: Not even one batch of rows comes together.
-    """
-    fitting = [i for i, n in enumerate(lengths) if n <= config.row_length]
-    rows = plan_rows([int(lengths[i]) for i in fitting], config.row_length)
+    fitting = [e for e in episodes if len(e) <= config.row_length]
+    rows = plan_rows([len(e) for e in fitting], config.row_length)
     if len(rows) < config.rows:
         raise UserError(
             f"{len(fitting)} demonstrations that fit row_length={config.row_length}"
             f" give {len(rows)} rows, fewer than a batch of {config.rows}; make more"
             " demonstrations or lower sft.rows"
         )
-    return fitting, rows
+    return Plan(fitting, rows, len(episodes) - len(fitting))
 
 
 def batch_at(plan: Plan, config: SftConfig, seed: int, step: int) -> Batch:
-    """The batch of a step: a function of (seed, step), so resuming needs no more."""
-    rows = rows_at(plan.rows, config, seed, step)
-    return pack(plan.episodes, rows, config.row_length, weights=plan.weights)
-
-
-def rows_at(rows: list, config: SftConfig, seed: int, step: int) -> list:
-    """The rows of a step's batch: the next ones of the order of its epoch."""
-    per_epoch = len(rows) // config.rows
+    """Return the batch of a step, a function of (seed, step): the epoch's next rows."""
+    per_epoch = len(plan.rows) // config.rows
     epoch, index = divmod(step, per_epoch)
-    order = np.random.default_rng((seed, epoch)).permutation(len(rows))
+    order = np.random.default_rng((seed, epoch)).permutation(len(plan.rows))
     chosen = order[index * config.rows : (index + 1) * config.rows]
-    return [rows[i] for i in chosen]
+    rows = [plan.rows[i] for i in chosen]
+    weights = {
+        i: loss_weights(plan.episodes[i], config.state_weight) for r in rows for i in r
+    }
+    return pack(plan.episodes, rows, config.row_length, weights=weights)
 
 
-def loss_weights(episode: Episode, state_weight: float) -> np.ndarray:
+def loss_weights(episode: Example, state_weight: float) -> np.ndarray:
     """Of each token: 1 in commands, state_weight in states, 0 in the prompt."""
-    turns = np.array(episode.turns)
+    turns = np.asarray(episode.turns)
     state = np.float32(state_weight) * (turns == ENVIRONMENT)
     return np.where(turns >= 0, np.float32(1), state)
 

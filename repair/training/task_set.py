@@ -4,6 +4,7 @@
 takes its place in `experiment.run` and `policy.load_policy`: docs/your_own_tool.md.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Protocol
 
@@ -17,7 +18,7 @@ from repair.sandbox import Sandbox
 from repair.tasks import Bug, Task, load_pair
 from repair.tasks.bugs import make_bugs
 from repair.text.prompts import Prompt
-from repair.training.config import Config
+from repair.training.config import Config, DemosConfig
 from repair.training.metrics import progress
 
 
@@ -92,33 +93,25 @@ class RepairTaskSet:
 
     def bugs(self, tasks: list[Task], verifier: Verifier, seed: int) -> list[Bug]:
         """One faulty program of every task."""
-        c = self.config.demos
-        return make_bugs(
-            tasks,
-            verifier,
-            per_task=1,
-            corruptions=(c.min_corruptions, c.max_corruptions),
-            kinds=c.kinds,
-            seed=seed,
-        )
+        return make_bugs(tasks, verifier, self._corruptions(seed, per_task=1))
 
     def demos(
         self, tasks: list[Task], verifier: Verifier
     ) -> tuple[list[Demo], DemoReport]:
         """Corrupted programs and the edits that mend them."""
-        c = self.config.demos
-        with progress(len(tasks) * c.per_task, "demonstrations") as bar:
+        config = self._corruptions(self.config.seed)
+        with progress(len(tasks) * config.per_task, "demonstrations") as bar:
             return make_demos(
                 tasks,
                 verifier,
-                per_task=c.per_task,
-                corruptions=(c.min_corruptions, c.max_corruptions),
-                order=c.order,
-                kinds=c.kinds,
-                seed=self.config.seed,
+                config,
                 max_turns=self.config.text.max_turns,
                 progress=lambda done, _: bar.update(done),
             )
+
+    def _corruptions(self, seed: int, **changes) -> DemosConfig:
+        demos = self.config.demos
+        return dataclasses.replace(demos, seed=seed + demos.seed, **changes)
 
 
 def open_task_set(config: Config, make: Callable[[Config], TaskSet]) -> TaskSet:

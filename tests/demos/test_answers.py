@@ -8,6 +8,7 @@ from repair.env import Environment
 from repair.env.tools import MODES, tool_of
 from repair.sandbox import Sandbox
 from repair.tasks import Bug, Task, load_tasks
+from repair.tasks.bugs import CorruptionConfig
 
 TASK = Task(1, "Add one.", "def f(x):\n    return x + 1", ("assert f(1) == 2",))
 BUG = Bug("1/0", TASK, "def f(x):\n    return x - 1", 1)
@@ -56,7 +57,9 @@ def test_what_is_no_program_leaves_the_program(sandbox):
 @pytest.mark.parametrize("mode", MODES)
 def test_demonstrations_of_answers_solve_their_bugs(sandbox, mode):
     tasks = load_tasks("generated/train", count=20)
-    demos, _ = make_demos(tasks, sandbox, per_task=2, corruptions=(1, 3))
+    demos, _ = make_demos(
+        tasks, sandbox, CorruptionConfig(per_task=2, max_corruptions=3)
+    )
     answers = as_answers(demos, mode)
     assert len(answers) == len(demos) > 20
     if mode == "coe":

@@ -10,7 +10,7 @@ from repair.env.environment import Environment
 from repair.errors import UserError
 from repair.sandbox import Limits, Result, Sandbox
 from repair.tasks import Bug, Task, load_tasks
-from repair.tasks.bugs import make_bugs
+from repair.tasks.bugs import CorruptionConfig, make_bugs
 from repair.tasks.corrupt import KINDS, Corruption
 
 DOUBLE = Task(
@@ -59,9 +59,7 @@ def test_demos_replay_to_solved(sandbox, tasks, order):
     demos, report = make_demos(
         tasks,
         sandbox,
-        per_task=3,
-        corruptions=(1, 4),
-        order=order,
+        CorruptionConfig(per_task=3, max_corruptions=4, order=order),
         progress=lambda done, total: calls.append((done, total)),
     )
     assert report.unrunnable == ("broken",)
@@ -86,7 +84,7 @@ def test_demos_replay_to_solved(sandbox, tasks, order):
 
 def test_same_seed_same_bytes_in_any_order_of_tasks(sandbox, tasks, tmp_path):
     def lines(tasks, name, **settings):
-        demos, _ = make_demos(tasks, sandbox, per_task=2, **settings)
+        demos, _ = make_demos(tasks, sandbox, CorruptionConfig(per_task=2, **settings))
         write_demos(tmp_path / name, demos)
         assert read_demos(tmp_path / name) == demos
         return (tmp_path / name).read_bytes().split(b"\n")
@@ -115,9 +113,8 @@ def test_inverses_restore_every_stage():
 
 def test_exits_at_the_first_pass_and_drops_what_starts_passing():
     halfway = "def double(x):\n    return y"
-    only_delete = {"per_task": 30, "kinds": ("delete",), "order": "top_down"}
-    verifier = Passes(DOUBLE.code, halfway)
-    demos, report = make_demos([DOUBLE], verifier, corruptions=(1, 2), **only_delete)
+    config = CorruptionConfig(30, 1, 2, order="top_down", kinds=("delete",))
+    demos, report = make_demos([DOUBLE], Passes(DOUBLE.code, halfway), config)
     by_start = {demo.bug.faulty_code: demo for demo in demos}
     # Three programs lack one line and three lack two; halfway passes as it is.
     assert len(by_start) == 5 and report.dropped["starts passing"] == 1
@@ -130,14 +127,8 @@ def test_exits_at_the_first_pass_and_drops_what_starts_passing():
 
 def test_drops_what_needs_too_many_turns():
     verifier = Passes(DOUBLE.code)
-    demos, report = make_demos(
-        [DOUBLE],
-        verifier,
-        per_task=9,
-        corruptions=(2, 2),
-        kinds=("delete",),
-        max_turns=2,
-    )
+    config = CorruptionConfig(9, 2, 2, kinds=("delete",))
+    demos, report = make_demos([DOUBLE], verifier, config, max_turns=2)
     assert demos == [] and report.dropped["needs too many turns"] == 3
     assert report.edits == 0
 
@@ -145,7 +136,7 @@ def test_drops_what_needs_too_many_turns():
 def test_corruption_counts_and_kinds_are_uniform():
     tasks = load_tasks("generated/train", count=40)
     verifier = Passes(*(task.code for task in tasks))
-    demos, report = make_demos(tasks, verifier, per_task=10, corruptions=(1, 5))
+    demos, report = make_demos(tasks, verifier, CorruptionConfig(per_task=10))
     counts = [sum(d.bug.corruptions == n for d in demos) for n in range(1, 6)]
     assert min(counts) > 50 and sum(counts) == len(demos)
     assert all(report.by_edits[n] == counts[n - 1] for n in range(1, 6))
@@ -155,8 +146,8 @@ def test_corruption_counts_and_kinds_are_uniform():
 
 def test_bugs_fail_and_differ(sandbox, tasks):
     known = dataclasses.replace(DOUBLE, task_id=7, faulty_code="double = abs")
-    once = {"per_task": 2, "corruptions": (1, 1)}
-    bugs = make_bugs([*tasks[:4], known, BROKEN], sandbox, **once)
+    config = CorruptionConfig(per_task=2, max_corruptions=1)
+    bugs = make_bugs([*tasks[:4], known, BROKEN], sandbox, config)
     ids = [f"{task.task_id}/{k}" for task in tasks[:4] for k in range(2)]
     assert [bug.bug_id for bug in bugs] == [*ids, "7/0"]
     assert bugs[-1] == Bug("7/0", known, "double = abs", 0)
@@ -164,28 +155,24 @@ def test_bugs_fail_and_differ(sandbox, tasks):
     assert len({bug.faulty_code for bug in bugs}) == len(bugs)
     for bug in bugs:
         assert not sandbox.run(bug.faulty_code, bug.task.test_list).passed
-    again = make_bugs([known, *tasks[3::-1]], sandbox, **once)
+    again = make_bugs([known, *tasks[3::-1]], sandbox, config)
     assert sorted(again, key=str) == sorted(bugs, key=str)
 
 
 def test_bugs_are_drawn_again_until_they_fail():
     one_line_less = ["    y = x + x\n    return y", "def double(x):\n    return y"]
     verifier = Passes(DOUBLE.code, *one_line_less)
-    bugs = make_bugs(
-        [DOUBLE], verifier, per_task=2, corruptions=(1, 1), kinds=("delete",)
-    )
+    config = CorruptionConfig(per_task=2, max_corruptions=1, kinds=("delete",))
+    bugs = make_bugs([DOUBLE], verifier, config)
     assert [bug.faulty_code for bug in bugs] == ["def double(x):\n    y = x + x"]
 
 
 def test_user_errors(tmp_path):
     with pytest.raises(UserError, match="none of 1 tasks"):
-        make_demos([BROKEN], Passes(), per_task=1)
+        make_demos([BROKEN], Passes(), CorruptionConfig(per_task=1))
     passing = dataclasses.replace(DOUBLE, faulty_code="x")
     with pytest.raises(UserError, match="faulty program"):
-        make_bugs([passing], Passes("x", DOUBLE.code), per_task=1)
-    for wrong in ({"order": "up"}, {"corruptions": (0, 2)}, {"kinds": ("swap",)}):
-        with pytest.raises(UserError):
-            make_demos([DOUBLE], Passes(DOUBLE.code), per_task=1, **wrong)
+        make_bugs([passing], Passes("x", DOUBLE.code), CorruptionConfig())
     with pytest.raises(UserError, match="cannot read"):
         read_demos(tmp_path / "none.jsonl")
     with pytest.raises(UserError, match="cannot write"):
@@ -200,7 +187,8 @@ def test_file_keeps_any_text(tmp_path):
     task = dataclasses.replace(
         DOUBLE, task_id=3, code="x = '\u2028\ud800é'", faulty_code="y"
     )
-    demos, _ = make_demos([task], Passes(task.code), per_task=4, kinds=KINDS[1:])
+    config = CorruptionConfig(per_task=4, kinds=KINDS[1:])
+    demos, _ = make_demos([task], Passes(task.code), config)
     write_demos(tmp_path / "demos.jsonl", demos)
     assert demos and read_demos(tmp_path / "demos.jsonl") == demos
     assert [path.name for path in tmp_path.iterdir()] == ["demos.jsonl"]

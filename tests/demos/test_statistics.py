@@ -3,7 +3,8 @@
 import pytest
 
 from repair.demos.make import Demo
-from repair.demos.statistics import Tally, first_failure
+from repair.demos.replay import Outcome
+from repair.demos.statistics import first_failure, summarise
 from repair.tasks import Bug, Task
 
 CODE = "def f(x):\n    return x"
@@ -36,10 +37,9 @@ TWO = demo(
 
 
 def test_figures_of_two_demonstrations():
-    tally = Tally()
-    tally.add(ONE)
-    tally.add(TWO)
-    report = tally.report({"b": 2, "a": 1}, {"word": 1}, ["x"])
+    dropped = [Outcome(None, reason) for reason in "bab"]
+    kept = [Outcome(ONE, kinds=("word",)), Outcome(TWO)]
+    report = summarise([*dropped, *kept], ["x"])
     assert report.made == 2
     assert (report.dropped, report.kinds) == ({"a": 1, "b": 2}, {"word": 1})
     assert report.unrunnable == ("x",)
@@ -58,7 +58,7 @@ def test_figures_of_two_demonstrations():
 
 
 def test_figures_of_nothing():
-    report = Tally().report({}, {}, [])
+    report = summarise([], [])
     assert (report.made, report.edits, report.edit_distance) == (0, 0, 0)
     assert report.quantiles == {} and report.states_distance == 0
 

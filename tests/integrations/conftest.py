@@ -6,7 +6,7 @@ from scripted import MAX_TURNS
 from repair.env import Environment, Rewards
 from repair.integrations.problems import Problems
 from repair.sandbox import Sandbox
-from repair.tasks.bugs import make_bugs
+from repair.tasks.bugs import CorruptionConfig, make_bugs
 from repair.tasks.load import load_tasks
 
 
@@ -19,7 +19,7 @@ def sandbox():
 @pytest.fixture(scope="session")
 def bugs(sandbox):
     tasks = load_tasks("generated/train", count=4)
-    return make_bugs(tasks, sandbox, per_task=2, corruptions=(1, 1))
+    return make_bugs(tasks, sandbox, CorruptionConfig(per_task=2, max_corruptions=1))
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,7 @@ from repair.integrations.verifiers_env import load_environment
 SETTINGS = {
     "tasks": "generated/train",
     "count": 4,
-    "per_task": 2,
-    "corruptions": (1, 1),
+    "bugs": {"per_task": 2, "max_corruptions": 1},
     "rewards": {"turn_cost": 0.125},
     "max_turns": MAX_TURNS,
     "workers": 2,

@@ -143,7 +143,7 @@ def test_padding_leaves_no_trace_in_the_cache(make):
 
 @pytest.mark.parametrize(
     ("fields", "message"),
-    [({"kv_heads": 3}, "multiple of kv_heads=3"), ({"head_size": 7}, "must be even")],
+    [({"kv_heads": 3}, "multiple of kv_heads=3"), ({"head_size": 7}, "an even number")],
 )
 def test_impossible_shapes_are_refused(fields, message):
     shape = dict(

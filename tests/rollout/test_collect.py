@@ -153,14 +153,14 @@ def test_a_solved_episode_has_the_ids_of_its_demonstration(tokenizer, sandbox, b
     assert played.rewards.tolist() == [-0.5, 1.0, 0.0]
     assert played.commands == list(commands)
     assert played.code == "def f(x):\n    return x + 1"
-    assert played.episode.ids == expected.ids
-    assert played.episode.mask == expected.mask
-    assert played.episode.turns == expected.turns
+    assert played.episode.ids == expected.ids.tolist()
+    assert played.episode.mask == expected.mask.tolist()
+    assert played.episode.turns == expected.turns.tolist()
     # The sampler has read the episode without gap or repeat.
     for fed, *_ in sampler.states:
         assert fed == played.episode.ids[: len(fed)]
     exit_ids = tokenizer.encode("### EXIT\n")
-    assert sampler.states[-1][0] + exit_ids == expected.ids
+    assert sampler.states[-1][0] + exit_ids == expected.ids.tolist()
 
 
 def test_sampled_tokens_stay_as_sampled(tokenizer, sandbox, bugs):

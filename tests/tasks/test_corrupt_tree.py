@@ -14,7 +14,7 @@ from repair.demos.make import inverses, make_demos
 from repair.env import editor
 from repair.sandbox import Result
 from repair.tasks import Task, load_tasks
-from repair.tasks.bugs import make_bugs
+from repair.tasks.bugs import CorruptionConfig, make_bugs
 from repair.tasks.corrupt import (
     ALL_KINDS,
     KINDS,
@@ -264,16 +264,14 @@ class Verifier:
 def test_a_dropped_branch_of_several_lines_is_one_corruption_and_several_edits():
     code = "def f(a):\n    if a:\n        a = 1\n        a = 2\n    return a"
     task, judge = Task(1, "Twist.", code, ("assert f(0) == 0",)), Verifier(code)
-    demos, report = make_demos(
-        [task], judge, per_task=9, corruptions=(1, 1), kinds=("drop_branch",)
-    )
+    kinds = MORE_KINDS[-1:]
+    config = CorruptionConfig(per_task=9, max_corruptions=1, kinds=kinds)
+    demos, report = make_demos([task], judge, config)
     assert {demo.bug.corruptions for demo in demos} == {1}
     assert {demo.bug.faulty_code for demo in demos} == {
         "def f(a):\n    a = 1\n    a = 2\n    return a",
         "def f(a):\n    return a",
     }
     assert report.by_edits == {3: 2}
-    (bug,) = make_bugs(
-        [task], judge, per_task=1, corruptions=(1, 1), kinds=MORE_KINDS[-1:]
-    )
+    (bug,) = make_bugs([task], judge, dataclasses.replace(config, per_task=1))
     assert bug.corruptions == 1

@@ -62,7 +62,7 @@ def test_append_keeps_the_lists_in_step():
 
 def test_demo_has_loss_on_its_commands_and_their_newlines_only(tokenizer):
     (episode,) = encode_demos(tokenizer, [DEMO])
-    ids, mask, turns = (np.array(x) for x in (episode.ids, episode.mask, episode.turns))
+    ids, mask, turns = episode.ids, episode.mask, episode.turns
     for turn, command in enumerate(DEMO.commands):
         assert tokenizer.decode(ids[turns == turn]) == command + "\n"
         assert ids[turns == turn][-1] == tokenizer.newline_id
@@ -70,6 +70,14 @@ def test_demo_has_loss_on_its_commands_and_their_newlines_only(tokenizer):
     environment = tokenizer.decode(ids[mask == 0])
     assert environment == "Add one.\nassert f(1) == 2\n" + "".join(DEMO.states)
     assert episode.ids[-1] == tokenizer.newline_id and mask[-1] == 1
+
+
+def test_an_example_takes_6_bytes_a_token(tokenizer):
+    """Python lists take 78 or more."""
+    examples = encode_demos(tokenizer, [DEMO] * 3)
+    held = [getattr(e, f.name) for e in examples for f in dataclasses.fields(e)]
+    assert sum(array.nbytes for array in held) == 6 * sum(map(len, examples)) > 0
+    assert all(array.base is None for array in held)  # no view of something larger
 
 
 def test_context_of_a_turn_is_a_prefix_of_the_next(tokenizer):
@@ -80,12 +88,12 @@ def test_context_of_a_turn_is_a_prefix_of_the_next(tokenizer):
             DEMO, states=DEMO.states[:turns], commands=DEMO.commands[:turns]
         )
         (start,) = encode_demos(tokenizer, [cut])
-        assert whole.ids[: len(start)] == start.ids
-        assert whole.mask[: len(start)] == start.mask
+        np.testing.assert_array_equal(whole.ids[: len(start)], start.ids)
+        np.testing.assert_array_equal(whole.turns[: len(start)], start.turns)
     segments = [tokenizer.prompt_ids(TASK)]
     for state, command in zip(DEMO.states, DEMO.commands, strict=True):
         segments += [tokenizer.encode(state), tokenizer.encode(command + "\n")]
-    assert whole.ids == sum(segments, [])
+    assert whole.ids.tolist() == sum(segments, [])
 
 
 def test_rows_are_over_95_percent_full():

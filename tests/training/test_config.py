@@ -51,10 +51,12 @@ def test_a_config_comes_back_from_json(request):
 def test_a_misspelt_field_is_refused_with_the_nearest_name():
     values = dataclasses.asdict(Config())
     values["rlvr"]["optimizer"]["learnin_rate"] = 1.0
-    with pytest.raises(UserError, match="did you mean rlvr.optimizer.learning_rate?"):
+    with pytest.raises(UserError) as caught:
         from_dict(values, Config)
-    with pytest.raises(UserError, match="no field zzz$"):
-        from_dict({"zzz": 1}, Config)
+    assert str(caught.value) == (
+        "config: no field rlvr.optimizer.learnin_rate;"
+        " did you mean rlvr.optimizer.learning_rate?"
+    )
     with pytest.raises(AttributeError, match="steps"):
         defaults().sft.stepz = 3
 
@@ -62,14 +64,19 @@ def test_a_misspelt_field_is_refused_with_the_nearest_name():
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("sft.steps", "many", "sft.steps is 'many' .str., expected int"),
-        ("sft.steps", 1.5, "sft.steps is 1.5 .float., expected int"),
-        ("sft.steps", True, "sft.steps is True .bool., expected int"),
-        ("model.tie_embeddings", 1, "model.tie_embeddings is 1 .int., expected bool"),
-        ("sampler.lengths", (4, "x"), r"sampler.lengths\[1\] is 'x'"),
+        ("sft.steps", "many", "sft.steps is 'many', expected int"),
+        ("sft.steps", 1.5, "sft.steps is 1.5, expected int"),
+        ("sft.steps", True, "sft.steps is True, expected int"),
+        ("model.tie_embeddings", 1, "model.tie_embeddings is 1, expected bool"),
+        ("sampler.lengths", (4, "x"), "sampler.lengths[1] is 'x', expected int"),
         ("sampler.lengths", 4, "sampler.lengths is 4, expected a tuple"),
-        ("rlvr.loss", 3, "rlvr.loss is a section, found 3"),
-        ("seed", None, "seed is None"),
+        ("stages", ("sft", 3), "stages[1] is 3, expected str"),
+        (
+            "rlvr.loss",
+            3,
+            "rlvr.loss is 3, expected a section with fields, such as rlvr.loss.FIELD",
+        ),
+        ("seed", None, "seed is None, expected int"),
     ],
 )
 def test_a_wrong_type_is_refused_by_name(path, value, message):
@@ -79,8 +86,9 @@ def test_a_wrong_type_is_refused_by_name(path, value, message):
     for name in parents:
         section = section[name]
     section[last] = value
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError) as caught:
         from_dict(values, Config)
+    assert str(caught.value) == f"config: {message}"
 
 
 def test_an_int_will_do_for_a_float():
@@ -92,47 +100,106 @@ def test_an_int_will_do_for_a_float():
 
 
 @pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("zzz", "config: no field sft.zzz"),
+        ("step", "config: no field sft.step; did you mean sft.steps?"),
+        ("lr", "config: no field sft.lr; did you mean sft.optimizer.learning_rate?"),
+        ("warmup", "config: no field sft.warmup; did you mean sft.optimizer.warmup?"),
+    ],
+)
+def test_the_nearest_field_is_sought_in_the_sections_below_too(name, message):
+    with pytest.raises(UserError) as caught:
+        from_dict({"sft": {name: 1}}, Config)
+    assert str(caught.value) == message
+
+
+def test_words_between_commas_are_a_tuple():
+    for given in ("rlvr,eval", "rlvr, eval", ("rlvr,eval",), ("rlvr", "eval")):
+        assert from_dict({"stages": given}, Config).stages == ("rlvr", "eval")
+    assert from_dict({"stages": "sft"}, Config).stages == ("sft",)
+
+
+KINDS = "delete, add, replace, word"
+
+
+@pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"stages": ("sft", "ppo")}, "stages"),
-        ({"train": "lora"}, "lora_rank"),
-        ({"train": "half"}, "train is 'half'"),
-        ({"demos__order": "random"}, "demos.order"),
-        ({"demos__traces": "s1k.jsonl"}, "demos.traces is for mode 'cot'"),
-        ({"demos__kinds": ()}, "demos.kinds"),
-        ({"demos__kinds": ("swap",)}, "demos.kinds"),
-        ({"demos__min_corruptions": 6}, "min_corruptions=6"),
-        ({"text__prompt": "long"}, "text.prompt"),
-        ({"text__max_command": 4096}, "text.max_command"),
-        ({"rlvr__row_length": 1024}, "rlvr.row_length=1024"),
-        ({"rlvr__samples": 1}, "rlvr.samples=1"),
-        ({"sampler__slots": 0}, "slots is 0"),
-        ({"sampler__top_p": 0.0}, "top_p is 0.0"),
         (
-            {"sampler__top_k": 5},
-            "top_k=5 and sampler.top_p=1.0 are for eval",
+            {"stages": ("sft", "ppo")},
+            "stages is ('sft', 'ppo'), expected some of sft, ",
         ),
-        ({"sampler__top_p": 0.9}, "top_k=0 and sampler.top_p=0.9 are for eval"),
-        ({"sampler__cache_dtype": "int8"}, "cache_dtype is 'int8'"),
-        ({"sft__steps": 0}, "sft.steps is 0"),
-        ({"rlvr__problems": -1}, "rlvr.problems is -1"),
-        ({"checkpoint_every": 0}, "checkpoint_every is 0"),
-        ({"model__heads": 3}, "heads=3 must be a multiple"),
-        ({"sft__state_weight": 1.0}, "state_weight=1.0"),
-        ({"rlvr__temperature": 0.0}, "temperature=0.0"),
-        ({"rlvr__advantages__estimator": "reinforced"}, "estimator 'reinforced'"),
-        ({"rlvr__loss__kl_estimator": "k9"}, "kl_estimator"),
-        ({"sft__optimizer__name": "sgd"}, "sgd"),
-        ({"rlvr__optimizer__decay": "step"}, "step"),
-        ({"sampler__block": 0}, "block is 0"),
-        ({"eval__samples": -1}, "eval.samples"),
-        ({"eval__temperature": -0.5}, "eval.temperature"),
+        ({"train": "lora"}, "model.lora_rank is 0, expected 1 or more with train='lo"),
+        ({"train": "half"}, "train is 'half', expected one of full, lora"),
+        ({"mode": "cow"}, "mode is 'cow', expected one of coe, direct, cot"),
+        ({"sandbox_level": "no"}, "sandbox_level is 'no', expected one of"),
+        ({"checkpoint_every": 0}, "checkpoint_every is 0, expected 1 or more"),
+        ({"loss_chunk": 3}, "loss_chunk is 3, expected 0 or a divisor of "),
+        ({"loss_chunk": -1}, "loss_chunk is -1, expected 0 or a divisor of "),
+        ({"demos__order": "random"}, "demos.order is 'random', expected one of reve"),
+        ({"demos__traces": "s1k.jsonl"}, "demos.traces is 's1k.jsonl', expected noth"),
+        ({"demos__kinds": ()}, f"demos.kinds is (), expected some of {KINDS}"),
+        ({"demos__kinds": ("swap",)}, "demos.kinds is ('swap',), expected some of"),
+        (
+            {"demos__min_corruptions": 6},
+            "demos.max_corruptions is 5, expected min_corruptions=6 or more",
+        ),
+        ({"demos__per_task": 0}, "demos.per_task is 0, expected 1 or more"),
+        ({"text__prompt": "long"}, "text.prompt is 'long', expected one of full, sho"),
+        (
+            {"text__max_command": 4096},
+            "text.max_command is 4096, expected 1 to below max_length=2048",
+        ),
+        ({"text__max_turns": 0}, "text.max_turns is 0, expected 1 or more"),
+        (
+            {"rlvr__row_length": 1024},
+            "rlvr.row_length is 1024, expected text.max_length=2048 or more",
+        ),
+        ({"rlvr__samples": 1}, "rlvr.samples is 1, expected 2 or more"),
+        ({"sampler__slots": 0}, "sampler.slots is 0, expected 1 or more"),
+        ({"sampler__top_p": 0.0}, "sampler.top_p is 0.0, expected above 0 and"),
+        ({"sampler__top_k": 5}, "sampler.top_k is 5, expected 0 with stage 'rlvr'"),
+        ({"sampler__top_p": 0.9}, "sampler.top_p is 0.9, expected 1.0 with stage 'rl"),
+        ({"sampler__cache_dtype": "int8"}, "sampler.cache_dtype is 'int8'"),
+        ({"sampler__block": 0}, "sampler.block is 0, expected 1 or more"),
+        ({"sft__steps": 0}, "sft.steps is 0, expected 1 or more"),
+        ({"sft__accumulate": 3}, "sft.accumulate is 3, expected a divisor of rows=16"),
+        ({"sft__state_weight": 1.0}, "sft.state_weight is 1.0, expected 0 to below 1"),
+        ({"sft__optimizer__name": "sgd"}, "sft.optimizer.name is 'sgd', expected one"),
+        ({"rlvr__problems": -1}, "rlvr.problems is -1, expected 1 or more"),
+        ({"rlvr__resample": -1}, "rlvr.resample is -1, expected 0 or more"),
+        ({"rlvr__temperature": 0.0}, "rlvr.temperature is 0.0, expected above 0"),
+        ({"rlvr__curriculum": 1.5}, "rlvr.curriculum is 1.5, expected a share from"),
+        (
+            {"rlvr__advantages__estimator": "reinforced"},
+            "rlvr.advantages.estimator is 'reinforced', expected one of dr_grpo, ",
+        ),
+        (
+            {"rlvr__loss__kl_estimator": "k9"},
+            "rlvr.loss.kl_estimator is 'k9', expected one of k1, k2, k3",
+        ),
+        (
+            {"rlvr__loss__aggregate": "fixed"},
+            "rlvr.loss.denominator is 0.0, expected above 0 with aggregate='fixed'",
+        ),
+        (
+            {"rlvr__optimizer__decay": "step"},
+            "rlvr.optimizer.decay is 'step', expected one of linear, cosine, constant",
+        ),
+        (
+            {"model__heads": 3, "model__kv_heads": 2},
+            "model.heads is 3, expected a multiple of kv_heads=2",
+        ),
+        ({"eval__samples": -1}, "eval.samples is -1, expected 0 or more"),
+        ({"eval__temperature": -0.5}, "eval.temperature is -0.5, expected 0 or more"),
     ],
     ids=str,
 )
-def test_what_cannot_work_is_refused_before_anything_starts(fields, message):
-    with pytest.raises(UserError, match=message):
+def test_values_out_of_range_are_refused_by_their_path(fields, message):
+    with pytest.raises(UserError) as caught:
         read(changed(**fields))
+    assert str(caught.value).startswith(f"config: {message}")
 
 
 def test_checks_of_a_stage_hold_only_where_it_runs():

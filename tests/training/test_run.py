@@ -14,6 +14,7 @@ from repair.training.checkpoint import load_params
 from repair.training.config import Config, defaults, read
 from repair.training.metrics import MetricsWriter, read_metrics
 from repair.training.policy import load_policy
+from repair.training.task_set import RepairTaskSet
 
 
 def small() -> Config:
@@ -246,3 +247,34 @@ def test_thinking_is_learnt_from_traces(tmp_path):
     with pytest.raises(UserError, match="s1k.jsonl:1: not valid JSON"):
         experiment.run(config, tmp_path / "other", report=lines.append)
     assert not any(line.startswith("tasks") for line in lines)
+
+
+@pytest.mark.slow
+def test_made_demonstrations_take_the_place_of_the_runs_own(finished, tmp_path):
+    """The same bits as from the run's own; a copy lies in the workdir."""
+    config, whole, _, _ = finished
+    lines = (whole / "demos.jsonl").read_bytes()
+    path = tmp_path / "made.jsonl"
+    path.write_bytes(lines)
+    demos = dataclasses.replace(config.demos, path=str(path))
+    config = dataclasses.replace(config, demos=demos, stages=("sft",))
+    experiment.run(config, tmp_path / "run", report=lambda line: None)
+    expected, _ = load_params(whole / "checkpoints" / "sft")
+    found, _ = load_params(tmp_path / "run" / "checkpoints" / "sft")
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    assert (tmp_path / "run" / "demos.jsonl").read_bytes() == lines
+
+
+@pytest.mark.slow
+def test_demonstrations_of_held_out_programs_are_refused(finished, tmp_path):
+    config, whole, _, _ = finished
+    lines = (whole / "demos.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    tasks = RepairTaskSet(config).tasks()[1]
+    rows[2]["task"]["code"] = tasks[0].code
+    path = tmp_path / "made.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    demos = dataclasses.replace(config.demos, path=str(path))
+    config = dataclasses.replace(config, demos=demos)
+    with pytest.raises(UserError, match="demonstration 3 of .*which is held out"):
+        experiment.run(config, tmp_path / "run", report=lambda line: None)
