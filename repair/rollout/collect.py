@@ -16,8 +16,9 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 
+from repair.env.batch import reset_all, step_all
 from repair.env.editor import split_program
-from repair.env.environment import Environment, StepResult, reset_all, step_all
+from repair.env.environment import Environment, StepResult
 from repair.model.grammar import Constraint
 from repair.rollout.clock import Clock
 from repair.rollout.decode import Sampled
