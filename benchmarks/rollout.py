@@ -33,7 +33,8 @@ import jax
 import numpy as np
 
 from repair.cli import tune_malloc
-from repair.env.environment import Environment, reset_all, step_all
+from repair.env.batch import reset_all, step_all
+from repair.env.environment import Environment
 from repair.model.hf.folder import save_hf
 from repair.rollout import collect
 from repair.rollout.clock import Clock

@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 
 from repair import fix
-from repair.env.environment import Environment, reset_all, step_all
+from repair.env.batch import reset_all, step_all
+from repair.env.environment import Environment
 from repair.errors import UserError
 from repair.rollout.rollouts import Rollout
 from repair.sandbox import Limits

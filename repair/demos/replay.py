@@ -5,7 +5,8 @@ import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 
 from repair.demos.records import Demo
-from repair.env.environment import Environment, reset_all, step_all
+from repair.env.batch import reset_all, step_all
+from repair.env.environment import Environment
 from repair.env.rewards import Rewards
 from repair.env.tools import LineEditor, Tool
 from repair.env.verifier import Verifier

@@ -1,7 +1,8 @@
 """The environment: editor, state text, rewards, episodes, verifier. No jax."""
 
+from repair.env.batch import reset_all, step_all
 from repair.env.editor import MalformedCommand
-from repair.env.environment import Environment, StepResult, reset_all, step_all
+from repair.env.environment import Environment, StepResult
 from repair.env.rewards import Rewards
 from repair.env.tools import LineEditor, Tool
 from repair.env.verifier import FunctionVerifier, Verifier
@@ -10,7 +11,6 @@ from repair.sandbox import Limits, Result, Sandbox, SandboxError
 __all__ = [
     "Environment",
     "FunctionVerifier",
-    "Verifier",
     "Limits",
     "LineEditor",
     "MalformedCommand",
@@ -18,8 +18,9 @@ __all__ = [
     "Rewards",
     "Sandbox",
     "SandboxError",
-    "Tool",
     "StepResult",
+    "Tool",
+    "Verifier",
     "reset_all",
     "step_all",
 ]

@@ -1,4 +1,4 @@
-"""What a command earns, and the rules of an episode that the paper leaves open."""
+"""The reward of one turn, and the rules of an episode that the paper leaves open."""
 
 import dataclasses
 
@@ -9,25 +9,26 @@ TESTS = ("shown", "all")
 
 @dataclasses.dataclass(frozen=True)
 class Rewards:
-    """Rewards of a turn, and the rules that the paper leaves open.
+    """Terms of the reward, and the rules of an episode.
 
     Attributes:
-      solved: At the turn that first passes all tests that count (paper: 1.0).
-      malformed: For a command that cannot be read or does not apply (paper: -0.5).
-        The state stays, the feedback says so and the episode goes on.
+      solved: For the turn that first passes all tests that count (paper: 1.0).
+      malformed: For a command that cannot be parsed or does not apply (paper: -0.5).
+        The state stays as it was, the feedback names the reason, and the episode goes
+        on.
       missing_exit: Added to the last turn of an episode that was cut (paper: -0.5).
       exit_unsolved: For EXIT while a test that counts fails.
-      end_on_solve: Whether the solving turn ends the episode, so that no EXIT is
+      end_on_solve: True if the solving turn ends the episode, so that no EXIT is
         needed.
-      dense: Times the share of shown tests that a turn passes beyond the most that was
-        passed before in the episode: partial credit, of at most this much in all.
-      turn_cost: Taken from every command.
-      edit_cost: Taken for every character that a command changes (Levenshtein).
-      trust_in_child: Whether a pass counts although some test ran beside the program,
-        which could have claimed it (`Result.trust`).
-      tests: Which tests count: the "shown" ones, or "all" with the hidden ones. Hidden
-        tests decide on reward and status and change no state: where only they fail, the
-        feedback is empty, as it will be where a model is used and nobody has any.
+      dense: Partial credit: this times the share of shown tests that a turn passes
+        beyond the best earlier turn of the episode; at most `dense` an episode.
+      turn_cost: Subtracted for every command.
+      edit_cost: Subtracted for every character that a command changes (Levenshtein).
+      trust_in_child: True if a pass counts although some test ran in the process of
+        the program, which could have forged it (`Result.trust`).
+      tests: The tests that count: "shown", or "all" with the hidden ones. Hidden tests
+        decide on reward and status and never change a state: where only they fail,
+        the feedback is empty.
 
     Raises:
       UserError: `tests` is neither.
@@ -49,3 +50,45 @@ class Rewards:
             raise UserError(
                 f"rewards.tests is {self.tests!r}; use one of {', '.join(TESTS)}"
             )
+
+
+@dataclasses.dataclass(frozen=True)
+class TurnFacts:
+    """The facts of one turn that its reward depends on.
+
+    Attributes:
+      malformed: The command was malformed.
+      edited: Characters that the command changed; 0 is fine where `edit_cost` is 0.
+      passed: The tests that count pass after the command.
+      newly_solved: They pass, and did not at any earlier state of the episode.
+      by_value: No test that counts ran in the process of the program.
+      share_gained: Share of shown tests beyond the best earlier state; 0 or more.
+      exited: The command ended the episode.
+      cut: This was the last turn that the episode may have, and no command ended it.
+    """
+
+    malformed: bool = False
+    edited: int = 0
+    passed: bool = False
+    newly_solved: bool = False
+    by_value: bool = True
+    share_gained: float = 0.0
+    exited: bool = False
+    cut: bool = False
+
+
+def turn_reward(rewards: Rewards, turn: TurnFacts) -> float:
+    """Return the reward of one turn."""
+    reward = -rewards.turn_cost - rewards.edit_cost * turn.edited
+    if turn.malformed:
+        reward += rewards.malformed
+    if turn.by_value or rewards.trust_in_child:
+        if turn.newly_solved:
+            reward += rewards.solved
+        if turn.share_gained:
+            reward += rewards.dense * turn.share_gained
+    if turn.exited and not turn.passed:
+        reward += rewards.exit_unsolved
+    if turn.cut:
+        reward += rewards.missing_exit
+    return reward

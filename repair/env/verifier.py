@@ -1,78 +1,86 @@
-"""Who says whether a state is right: the sandbox, or a function of one's own."""
+"""Verifiers: the sandbox, or a plain function, decides if a state passes its tests."""
 
 import collections
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, Self
 
 from repair.sandbox import Level, Result
 
 
 class Verifier(Protocol):
-    """What episodes, training and evaluation use of a `Sandbox`; a context manager.
+    """The part of a `Sandbox` that episodes, training and evaluation use."""
 
-    Attributes:
-      level: How well that which it runs is locked in; None if it runs nothing.
-      counts: How many answers were given of each status and trust.
-    """
+    @property
+    def level(self) -> Level | None:
+        """Isolation level of the programs that run; None if nothing runs."""
 
-    level: Level | None
-    counts: collections.Counter[str]
+    @property
+    def counts(self) -> collections.Counter[str]:
+        """Number of results by status and by trust."""
 
     def map(self, jobs: Sequence[tuple]) -> list[Result]:
-        """Results in order of jobs (state, tests, setup[, seconds allowed])."""
+        """Return results in the order of jobs (state, tests, setup[, seconds])."""
 
     def allowances(self, references: Sequence[tuple]) -> list[float]:
-        """Seconds for attempts at what each of these jobs solves."""
+        """Return the seconds that attempts may take, given jobs that pass."""
 
-    def __enter__(self) -> "Verifier":
-        """Itself."""
+    def __enter__(self) -> Self:
+        """Return self."""
 
-    def __exit__(self, *exception) -> None:
-        """Lets go of what it holds."""
+    def __exit__(self, *exception: object) -> None:
+        """Release all resources."""
 
 
-class FunctionVerifier:
-    """Judges by a function, here and at once; for states that nothing has to run.
+class FunctionVerifier(Verifier):
+    """A verifier for states that nothing has to run: it calls a function.
 
     Args:
-      check: From a state and one test of its task to what is wrong, in one line that
-        is the same every time, or to "" if the test holds. The state is what the
-        policy's commands have made of the tool: compare it, and never evaluate it.
+      check: Maps a state and one test to an error message, or to "" if the test holds.
+        A message is one line, and the same every time. The state comes from the
+        policy's commands: compare it, and never evaluate it.
     """
-
-    level = None
 
     def __init__(self, check: Callable[[str, str], str]):
         self._check = check
-        self.counts: collections.Counter[str] = collections.Counter()
+        self._counts: collections.Counter[str] = collections.Counter()
+
+    @property
+    def level(self) -> None:
+        """None: nothing runs."""
+        return None
+
+    @property
+    def counts(self) -> collections.Counter[str]:
+        """Number of results by status and by trust."""
+        return self._counts
 
     def map(self, jobs: Sequence[tuple]) -> list[Result]:
-        """Results in order of jobs (state, tests, ...).
+        """Return results in the order of jobs (state, tests, ...).
 
         Raises:
-          TypeError: The function gave something else than a line.
+          TypeError: The function returned something else than one line.
         """
-        return [self._judge(state, tests) for state, tests, *_ in jobs]
+        return [self._verify(state, tests) for state, tests, *_ in jobs]
 
     def allowances(self, references: Sequence[tuple]) -> list[float]:
-        """No limit: nothing runs."""
+        """Return no limit for each: nothing runs."""
         return [float("inf")] * len(references)
 
-    def _judge(self, state: str, tests: Sequence[str]) -> Result:
-        said = [self._check(state, test) for test in tests]
-        for text in said:
-            if not isinstance(text, str) or "\n" in text:
-                raise TypeError(
-                    f"check gave {text!r}; expected one line, '' if it holds"
-                )
-        failed = tuple(i for i, text in enumerate(said) if text)
-        status = "failed" if failed else "passed"
-        self.counts.update([status, "trust_value"])
-        feedback = said[failed[0]] if failed else ""
-        return Result(not failed, status, feedback, failed, 0.0, "value")
-
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception):
-        """Nothing is held."""
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def _verify(self, state: str, tests: Sequence[str]) -> Result:
+        messages = [self._check(state, test) for test in tests]
+        for message in messages:
+            if not isinstance(message, str) or "\n" in message:
+                raise TypeError(
+                    f"check gave {message!r}; expected one line, '' if it holds"
+                )
+        failed = tuple(i for i, message in enumerate(messages) if message)
+        status = "failed" if failed else "passed"
+        self._counts.update([status, "trust_value"])
+        feedback = messages[failed[0]] if failed else ""
+        return Result(not failed, status, feedback, failed, 0.0, "value")

@@ -4,7 +4,8 @@ from typing import Any
 
 from datasets import Dataset
 
-from repair.env.environment import StepResult, step_all
+from repair.env.batch import step_all
+from repair.env.environment import StepResult
 from repair.integrations.problems import Problems
 
 _ENDED = "The episode has ended.\n"

@@ -16,7 +16,8 @@ from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from verifiers.v1.dialects.chat import message_to_wire
 from verifiers.v1.harness import HarnessConfig
 
-from repair.env.environment import Environment, StepResult, reset_all
+from repair.env.batch import reset_all
+from repair.env.environment import Environment, StepResult
 from repair.env.rewards import Rewards
 from repair.integrations.problems import Problems, outcome
 from repair.sandbox import Sandbox

@@ -16,7 +16,8 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 
-from repair.env.environment import Environment, StepResult, reset_all, step_all
+from repair.env.batch import reset_all, step_all
+from repair.env.environment import Environment, StepResult
 from repair.rollout.clock import Clock
 from repair.rollout.decode import Sampled
 from repair.rollout.player import Player

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import jax
 
 from repair.env.edit_distance import levenshtein
-from repair.env.environment import Environment, StepResult
+from repair.env.environment import Environment
 from repair.env.tools import WholeProgram
 from repair.model.api import Model
 from repair.rollout.collect import play
@@ -77,9 +77,9 @@ class DraftReport:
 class _Draft(Environment):
     """One turn: nothing is shown, and the answer is the program."""
 
-    def _make_turn(self, reward, status, malformed) -> StepResult:
-        turn = super()._make_turn(reward, status, malformed)
-        return dataclasses.replace(turn, state_text="")
+    def show(self, feedback: str) -> str:
+        """Return no text."""
+        return ""
 
 
 def draft(

@@ -96,7 +96,7 @@ def test_malformed_changes_nothing_and_says_so():
     environment, (turn,) = play([SENSELESS])
     assert turn.malformed and turn.state_text.endswith("***\nmalformed: no line 9\n")
     assert environment.code == BUG.faulty_code and not turn.done
-    assert len(environment.sandbox.calls) == 1  # and runs nothing
+    assert len(environment.verifier.calls) == 1  # and runs nothing
     assert environment.step("### EXIT").state_text.endswith("***\nno\n")
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from repair.demos.make import Demo
-from repair.env.environment import Environment, reset_all, step_all
+from repair.env.batch import reset_all, step_all
+from repair.env.environment import Environment
 from repair.env.tools import LineEditor
 from repair.model.api import Model
 from repair.model.llama import LlamaConfig
