@@ -22,7 +22,8 @@ from repair.demos.demo_folder import DemoFolder
 from repair.errors import UserError
 from repair.model import multihost
 from repair.model.sharding import batch_sharding
-from repair.text.episodes import Batch, encode_demos, pack
+from repair.text.episodes import encode_demos
+from repair.text.packing import Batch, pack
 from repair.text.tokenizer import Tokenizer
 from repair.training import sft
 from repair.training.metrics import progress
