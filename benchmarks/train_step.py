@@ -23,7 +23,7 @@ import numpy as np
 from configs import tiny
 from repair.cli import MALLOC
 from repair.model.api import Model, count_params
-from repair.text.episodes import Batch
+from repair.text.packing import Batch
 from repair.training import sft
 from repair.training.config import read
 from repair.training.optimizer import init_state, make_optimizer

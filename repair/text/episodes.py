@@ -1,9 +1,8 @@
-"""Episodes: tokens of one context, and batches of fixed shape packed from them."""
+"""Episodes: token ids of one context, with the turn and log-prob of each token."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
 
-import jax
 import numpy as np
 
 from repair.demos.make import Demo
@@ -18,15 +17,14 @@ _AT_ONCE = 1024  # demonstrations whose ids are lists while they are encoded
 
 @dataclasses.dataclass
 class Episode:
-    """One context as token ids, with what training must know of each token.
-
-    The lists grow only through `append`, so they cannot fall out of step.
+    """One context, token by token; the lists grow together, through `append` only.
 
     Attributes:
       ids: Token ids, as encoded or as sampled; never re-tokenised.
       mask: 1 for the policy's tokens, 0 for the environment's.
-      log_probs: What the sampler reported for the policy's tokens, else 0.
-      turns: StepResult that wrote the token, `ENVIRONMENT` in states, `PROMPT` before.
+      log_probs: The sampler's log-probs of the policy's tokens, else 0.
+      turns: Index of the turn whose command holds the token; `ENVIRONMENT` in states,
+        `PROMPT` before the first state.
     """
 
     ids: list[int] = dataclasses.field(default_factory=list)
@@ -35,7 +33,7 @@ class Episode:
     turns: list[int] = dataclasses.field(default_factory=list)
 
     def append(self, ids, turn: int = ENVIRONMENT, log_probs=None) -> None:
-        """Adds tokens: a state's by default, else the prompt's or those of a turn."""
+        """Add tokens of a state, or those of the prompt or of a turn's command."""
         ids = [int(i) for i in ids]
         policy = turn >= 0
         if log_probs is None:
@@ -109,117 +107,3 @@ def encode_traces(tokenizer: Tokenizer, traces: Sequence[Trace]) -> list[Example
         question = tokenizer.bos_ids + tokenizer.encode(f"{trace.question}\n")
         examples.append(_example([(question, PROMPT), (answer, 0)]))
     return examples
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Batch:
-    """Packed episodes at fixed shapes: R rows of T tokens.
-
-    Per-token fields describe the token itself; what predicts token t is the
-    output at t - 1; the shift is in one place, `repair.training.losses`.
-
-    Attributes:
-      tokens: RT int32.
-      segments: RT int32; 1, 2, ... per episode in a row, 0 for padding.
-      positions: RT int32; restarts at 0 with every segment.
-      mask: RT float32; weight of the token's loss, 0 for environment and padding.
-      log_probs: RT float32; the sampler's log-prob of the token.
-      advantages: RT float32; advantage of the token's turn.
-      turns: RT int32; on the policy's tokens 1, 2, ... for the turns of a row, through
-        all its episodes; 0 elsewhere.
-    """
-
-    tokens: np.ndarray
-    segments: np.ndarray
-    positions: np.ndarray
-    mask: np.ndarray
-    log_probs: np.ndarray
-    advantages: np.ndarray
-    turns: np.ndarray
-
-    def check(self) -> None:
-        """Raises ValueError naming the first field of wrong shape, type or content."""
-        shape = self.tokens.shape
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            ints = field.name in ("tokens", "segments", "positions", "turns")
-            if value.shape != shape:
-                raise ValueError(f"{field.name} is {value.shape}, tokens are {shape}")
-            if value.dtype != (np.int32 if ints else np.float32):
-                raise ValueError(f"{field.name} has type {value.dtype}")
-        if (self.mask[self.segments == 0] != 0).any():
-            raise ValueError("mask: padding carries loss")
-        if (self.mask[self.positions == 0] != 0).any():
-            raise ValueError("mask: a first token, which nothing predicts, has loss")
-
-    @property
-    def real_share(self) -> float:
-        """Share of positions that hold real tokens."""
-        return float((self.segments > 0).mean())
-
-
-def plan_rows(lengths: list[int], row_length: int) -> list[list[int]]:
-    """Best-fit decreasing: indices of episodes for each row, none of them cut.
-
-    Longest first, each into the fullest row that still has room: within a few
-    percent of full rows for our lengths. Ties keep the order of the input.
-
-    Raises:
-      ValueError: An episode is longer than a row.
-    """
-    rows: list[list[int]] = []
-    # Rows by the room left in them: with few distinct rooms, a scan over rooms is
-    # cheap however many rows there are.
-    by_room: list[list[int]] = [[] for _ in range(row_length + 1)]
-    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        length = lengths[index]
-        if length > row_length:
-            raise ValueError(f"episode {index} has {length} tokens, a row {row_length}")
-        room = next((r for r in range(length, row_length + 1) if by_room[r]), None)
-        if room is None:
-            rows.append([])
-            row, room = len(rows) - 1, row_length
-        else:
-            row = by_room[room].pop()
-        rows[row].append(index)
-        by_room[room - length].append(row)
-    return rows
-
-
-def pack(episodes, rows, row_length: int, weights=None, advantages=None) -> Batch:
-    """Lays planned rows out as one batch.
-
-    Args:
-      episodes: All episodes, `Episode` or `Example`.
-      rows: For each row the indices of its episodes, as from `plan_rows`.
-      row_length: T.
-      weights: Per episode a float array over its tokens that takes the place of
-        its mask, or None.
-      advantages: Per episode a float array with one advantage a turn, or None.
-    """
-    shape = (len(rows), row_length)
-    names = ("tokens", "segments", "positions", "turns")
-    ints = {n: np.zeros(shape, np.int32) for n in names}
-    floats = {
-        n: np.zeros(shape, np.float32) for n in ("mask", "log_probs", "advantages")
-    }
-    for r, members in enumerate(rows):
-        start = before = 0
-        for segment, index in enumerate(members, 1):
-            episode = episodes[index]
-            turns = np.asarray(episode.turns, np.int32)
-            span = slice(start, start + len(episode))
-            start = span.stop
-            ints["tokens"][r, span] = episode.ids
-            ints["segments"][r, span] = segment
-            ints["positions"][r, span] = np.arange(len(episode))
-            weight = episode.mask if weights is None else weights[index]
-            floats["mask"][r, span] = weight
-            floats["log_probs"][r, span] = episode.log_probs
-            ints["turns"][r, span] = np.where(turns >= 0, before + turns + 1, 0)
-            before += max(turns.max(initial=-1) + 1, 0)
-            if advantages is not None:
-                per_token = np.asarray(advantages[index])[np.maximum(turns, 0)]
-                floats["advantages"][r, span] = np.where(turns >= 0, per_token, 0.0)
-    return Batch(**ints, **floats)

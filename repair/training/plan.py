@@ -23,7 +23,7 @@ from repair.model.sharding import (
     param_shardings,
     places,
 )
-from repair.text.episodes import Batch
+from repair.text.packing import Batch
 from repair.training import rlvr, sft
 from repair.training.config import Config, check_mesh
 from repair.training.optimizer import init_state, make_optimizer

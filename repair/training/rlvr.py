@@ -30,7 +30,8 @@ from repair.model.api import Model
 from repair.model.lora import join
 from repair.model.sharding import constrain, place_batch
 from repair.rollout.rollouts import Rollout
-from repair.text.episodes import Batch, Episode, pack, plan_rows
+from repair.text.episodes import Episode
+from repair.text.packing import Batch, pack, plan_rows
 from repair.training import losses
 from repair.training.advantages import AdvantageConfig, turn_advantages
 from repair.training.losses import PolicyLossConfig

@@ -19,7 +19,8 @@ from repair.errors import UserError, expect
 from repair.model.api import Model
 from repair.model.lora import join
 from repair.model.sharding import constrain
-from repair.text.episodes import ENVIRONMENT, Batch, Example, pack, plan_rows
+from repair.text.episodes import ENVIRONMENT, Example
+from repair.text.packing import Batch, pack, plan_rows
 from repair.training import losses
 from repair.training.optimizer import OptimizerConfig, TrainState, apply_gradients
 

@@ -40,8 +40,8 @@ def settings(sizes=(1, 1, 1), **changes):
     c.sampler.places = 2 if sizes[2] > 1 else 1
     c.sft.steps, c.sft.rows, c.sft.row_length = 4, 8, 512
     c.rlvr.steps, c.rlvr.rows, c.rlvr.row_length = 3, 8, 512
-    c.rlvr.problems, c.rlvr.samples, c.rlvr.temperature = 4, 8, 2.0
-    c.rlvr.optimizer.learning_rate = 0.01
+    c.rlvr.problems, c.rlvr.samples = 4, 8
+    c.rlvr.optimizer.learning_rate = 0.003
     c.eval.samples = 0
     with c.unlocked():
         c.update(changes)

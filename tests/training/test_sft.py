@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from repair.errors import UserError
-from repair.text.episodes import PROMPT, Episode, pack, plan_rows
+from repair.text.episodes import PROMPT, Episode
+from repair.text.packing import pack, plan_rows
 from repair.training import sft
 from repair.training.losses import token_stats
 from repair.training.optimizer import OptimizerConfig, init_state, make_optimizer
