@@ -89,7 +89,7 @@ class LlamaConfig:
     query_block: int = 128
 
     def __post_init__(self):
-        if self.heads % self.kv_heads:
+        if self.kv_heads < 1 or self.heads % self.kv_heads:
             raise ValueError(
                 f"heads={self.heads} must be a multiple of kv_heads={self.kv_heads}"
             )

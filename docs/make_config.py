@@ -1,0 +1,89 @@
+"""Write docs/config.md from the config dataclasses: python docs/make_config.py.
+
+Type and default come from the fields, the meaning from the "Attributes:" of their
+docstrings. The range comes from the checks themselves: the script tries values and
+keeps those that `read` accepts.
+"""
+
+import dataclasses
+import pathlib
+import re
+import textwrap
+from collections.abc import Iterator
+
+from repair.errors import UserError
+from repair.training.config import Config, defaults, read
+
+HEAD = """# Config
+
+Every field of a run's config, as `python docs/make_config.py` reads it from the
+dataclasses that `repair/training/config.py` joins. Set a field in a file of `configs/`,
+or by `--config.SECTION.FIELD=VALUE` on the command line. The range holds the bounds
+that apply to the field alone; the meaning names rules that join two fields.
+"""
+INTEGERS = (-9, -1, 0, 1, 2)
+FLOATS = (-9.0, 0.0, 1e-6, 0.999, 1.0, 1.001)
+CHOICES = r"(?:use one of|some of|hold only|; use) ([\w, ]+)"
+
+
+def page() -> str:
+    """Return the text of docs/config.md."""
+    return HEAD + "".join(tables(Config(), ""))
+
+
+def tables(values, path: str) -> Iterator[str]:
+    """Yield the table of a section, then those of the sections in it."""
+    doc = textwrap.dedent("    " + type(values).__doc__)
+    summary = " ".join(doc.split("\n\n")[0].split())
+    yield f"\n## {path or 'Top level'}\n\n{summary}\n\n"
+    yield "| field | type | default | meaning | range |\n|---|---|---|---|---|\n"
+    meanings = dict(re.findall(r"^  (\w+): (.*(?:\n    .*)*)", doc, re.M))
+    sections = []
+    for field in dataclasses.fields(values):
+        name, value = f"{path}.{field.name}".lstrip("."), getattr(values, field.name)
+        if dataclasses.is_dataclass(value):
+            sections.append((value, name))
+            continue
+        kind = f"{field.type}" if "[" in f"{field.type}" else field.type.__name__
+        meaning = " ".join(meanings[field.name].split())
+        cells = (f"`{name}`", kind, f"`{value!r}`", meaning, bounds(name, value))
+        yield f"| {' | '.join(cells)} |\n"
+    for value, name in sections:
+        yield from tables(value, name)
+
+
+def bounds(name: str, value) -> str:
+    """Return the values that the checks accept for a field, "" for all."""
+    if isinstance(value, bool):
+        return ""
+    if isinstance(value, str | tuple):
+        choices = re.search(CHOICES, refusal(name, type(value)("?")))
+        return choices[1].replace(" or nothing", "") if choices else ""
+    tried = INTEGERS if isinstance(value, int) else FLOATS
+    good = [x for x in tried if not refusal(name, x)]
+    first = tried.index(good[0]) if good else 0
+    if tuple(good) != tried[first : first + len(good)] or good[:1] == [1.001]:
+        return ""  # another field decides
+    lower = "above 0" if good[0] == 1e-6 else f"at least {good[0]:g}"
+    upper = {1.0: "at most 1", 0.999: "below 1"}.get(good[-1])
+    parts = [lower] if good[0] != tried[0] else []
+    return ", ".join([*parts, upper] if upper and good[-1] != tried[-1] else parts)
+
+
+def refusal(name: str, value) -> str:
+    """Return the message that refuses a value, "" if it is accepted."""
+    config = defaults()
+    *path, last = name.split(".")
+    section = config
+    for part in path:
+        section = section[part]
+    section[last] = value
+    try:
+        read(config)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+if __name__ == "__main__":
+    pathlib.Path(__file__).with_name("config.md").write_text(page(), encoding="utf-8")
