@@ -21,9 +21,9 @@ dataclasses that `repair/training/config.py` joins. Set a field in a file of `co
 or by `--config.SECTION.FIELD=VALUE` on the command line. The range holds the bounds
 that apply to the field alone; the meaning names rules that join two fields.
 """
-INTEGERS = (-9, -1, 0, 1, 2)
+INTEGERS = (-9, -1, 0, 1, 2, 3)
 FLOATS = (-9.0, 0.0, 1e-6, 0.999, 1.0, 1.001)
-CHOICES = r"(?:use one of|some of|hold only|; use) ([\w, ]+)"
+CHOICES = r"(?:one of|some of|hold only|; use(?! one of)) ([\w, ]+)"
 
 
 def page() -> str:
@@ -60,10 +60,11 @@ def bounds(name: str, value) -> str:
         choices = re.search(CHOICES, refusal(name, type(value)("?")))
         return choices[1].replace(" or nothing", "") if choices else ""
     tried = INTEGERS if isinstance(value, int) else FLOATS
-    good = [x for x in tried if not refusal(name, x)]
+    good = tuple(x for x in tried if not refusal(name, x))
+    # With a gap, or nothing but the last value, another field decides.
     first = tried.index(good[0]) if good else 0
-    if tuple(good) != tried[first : first + len(good)] or good[:1] == [1.001]:
-        return ""  # another field decides
+    if len(good) < 2 or good != tried[first : first + len(good)]:
+        return ""
     lower = "above 0" if good[0] == 1e-6 else f"at least {good[0]:g}"
     upper = {1.0: "at most 1", 0.999: "below 1"}.get(good[-1])
     parts = [lower] if good[0] != tried[0] else []
