@@ -30,10 +30,11 @@ def page() -> str:
 
 def tables(values, path: str) -> Iterator[str]:
     """Yield the table of a section, then those of the sections in it."""
-    doc = inspect.cleandoc(type(values).__doc__)
-    yield f"\n## {path or 'Top level'}\n\n{doc.splitlines()[0]}\n\n"
+    kinds = [kind for kind in type(values).__mro__ if dataclasses.is_dataclass(kind)]
+    docs = "\n".join(inspect.cleandoc(kind.__doc__) for kind in kinds)
+    yield f"\n## {path or 'Top level'}\n\n{docs.splitlines()[0]}\n\n"
     yield "| field | type | default | meaning | range |\n|---|---|---|---|---|\n"
-    meanings = dict(re.findall(r"^  (\w+): (.*(?:\n    .*)*)", doc, re.M))
+    meanings = dict(re.findall(r"^  (\w+): (.*(?:\n    .*)*)", docs, re.M))
     sections = []
     for field in dataclasses.fields(values):
         name, value = f"{path}.{field.name}".lstrip("."), getattr(values, field.name)
