@@ -1,14 +1,12 @@
 """Write docs/config.md from the config dataclasses: python docs/make_config.py.
 
-Type and default come from the fields, the meaning from the "Attributes:" of their
-docstrings. The range comes from the checks themselves: the script tries values and
-keeps those that `read` accepts.
+Meanings are the "Attributes:" of their docstrings; ranges come from trying values.
 """
 
 import dataclasses
+import inspect
 import pathlib
 import re
-import textwrap
 from collections.abc import Iterator
 
 from repair.errors import UserError
@@ -21,8 +19,7 @@ dataclasses that `repair/training/config.py` joins. Set a field in a file of `co
 or by `--config.SECTION.FIELD=VALUE` on the command line. The range holds the bounds
 that apply to the field alone; the meaning names rules that join two fields.
 """
-INTEGERS = (-9, -1, 0, 1, 2, 3)
-FLOATS = (-9.0, 0.0, 1e-6, 0.999, 1.0, 1.001)
+TRIED = {int: (-9, -1, 0, 1, 2, 3), float: (-9.0, 0.0, 1e-6, 0.999, 1.0, 1.001)}
 CHOICES = r"(?:one of|some of|hold only|; use(?! one of)) ([\w, ]+)"
 
 
@@ -33,11 +30,11 @@ def page() -> str:
 
 def tables(values, path: str) -> Iterator[str]:
     """Yield the table of a section, then those of the sections in it."""
-    doc = textwrap.dedent("    " + type(values).__doc__)
-    summary = " ".join(doc.split("\n\n")[0].split())
-    yield f"\n## {path or 'Top level'}\n\n{summary}\n\n"
+    kinds = [kind for kind in type(values).__mro__ if dataclasses.is_dataclass(kind)]
+    docs = "\n".join(inspect.cleandoc(kind.__doc__) for kind in kinds)
+    yield f"\n## {path or 'Top level'}\n\n{docs.splitlines()[0]}\n\n"
     yield "| field | type | default | meaning | range |\n|---|---|---|---|---|\n"
-    meanings = dict(re.findall(r"^  (\w+): (.*(?:\n    .*)*)", doc, re.M))
+    meanings = dict(re.findall(r"^  (\w+): (.*(?:\n    .*)*)", docs, re.M))
     sections = []
     for field in dataclasses.fields(values):
         name, value = f"{path}.{field.name}".lstrip("."), getattr(values, field.name)
@@ -58,27 +55,21 @@ def bounds(name: str, value) -> str:
         return ""
     if isinstance(value, str | tuple):
         choices = re.search(CHOICES, refusal(name, type(value)("?")))
-        return choices[1].replace(" or nothing", "") if choices else ""
-    tried = INTEGERS if isinstance(value, int) else FLOATS
+        return choices[1] if choices else ""
+    tried = TRIED[type(value)]
     good = tuple(x for x in tried if not refusal(name, x))
-    # With a gap, or nothing but the last value, another field decides.
     first = tried.index(good[0]) if good else 0
     if len(good) < 2 or good != tried[first : first + len(good)]:
-        return ""
+        return ""  # another field decides
     lower = "above 0" if good[0] == 1e-6 else f"at least {good[0]:g}"
     upper = {1.0: "at most 1", 0.999: "below 1"}.get(good[-1])
-    parts = [lower] if good[0] != tried[0] else []
-    return ", ".join([*parts, upper] if upper and good[-1] != tried[-1] else parts)
+    return ", ".join(filter(None, (lower if good[0] != tried[0] else "", upper)))
 
 
 def refusal(name: str, value) -> str:
     """Return the message that refuses a value, "" if it is accepted."""
     config = defaults()
-    *path, last = name.split(".")
-    section = config
-    for part in path:
-        section = section[part]
-    section[last] = value
+    config.update_from_flattened_dict({name: value})
     try:
         read(config)
     except UserError as error:

@@ -146,17 +146,3 @@ def test_importing_does_nothing(path):
         assert not isinstance(node, ast.For | ast.While | ast.With), node.lineno
         for inner in ast.walk(node):
             assert not isinstance(inner, ast.Global), f"line {inner.lineno}: global"
-
-
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_files_that_a_page_names_are_there(page):
-    """Modules, tests, configs and the like; runs/ and data/ are the reader's own."""
-    named = re.findall(
-        r"(?:repair|tests|benchmarks|configs|examples|launch|docs)/[\w./]*\.\w+",
-        page.read_text(encoding="utf-8"),
-    )
-    missing = [path for path in named if not (ROOT / path).exists()]
-    assert not missing
