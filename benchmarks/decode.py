@@ -1,10 +1,10 @@
-"""Decoding beside the memory's limit: one model, all rows, one device.
+"""Speed of decoding against the memory bandwidth: one model, all rows, one device.
 
 python -m benchmarks.decode [--config=tiny] [--rows=64] [--length=512] [--slots=64]
 
 Random weights of a config's shape (configs/NAME.py; llama32_1b on a GPU). A token of
 every row reads all weights once and the filled part of the cache, so the memory's
-bandwidth sets a limit; it is measured here by a program that only reads and writes.
+bandwidth sets a limit, measured here by a program that only reads and writes.
 
   decode     tokens a second of all rows, and the share of the limit that they reach
   attention  of one such token, ours and jax.nn.dot_product_attention
@@ -44,7 +44,7 @@ NEW = 32  # tokens of a decode
 
 
 def seconds(function, *args) -> list[float]:
-    """Of each of REPEATS calls, after one that compiles."""
+    """Return the seconds of each of REPEATS calls, after one that compiles."""
     jax.block_until_ready(function(*args))
     found = []
     for _ in range(REPEATS):
@@ -55,14 +55,14 @@ def seconds(function, *args) -> list[float]:
 
 
 def bandwidth() -> float:
-    """Bytes a second that a program can read and write."""
+    """Return the bytes a second that a program can read and write."""
     size = 2**30 if jax.default_backend() != "cpu" else 2**28
     x = jnp.ones(size // 4, jnp.float32)
     return 2 * size / min(seconds(jax.jit(lambda x: x + 1), x))
 
 
 def decode(model: Model, params, rows: int, length: int) -> dict:
-    """Tokens a second, and the bytes that they must read."""
+    """Measure tokens a second, and the bytes that they must read."""
     sampler = Sampler(
         model,
         np.zeros(model.config.vocab_size, bool),
@@ -83,13 +83,13 @@ def decode(model: Model, params, rows: int, length: int) -> dict:
         state, sampled = sampler.collect(state)
         took.append(time.perf_counter() - started)
         assert sampled.counts.sum() == rows * NEW
-        # Back to where it was: what lies beyond is overwritten.
+        # Back to the start: later slots are overwritten.
         length_B = np.full(rows, filled, np.int32)
         state = dataclasses.replace(state, length_B=length_B)
     c = model.config
     entry = sum(x.nbytes for x in jax.tree.leaves(state.cache)) / (rows * state.slots)
     weights = sum(x.nbytes for x in jax.tree.leaves(here))
-    if not c.tie_embeddings:  # of the table only the rows of some ids are read
+    if not c.tie_embeddings:  # only the rows of some ids are read
         weights -= here["params"]["embed"]["embedding"].nbytes
     step = statistics.median(took[1:]) / NEW
     return {
@@ -100,7 +100,7 @@ def decode(model: Model, params, rows: int, length: int) -> dict:
 
 
 def attention(c, rows: int, length: int) -> dict:
-    """Seconds of one layer's attention for one token of every row, two ways."""
+    """Measure one layer's attention for a token of every row, in two ways."""
     rng = np.random.default_rng(0)
 
     def draw(*shape):
@@ -128,7 +128,7 @@ def attention(c, rows: int, length: int) -> dict:
 
 
 def play(config, model: Model, params, slots: int) -> dict:
-    """Idle share and steps a second: four times the slots of episodes."""
+    """Measure idle share and steps a second, with four episodes for each slot."""
     tasks = load_tasks("generated/test", count=max(slots // 4, 8))
     texts = [render_prompt(task, "short") + task.code for task in tasks]
     tokenizer = Tokenizer(
@@ -148,7 +148,7 @@ def play(config, model: Model, params, slots: int) -> dict:
 
 
 def main() -> int:
-    """Prints the figures."""
+    """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--config", default="tiny")
     parser.add_argument("--rows", type=int, default=64)

@@ -1,15 +1,15 @@
-"""repair.fix on ten files broken by hand, of the families that the tiny model knows.
+"""Repairs of ten hand-broken files by repair.fix, of families that configs/tiny.py knows.
 
 python -m benchmarks.fix --checkpoint=runs/tiny/checkpoints/rlvr [--samples=4]
     [--out=runs/fix.json]
 
 benchmarks/broken has the files and their tests, half of them plain asserts and half in
 pytest's form. They were written and broken before any model had seen them. Each is
-copied to a folder of its own and repaired there by the command. The table says which
-were repaired, at which attempt (1 is greedy), after how many edits, and the seconds
-with the start; of the others it has the best attempt. Whatever comes out, the exit code
-must be 0 or 1, a repair must satisfy the real pytest (pip install -e '.[test]') and
-leave the old file as its backup, and nothing else may have changed.
+copied to a folder of its own and repaired there by the command. The table shows for
+each repair the attempt (1 is greedy), the number of edits, and the seconds with the
+start; for other files the best attempt. In all cases the exit code must be 0 or 1, a
+repair must satisfy the real pytest (pip install -e '.[test]') and leave the old file as
+its backup, and nothing else may have changed.
 
 Exits 1 unless at least 5 of 10 are repaired and all of that holds.
 """
@@ -26,7 +26,7 @@ import time
 
 BAR = 5
 FOLDER = pathlib.Path(__file__).parent / "broken"
-# What is wrong with each file stands nowhere in it; what it should do, here.
+# Tasks of the files; the files do not tell their bugs.
 TEXTS = {
     "pick_items": "Return each item times 3, for items that are at least 6.",
     "count_nums": "Count the items that are even.",
@@ -45,7 +45,7 @@ _FOUND = re.compile(r"attempt (\d+) passes (\d+) of (\d+) tests after (\d+) edit
 
 
 def repair(name: str, checkpoint: pathlib.Path, options: list[str]) -> dict:
-    """What became of one file, with whatever should not have happened."""
+    """Repair one file; return the outcome, with the faults of the command."""
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         before = {}
@@ -68,7 +68,7 @@ def repair(name: str, checkpoint: pathlib.Path, options: list[str]) -> dict:
 
 
 def _faults(name: str, done, before: dict, after: dict, folder: pathlib.Path):
-    """What the command has done that it must not do."""
+    """Return the faults of the command: wrong exit codes and changes of files."""
     file, backup = f"{name}.py", f"{name}.py.orig"
     if done.returncode not in (0, 1):
         yield f"exit code {done.returncode}"
@@ -85,7 +85,7 @@ def _faults(name: str, done, before: dict, after: dict, folder: pathlib.Path):
 
 
 def _holds(name: str, folder: pathlib.Path) -> bool:
-    """Whether the real pytest is content; plain asserts need the program's names."""
+    """Return True if the real pytest passes; plain asserts need the program's names."""
     tests = folder / f"{name}_test.py"
     text = tests.read_text()
     if "import" not in text:
@@ -101,7 +101,7 @@ def _holds(name: str, folder: pathlib.Path) -> bool:
 
 
 def main() -> int:
-    """Prints the table; 1 if the bar is missed."""
+    """Print the table; return 1 if the bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--checkpoint", type=pathlib.Path, required=True)
     parser.add_argument("--samples", type=int, default=4)

@@ -1,4 +1,4 @@
-"""The quick start over several seeds: time, and what each stage brings.
+"""The quick start over several seeds: minutes, and pass@1 after each stage.
 
 python -m benchmarks.quick_start [--seeds=3] [--folder=runs/quick_start]
 
@@ -22,7 +22,7 @@ STAGES = ("init", "sft", "rlvr")
 
 
 def run(seed: int, folder: pathlib.Path) -> dict:
-    """One seed's results, with the minutes that all its starts took together."""
+    """Run one seed; return its results, with the minutes of all its starts together."""
     workdir = folder / f"seed{seed}"
     results, clock = workdir / "results.json", folder / f"seed{seed}.minutes"
     folder.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,7 @@ def run(seed: int, folder: pathlib.Path) -> dict:
 
 
 def table(runs: list[dict]) -> dict:
-    """Per stage and figure: each seed's value, their mean and standard deviation."""
+    """Return by stage and figure the seeds' values, mean and standard deviation."""
     rows = {}
     for stage in STAGES:
         for name in ("pass@1", "pass@4", "malformed"):
@@ -54,7 +54,7 @@ def table(runs: list[dict]) -> dict:
 
 
 def main() -> int:
-    """Prints the table; 1 if a bar is missed."""
+    """Print the table; return 1 if a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, default=3)
     folder = pathlib.Path("runs/quick_start")

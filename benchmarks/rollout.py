@@ -1,9 +1,9 @@
-"""Speed of rollouts: slots that keep their cache, beside the usual ways to sample.
+"""Speed of rollouts: slots that keep their cache, against the usual ways to sample.
 
 python -m benchmarks.rollout [--problems=48] [--samples=4] [--out=FILE.json]
 
 Plays episodes of the same bugs with the same weights (configs/tiny.py after 200 steps
-of SFT, in runs/rollout, trained if it is not there), in one process, ways taking turns:
+of SFT, in runs/rollout, trained if it is not there), in one process, in turn:
 
   slots         64 slots in eight cohorts, the cache kept across turns, on all devices
   one device    the same on one, as training has it on CPU unless XLA_FLAGS says more
@@ -11,8 +11,8 @@ of SFT, in runs/rollout, trained if it is not there), in one process, ways takin
   re-prefill    the same, but each turn processes its whole context anew
   transformers  `generate` of transformers with torch, 64 episodes at once, left-padded
 
-and then ten turns of equal length in 32 rows, with the cache kept and without: what a
-turn costs must not depend on how many came before.
+and then ten turns of equal length in 32 rows, with the cache kept and without: the cost
+of a turn must not depend on the number of turns before it.
 
 Exits 1 unless slots are at least 5 times transformers' environment steps a second, ten
 turns are at least 2 times faster than by re-prefill, the tenth costs within 10% of the
@@ -52,7 +52,7 @@ ROWS, TURNS, STATE, COMMAND, PROMPT = 32, 10, 40, 12, 160
 
 
 class _Forgetful(collect._Game):
-    """Processes every context from its start, turn after turn."""
+    """A sampler that processes every context from its start at each turn."""
 
     def _launch(self, cohort):
         cohort.state = self.sampler.clear(cohort.state, range(len(cohort.rows)))
@@ -63,12 +63,12 @@ class _Forgetful(collect._Game):
 
 
 def compiled(player) -> int:
-    """Programs that its samplers have compiled."""
+    """Return the number of programs that its samplers have compiled."""
     return sum(sampler.compiled() for sampler in player.samplers)
 
 
 def ours(player, params, bugs, samples, seed, game=collect._Game) -> dict:
-    """Plays once: rates and shares."""
+    """Play once; return rates and shares."""
     clock, before = Clock(), compiled(player)
     playing = game(
         player,
@@ -93,7 +93,7 @@ def ours(player, params, bugs, samples, seed, game=collect._Game) -> dict:
 
 
 def theirs(model, tokenizer, sandbox, bugs, samples, seed, config) -> dict:
-    """The same by transformers: `generate` on whole contexts, batch by batch."""
+    """Measure transformers: `generate` on whole contexts, batch by batch."""
     import torch
 
     torch.manual_seed(seed)
@@ -164,7 +164,7 @@ def _generate(model, tokenizer, contexts, config, torch) -> list[list[int]]:
 
 
 def turn_costs(policy, params, keep: bool) -> list[float]:
-    """Seconds of each of ten equal turns, the least of REPEATS."""
+    """Return the seconds of each of ten equal turns, the least of REPEATS."""
     model = policy.model
     sampler = Sampler(
         model,
@@ -178,7 +178,7 @@ def turn_costs(policy, params, keep: bool) -> list[float]:
     keys = jax.random.split(jax.random.key(0), ROWS)
     rng = np.random.default_rng(0)
     best = np.full(TURNS, np.inf)
-    for _ in range(REPEATS + 1):  # the first compiles, and is the slowest
+    for _ in range(REPEATS + 1):  # the first compiles and is the slowest
         state = sampler.start(ROWS)
         contexts = [rng.integers(1, 999, PROMPT).tolist() for _ in range(ROWS)]
         for turn in range(TURNS):
@@ -198,7 +198,7 @@ def turn_costs(policy, params, keep: bool) -> list[float]:
 
 
 def _checkpoint() -> pathlib.Path:
-    """Weights that write something like commands."""
+    """Return a checkpoint that writes commands, trained if it is missing."""
     folder = WORKDIR / "checkpoints" / "sft"
     if not folder.exists():
         command = [
@@ -211,13 +211,13 @@ def _checkpoint() -> pathlib.Path:
 
 
 def main() -> int:
-    """Prints the tables; 1 if a bar is missed."""
+    """Print the tables; return 1 if a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--problems", type=int, default=48)
     parser.add_argument("--samples", type=int, default=4)
     parser.add_argument("--out", default="", help="JSON file")
     args = parser.parse_args()
-    # Read when jax first asks for devices; the training of a model would lose by it.
+    # Read when jax first asks for devices; training a model would be slower with it.
     flag = f"--xla_force_host_platform_device_count={os.cpu_count()}"
     os.environ.setdefault("XLA_FLAGS", flag)
     tune_malloc()
@@ -253,7 +253,7 @@ def main() -> int:
         for repeat in range(REPEATS + 1):
             for name, way in ways.items():
                 found[name].append(way(repeat))
-        # The first round warms up what is not ours; of it only the compilations count.
+        # The first round warms up the other ways; of it only the compilations count.
         first = sum(runs[0]["compiled"] for runs in found.values())
         found = {name: runs[1:] for name, runs in found.items()}
         costs = {k: turn_costs(policy, params, k == "kept") for k in ("kept", "anew")}

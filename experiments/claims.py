@@ -2,12 +2,12 @@
 
 python -m experiments.claims [--part=MODE/SEED] [--tokens=100000] [--folder=runs/claims]
 
-Trains configs/tiny.py in each mode ("coe" the editor, "direct" the whole program, "cot"
-thought, then the program) with three seeds: SFT on as many tokens of demonstrations,
-then RLVR until as many tokens have been sampled; then evaluates both stages on the
-test split and on families of tasks that training has never seen. --part runs one of
-the nine, each under an hour on 2 cores; without it all that are missing are run. A part
-that was killed goes on where it stood. Prints the tables of what is there, and writes
+Trains configs/tiny.py in each mode ("coe": the editor, "direct": the whole program,
+"cot": thought, then the program) with three seeds: SFT on equally many tokens of
+demonstrations, then RLVR up to equally many sampled tokens; then evaluates both stages
+on the test split and on families of tasks that training has never seen. --part runs one
+of the nine parts, each under an hour on 2 cores; without it all missing parts are run. A
+killed part resumes. Prints tables of the parts that are there, and writes
 FOLDER/claims.json and, per mode, curves in FOLDER/curves.png.
 
 The claims (arXiv 2507.05065), each answered from the table:
@@ -38,11 +38,11 @@ MODES = ("coe", "direct", "cot")
 SEEDS = (0, 1, 2)
 HELD = "generated/heldout"
 STAGES = ("init", "sft", "rlvr")
-SMOOTH = 8  # steps that a point of a curve is the mean of
+SMOOTH = 8  # steps of the moving mean of a curve
 
 
 def run(mode: str, seed: int, tokens: int, folder: pathlib.Path) -> None:
-    """One part, from wherever it stands."""
+    """Run or resume one part."""
     workdir = folder / f"{mode}{seed}"
     config = "configs/tiny.py" + ("" if mode == "coe" else f":{mode}")
     command = [
@@ -63,12 +63,12 @@ def run(mode: str, seed: int, tokens: int, folder: pathlib.Path) -> None:
 
 
 def finished(mode: str, seed: int, folder: pathlib.Path) -> bool:
-    """Whether a part has nothing left to do."""
+    """Return True if a part has ended."""
     return (folder / f"{mode}{seed}" / "held" / "rlvr" / "results.json").exists()
 
 
 def figures(mode: str, seed: int, folder: pathlib.Path) -> dict[str, float]:
-    """What a finished part says, by name."""
+    """Return the figures of a finished part, by name."""
     workdir = folder / f"{mode}{seed}"
     stages = json.loads((workdir / "results.json").read_text())["stages"]
     found = {}
@@ -100,7 +100,7 @@ def _rows(workdir: pathlib.Path) -> list[dict]:
 
 
 def table(parts: dict[str, list[dict]]) -> dict[str, dict]:
-    """For each figure and mode its values, their mean and standard deviation."""
+    """Return, by figure and mode, the values, their mean and standard deviation."""
     names = dict.fromkeys(name for runs in parts.values() for r in runs for name in r)
     return {
         name: {
@@ -113,7 +113,7 @@ def table(parts: dict[str, list[dict]]) -> dict[str, dict]:
 
 
 def claims(rows: dict[str, dict], speed: dict | None) -> dict[str, bool]:
-    """Which of the paper's claims hold here; of speed, if it has been measured."""
+    """Return the paper's claims with True or False; speed only if it was measured."""
     tests = {
         "tools beat words": "rlvr pass@1",
         "tools beat words on new families": "held out rlvr pass@1",
@@ -133,7 +133,7 @@ def claims(rows: dict[str, dict], speed: dict | None) -> dict[str, bool]:
 
 
 def curves(folder: pathlib.Path, parts: list[tuple[str, int]]) -> None:
-    """Solved episodes over the tokens sampled so far, a line a seed."""
+    """Plot solved episodes over the tokens sampled so far, a line a seed."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -156,14 +156,14 @@ def curves(folder: pathlib.Path, parts: list[tuple[str, int]]) -> None:
 
 
 def main() -> None:
-    """Runs what is asked for and missing, and prints the tables."""
+    """Run the chosen parts that are missing, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--part", default="", help="MODE/SEED, such as coe/0")
     parser.add_argument("--tokens", type=int, default=100_000, help="of RLVR")
     folder = pathlib.Path("runs/claims")
     parser.add_argument("--folder", type=pathlib.Path, default=folder)
     args = parser.parse_args()
-    if importlib.util.find_spec("matplotlib") is None:  # found out before hours of work
+    if importlib.util.find_spec("matplotlib") is None:  # not after hours
         parser.error("curves need matplotlib: run pip install -e '.[report]'")
     everything = [(mode, seed) for mode in MODES for seed in SEEDS]
     wanted = chosen(parser, args.part, everything)

@@ -1,12 +1,11 @@
-"""How fast each mode gathers experience: episodes and verified rewards a second.
+"""Speed of experience by mode: episodes and verified rewards a second.
 
 python -m experiments.experience [--folder=runs/claims] [--rounds=5]
 
-Takes the policies that stage one of `experiments.claims` ended with, seed 0 of each
-mode, and lets them play the batches that stage two would, side by side: the modes take
-turns, round by round, after one that compiles. A verified reward is a turn that the
-sandbox has judged. Prints one table with the spread over rounds and writes
-FOLDER/experience.json. To be run on an idle machine.
+Takes the policies of `experiments.claims` after SFT, seed 0 of each mode, and collects
+the rollouts of RLVR's batches: the modes take turns, round by round, after one that
+compiles. A verified reward is a turn with a verdict of the sandbox. Prints one table
+with the spread over rounds and writes FOLDER/experience.json. Needs an idle machine.
 """
 
 import argparse
@@ -23,7 +22,7 @@ from repair.training.policy import Policy, load_policy
 
 
 def play(policy: Policy, params, bugs, step: int) -> dict[str, float]:
-    """One batch of stage two's: what came out of it in a second."""
+    """Collect one batch of RLVR; return its rates a second."""
     settings = policy.config.rlvr
     chosen = choose(bugs, settings, policy.config.seed, step)
     started = time.perf_counter()
@@ -41,7 +40,7 @@ def play(policy: Policy, params, bugs, step: int) -> dict[str, float]:
 
 
 def measure(folder: pathlib.Path, rounds: int) -> dict[str, dict]:
-    """For each figure and mode its values by round, their mean and spread."""
+    """Return, by figure and mode, the values by round, their mean and spread."""
     with contextlib.ExitStack() as stack:
         players = {}
         for mode in MODES:
@@ -66,7 +65,7 @@ def measure(folder: pathlib.Path, rounds: int) -> dict[str, dict]:
 
 
 def main() -> None:
-    """Prints the table."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     folder = pathlib.Path("runs/claims")
     parser.add_argument("--folder", type=pathlib.Path, default=folder)

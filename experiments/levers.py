@@ -1,9 +1,9 @@
-"""What each choice in configs/tiny.py is worth, measured alone after half the SFT.
+"""The effect of each choice in configs/tiny.py, measured alone after half the SFT.
 
 python -m experiments.levers [--steps=600] [--seed=0] [--folder=runs/levers] [NAME ...]
 
 Every lever is one run of `repair.train` (SFT and evaluation only) with the choice
-undone, beside one with nothing undone; a run that is there already is not repeated.
+undone, compared with a run of the config; existing runs are not repeated.
 Prints one table and writes FOLDER/table.json. Exits 1 if a choice that is undone gives
 clearly better repairs than the config: then the config is wrong.
 """
@@ -29,7 +29,7 @@ _LAST = 100  # steps that the loss is averaged over
 
 
 def run(name: str, folder: pathlib.Path, steps: int, seed: int) -> dict:
-    """One lever's figures."""
+    """Run one lever; return its figures."""
     workdir = folder / name.replace(" ", "_").replace(",", "")
     if not (workdir / "results.json").exists() or "sft" not in _stages(workdir):
         overrides = [f"sft.steps={steps}", f"seed={seed}", *LEVERS[name]]
@@ -56,7 +56,7 @@ def _stages(workdir: pathlib.Path) -> dict:
 
 
 def main() -> int:
-    """Prints the table; 1 if an undone choice is better beyond its interval."""
+    """Print the table; return 1 if an undone choice is better beyond its interval."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help="by default all")
     parser.add_argument("--steps", type=int, default=600)

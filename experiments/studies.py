@@ -1,4 +1,4 @@
-"""What studies share: parts to run, figures of several seeds, one way to print them."""
+"""Tools of studies: parts to run, figures of several seeds, and their table."""
 
 import argparse
 import statistics
@@ -7,7 +7,7 @@ import statistics
 def chosen(
     parser: argparse.ArgumentParser, part: str, everything: list[tuple[str, int]]
 ) -> list[tuple[str, int]]:
-    """The parts that --part=NAME/SEED asks for; "" for all of them."""
+    """Return the parts that --part=NAME/SEED selects; "" selects all of them."""
     wanted = [each for each in everything if part in ("", f"{each[0]}/{each[1]}")]
     if not wanted:
         names = ", ".join(dict.fromkeys(name for name, _ in everything))
@@ -20,13 +20,13 @@ def chosen(
 
 
 def spread(values: list[float]) -> dict:
-    """Each seed's value, their mean and sample standard deviation."""
+    """Return each seed's value, their mean and sample standard deviation."""
     std = statistics.stdev(values) if len(values) > 1 else 0.0
     return {"seeds": values, "mean": statistics.mean(values), "std": std}
 
 
 def cell(figure: dict | None) -> str:
-    """A figure as text, "-" where there is none."""
+    """Format a figure, "-" where there is none."""
     if figure is None:
         return "-"
     seeds = " ".join(f"{value:.1f}" for value in figure["seeds"])
@@ -34,7 +34,7 @@ def cell(figure: dict | None) -> str:
 
 
 def print_table(rows: dict[str, dict[str, dict]], columns) -> None:
-    """Prints a figure for each row and column, "-" where there is none."""
+    """Print a figure for each row and column, "-" where there is none."""
     cells = [["", *columns]]
     cells += [
         [name, *(cell(row.get(c)) for c in columns)] for name, row in rows.items()

@@ -1,4 +1,4 @@
-"""Repairs a file: python -m repair.fix FILE --tests=TESTS --checkpoint=DIR.
+"""Repair a file: python -m repair.fix FILE --tests=TESTS --checkpoint=DIR.
 
 Exit codes: 0 repaired, or nothing to repair; 1 not repaired, the best attempt is shown
 and the file is untouched; 2 bad input.
@@ -24,7 +24,7 @@ from repair.sandbox.outcomes import failure_class
 from repair.tasks import Bug, Task
 
 _STYLES = {"+": "green", "-": "red", "@": "cyan"}
-# What a class of failure may need to be understood.
+# Explanations of classes of failure.
 _HINTS = {
     "timeout": "it takes longer than --cpu_seconds, {limits.cpu_seconds:g} s in all",
     "memory": "it needs more than {limits.memory_mb} MiB",
@@ -37,7 +37,7 @@ _HINTS = {
 
 
 def main(path: str) -> int:
-    """Checks all that needs no model, then repairs the file or shows the best try."""
+    """Run the checks that need no model, then repair the file or show an attempt."""
     args, console = flags.FLAGS, Console()
     file = read_source(path)
     if not args.dry_run:
@@ -83,8 +83,8 @@ def _read_tests(file: SourceFile, path: str, where: str) -> Tests:
 
 
 def _attempt(bug: Bug, before: Result, sandbox: Sandbox, console: Console):
-    """The code of the first attempt that passes; None, with the best one shown."""
-    # Here, since they bring jax, which everything before can do without.
+    """Return the code of the first attempt that passes; else show the best one."""
+    # Imported here, since they import jax, which the checks before do not need.
     from repair.training.attempts import best_of, try_repairs
     from repair.training.policy import load_policy
 
@@ -118,7 +118,7 @@ def _attempt(bug: Bug, before: Result, sandbox: Sandbox, console: Console):
 
 
 def _check_policy(policy, bug: Bug, before: Result) -> None:
-    """Refuses what does not write edits, and what does not fit its context."""
+    """Refuse a checkpoint that writes no edits, and a file too long for its context."""
     where, text = flags.FLAGS.checkpoint, policy.config.text
     if policy.config.mode != "coe":
         raise UserError(
@@ -138,7 +138,7 @@ def _check_policy(policy, bug: Bug, before: Result) -> None:
 
 
 def _finish(file: SourceFile, path: str, code: str, console: Console) -> int:
-    """Writes the repair, unless it is only to be shown."""
+    """Write the repair, unless this is a dry run."""
     data = file.with_code(code)
     if flags.FLAGS.dry_run:
         _say(console, f"repaired; --dry_run leaves {path} as it was")
@@ -157,7 +157,7 @@ def _finish(file: SourceFile, path: str, code: str, console: Console) -> int:
 
 
 class _Display:
-    """Shows the greedy attempt turn by turn, and samples as each ends."""
+    """Display of the greedy attempt turn by turn, and of samples as each ends."""
 
     _ENDS = {
         "exited_unsolved": "stopped here",
@@ -179,7 +179,7 @@ class _Display:
         self._status.stop()
 
     def show(self, attempt, steps) -> None:
-        """Takes in the new steps of an attempt."""
+        """Show the new steps of an attempt."""
         over = attempt.passed or attempt.ended is not None
         if attempt.number == 1:
             if len(attempt.steps) == len(steps):
@@ -211,7 +211,7 @@ class _Display:
 
 
 def _print_diff(console: Console, old: str, new: str, around: int) -> None:
-    """A coloured diff, with some lines around what changed."""
+    """Print a coloured diff, with some lines around the changes."""
     lines = difflib.unified_diff(
         split_program(old), split_program(new), lineterm="", n=around
     )
@@ -220,13 +220,13 @@ def _print_diff(console: Console, old: str, new: str, around: int) -> None:
 
 
 def _say(console: Console, text: str, style: str = "") -> None:
-    """Prints as it is: no markup, no lines cut, and nothing that drives a terminal."""
+    """Print text without markup, line cuts and control characters of terminals."""
     shown = "".join(c if c.isprintable() or c == "\t" else repr(c)[1:-1] for c in text)
     console.print(Text(shown, style), soft_wrap=True, highlight=False)
 
 
 def _told(path: str, before: Result, tests: Tests, limits: Limits) -> str:
-    """What the broken program does, in one line."""
+    """Describe the failure of the program in one line."""
     failing, total = len(before.failed_tests), len(tests.sources)
     text = f"{path} fails {failing} of {total} tests; {before.feedback}"
     hint = _HINTS.get(failure_class(before), "").format(limits=limits)
@@ -234,7 +234,7 @@ def _told(path: str, before: Result, tests: Tests, limits: Limits) -> str:
 
 
 def _about(code: str) -> str:
-    """The first docstring of the program, or words that say nothing more."""
+    """Return the first docstring of the program, or a general task text."""
     try:
         tree = ast.parse(code)
     except (SyntaxError, ValueError):

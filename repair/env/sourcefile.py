@@ -1,8 +1,8 @@
-r"""A user's source file: read without loss, and written back with nothing else changed.
+r"""A user's source file, read and written without loss.
 
-A program here is lines joined by "\n". What a file has beside them is kept aside and
-put back: the encoding with its mark, each line's own ending, empty lines at the end,
-and whether the last line ends.
+A program here is lines joined by "\n". All else is kept and written
+back: the encoding with its mark, each line's ending, empty lines at the end, and the
+end of the last line.
 """
 
 import codecs
@@ -19,7 +19,7 @@ import tokenize
 
 from repair.errors import UserError
 
-# As Python's own tokenizer has them; form feeds and the like are characters of a line.
+# As Python's tokenizer splits lines: form feeds do not end a line.
 _ENDING = re.compile(r"\r\n|\r|\n")
 
 
@@ -28,12 +28,12 @@ class SourceFile:
     r"""A file of Python as it was read.
 
     Attributes:
-      path: Where it lies, with no link in it.
+      path: Its path, without links.
       data: Its bytes.
-      encoding: As its mark or its first two lines say, else "utf-8".
-      lines: Its lines without their endings, empty ones at the end left out.
-      endings: Of each of these "\n", "\r\n" or "\r"; "" where the file ends.
-      tail: What comes after.
+      encoding: Declared by its mark or its first two lines, else "utf-8".
+      lines: Its lines without their endings and without empty ones at the end.
+      endings: The ending of each: "\n", "\r\n" or "\r"; "" where the file ends.
+      tail: The text after these lines.
     """
 
     path: pathlib.Path
@@ -45,16 +45,16 @@ class SourceFile:
 
     @property
     def code(self) -> str:
-        """The program."""
+        """Program of the file."""
         return "\n".join(self.lines)
 
     def with_code(self, code: str) -> bytes:
-        """The file's bytes with another program in it.
+        """Return the file's bytes with another program in it.
 
-        Lines that both programs have keep their endings; new ones end as most do.
+        Lines of both programs keep their endings; new lines end as most do.
 
         Raises:
-          UserError: The file's encoding cannot write it, or would read something else.
+          UserError: The file's encoding cannot write it or does not read it back.
         """
         code = code.rstrip("\n")
         new = code.split("\n") if code else []
@@ -82,7 +82,7 @@ class SourceFile:
         return data
 
     def write(self, data: bytes) -> None:
-        """Puts other bytes in the file's place, whole or not at all; its mode stays.
+        """Replace the file's bytes atomically; its mode stays.
 
         Raises:
           UserError: The file has changed since it was read, or cannot be written.
@@ -114,10 +114,10 @@ class SourceFile:
             ) from error
 
     def back_up(self) -> pathlib.Path:
-        """Copies the file as it was read to FILE.orig, or to FILE.orig.1 and so on.
+        """Copy the file as it was read to FILE.orig, or to FILE.orig.1 and so on.
 
         Raises:
-          UserError: That cannot be written.
+          UserError: The copy cannot be written.
         """
         number = 0
         while True:
@@ -141,7 +141,7 @@ class SourceFile:
                 ) from error
 
     def in_git(self) -> bool:
-        """Whether git's last commit has these very bytes: no backup is needed."""
+        """Return True if git's last commit has these bytes: no backup is needed."""
         found = []
         for command in (
             ["rev-parse", "--verify", "--quiet", f"HEAD:./{self.path.name}"],
@@ -157,7 +157,7 @@ class SourceFile:
 
 
 def read_source(path) -> SourceFile:
-    """Reads a file of Python.
+    """Read a file of Python.
 
     Raises:
       UserError: It is missing, no plain file, or no text.
@@ -172,13 +172,13 @@ def read_source(path) -> SourceFile:
         data = real.read_bytes()
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; give a file of Python") from error
-    except (OSError, RuntimeError) as error:  # a loop of links is either
+    except (OSError, RuntimeError) as error:  # a loop of links raises one of them
         raise UserError(f"{path} cannot be read ({error})") from error
     return dataclasses.replace(_parse(path, data), path=real)
 
 
 def check_writable(path: pathlib.Path) -> None:
-    """Refuses a file that may not be written, the super-user's way round included.
+    """Refuse a file that is read-only, also to the super-user.
 
     Raises:
       UserError: The file or its folder is read-only.
@@ -214,13 +214,13 @@ def _parse(path: pathlib.Path, data: bytes) -> SourceFile:
         kept -= 1
     tail = "".join(map("".join, zip(lines[kept:], endings[kept:], strict=True)))
     if encoding == "utf-8-sig" and not data.startswith(codecs.BOM_UTF8):
-        encoding = "utf-8"  # a cookie that says so, in a file without the mark
+        encoding = "utf-8"  # a cookie for it, in a file without the mark
     return SourceFile(
         path, data, encoding, tuple(lines[:kept]), tuple(endings[:kept]), tail
     )
 
 
 def _common(endings: tuple[str, ...]) -> str:
-    """The ending that most lines have."""
+    """Return the ending that most lines have."""
     found = [ending for ending in endings if ending]
     return max(dict.fromkeys(found), key=found.count, default="\n")

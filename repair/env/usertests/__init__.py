@@ -1,1 +1,1 @@
-"""A user's own tests: read, turned into what the sandbox runs, and doubted."""
+"""Reader of a user's tests: split for the sandbox, and checked for mistakes."""

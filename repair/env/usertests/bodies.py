@@ -1,8 +1,8 @@
-"""What a test function does, as statements that the sandbox judges one by one.
+"""Short tests for the sandbox from the body of a test function.
 
 `result = f(2)` and `assert result == 4` become `assert f(2) == 4`, and a loop over
-literals becomes an assert for each of them: only where no verdict changes by it. What
-cannot be made so short stays as it is.
+literals becomes an assert for each of them, where that changes no verdict. All other
+statements stay as they are.
 """
 
 import ast
@@ -15,7 +15,7 @@ _LOOPS = (
 
 
 def literal(node: ast.expr) -> tuple | None:
-    """The value of a literal, in a tuple."""
+    """Return the value of a literal in a 1-tuple."""
     try:
         return (ast.literal_eval(node),)
     except (ValueError, TypeError, MemoryError, RecursionError):
@@ -23,7 +23,7 @@ def literal(node: ast.expr) -> tuple | None:
 
 
 def frozen(value) -> bool:
-    """Whether nothing can change the value, so that all may share it."""
+    """Return True if the value is immutable, so that all may share it."""
     if isinstance(value, tuple):
         return all(map(frozen, value))
     return value is None or isinstance(
@@ -32,7 +32,7 @@ def frozen(value) -> bool:
 
 
 def loads(*nodes: ast.AST) -> collections.Counter[str]:
-    """How often each name is read."""
+    """Return the number of times that each name is read."""
     return collections.Counter(
         n.id
         for node in nodes
@@ -42,7 +42,7 @@ def loads(*nodes: ast.AST) -> collections.Counter[str]:
 
 
 def binds(*nodes: ast.AST) -> collections.Counter[str]:
-    """How often each name is given a meaning, wherever in the nodes."""
+    """Return the number of times that each name is bound, anywhere in the nodes."""
     found: collections.Counter[str] = collections.Counter()
     for node in nodes:
         for n in ast.walk(node):
@@ -65,14 +65,14 @@ def binds(*nodes: ast.AST) -> collections.Counter[str]:
 
 
 def read_once(name: str, *nodes: ast.AST) -> bool:
-    """Whether the nodes, when they run, read the name at most once."""
+    """Return True if the nodes, when they run, read the name at most once."""
     if loads(*nodes)[name] > 1:
         return False
     return not any(loads(part)[name] for node in nodes for part in _repeated(node))
 
 
 def _repeated(node: ast.AST):
-    """Parts of a node that may run more than once."""
+    """Return the parts of a node that may run more than once."""
     for n in ast.walk(node):
         if isinstance(n, ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp):
             inner = copy.deepcopy(n)
@@ -95,17 +95,17 @@ class _Substitute(ast.NodeTransformer):
 
 
 def substitute(node, **values: ast.expr):
-    """A copy of the node in which expressions take the place of names."""
+    """Return a copy of the node with expressions in place of names."""
     return _Substitute(values).visit(copy.deepcopy(node))
 
 
 def shorten(body: list[ast.stmt]) -> list[ast.stmt]:
-    """Fewer names and no loop, where that changes no verdict."""
+    """Remove names and loops, where that changes no verdict."""
     body = [each for each in body if not _says_nothing(each)]
     for each in body:
         for node in ast.walk(each):
             if isinstance(node, ast.Assert):
-                node.msg = None  # told of a failure, and else never evaluated
+                node.msg = None  # shown on failure, else never evaluated
     lines = _Lines(body)
     at = lines.after(-1)
     while at is not None:
@@ -122,12 +122,12 @@ def shorten(body: list[ast.stmt]) -> list[ast.stmt]:
 
 
 class _Lines:
-    """Statements, and which of them read and give each name.
+    """Statements with an index of the names that they read and bind.
 
-    Each is gone through once, and again only where it changes.
+    The index of a statement is rebuilt only when it changes.
 
     Args:
-      body: The statements. They keep their places: None stands for one that is gone.
+      body: The statements. They keep their places: None stands for a removed one.
     """
 
     def __init__(self, body: list[ast.stmt]):
@@ -143,7 +143,7 @@ class _Lines:
         return self._body[at]
 
     def put(self, at: int, statement: ast.stmt | None) -> None:
-        """Puts a statement in a place, or takes away what is there."""
+        """Put a statement in a place, or remove the one there."""
         for name in self._loads[at]:
             del self._readers[name][at]
         self.bound.subtract(self._binds[at])
@@ -155,27 +155,27 @@ class _Lines:
         self.bound.update(self._binds[at])
 
     def readers(self, name: str) -> dict[int, int]:
-        """Places that read a name, and how often."""
+        """Return the places that read a name, with the number of times."""
         return self._readers.get(name, {})
 
     def alone(self, at: int) -> bool:
-        """Whether no name that a statement gives occurs in another one."""
+        """Return True if no name that a statement binds occurs in another one."""
         return all(
             self.readers(name).keys() <= {at} and self.bound[name] == times
             for name, times in self._binds[at].items()
         )
 
     def before(self, at: int) -> int | None:
-        """The last place before another that is not empty."""
+        """Return the last place before another that is not empty."""
         return next((i for i in range(at - 1, -1, -1) if self._body[i]), None)
 
     def after(self, at: int) -> int | None:
-        """The first place after another that is not empty."""
+        """Return the first place after another that is not empty."""
         places = range(at + 1, len(self._body))
         return next((i for i in places if self._body[i]), None)
 
     def kept(self, start: int, end: int | None = None) -> list[ast.stmt]:
-        """The statements from one place to before another."""
+        """Return the statements from one place to before another."""
         return [each for each in self._body[start:end] if each]
 
 
@@ -186,7 +186,7 @@ def _says_nothing(statement: ast.stmt) -> bool:
 
 
 def _inline(lines: _Lines, at: int) -> bool:
-    """Takes the assignment at a place away, if its name can be done without."""
+    """Remove the assignment at a place, if its value can replace its name."""
     match lines[at]:
         case ast.Assign([ast.Name(name)], value):
             pass
@@ -215,7 +215,7 @@ def _inline(lines: _Lines, at: int) -> bool:
 
 
 def by_identity(name: str, *nodes: ast.AST) -> bool:
-    """Whether it matters which object the name stands for, and not only its value."""
+    """Return True if the identity of the name's object matters, not only its value."""
     return any(
         isinstance(n, ast.Compare)
         and any(isinstance(each, ast.Is | ast.IsNot) for each in n.ops)
@@ -226,7 +226,7 @@ def by_identity(name: str, *nodes: ast.AST) -> bool:
 
 
 def _leads(node: ast.expr, name: str) -> bool:
-    """Whether nothing that could matter is evaluated before the name is."""
+    """Return True if nothing with an effect is evaluated before the name is."""
     match node:
         case ast.Name(found):
             return found == name
@@ -244,7 +244,7 @@ def _leads(node: ast.expr, name: str) -> bool:
 
 
 def _unrolled(lines: _Lines, at: int) -> list[ast.stmt] | None:
-    """The loop at a place written out, if only asserts are left of it."""
+    """Return the loop at a place unrolled, if only asserts are left of it."""
     match lines[at]:
         case ast.For(target, ast.List(items) | ast.Tuple(items), inner, []):
             pass
@@ -266,7 +266,7 @@ def _unrolled(lines: _Lines, at: int) -> list[ast.stmt] | None:
 
 
 def _pairs(target: ast.expr, item: ast.expr) -> list | None:
-    """Names and the literals that they get; None if they do not match."""
+    """Return names and the literals assigned to them; None if they do not match."""
     if literal(item) is None:
         return None
     match target, item:

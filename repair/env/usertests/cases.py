@@ -1,4 +1,4 @@
-"""The arguments that pytest would call a test function with."""
+"""Arguments that pytest calls a test function with."""
 
 import ast
 import itertools
@@ -8,7 +8,7 @@ from repair.errors import UserError
 
 
 def arguments(test: ast.FunctionDef, where: str) -> list[list[ast.stmt]]:
-    """The body of a test function for each set of its arguments, which come first.
+    """Return a test function's body for each set of arguments, assigned first.
 
     Args:
       test: A function whose name pytest would collect.
@@ -58,7 +58,7 @@ class _Refusal:
 
 
 def _read(decorator: ast.expr, refuse) -> tuple[list[str], list[list[ast.expr]]]:
-    """(names, for each case a value of each) of a parametrize decorator."""
+    """Return (names, values of each case) of a parametrize decorator."""
     match decorator:
         case ast.Call(
             ast.Attribute(ast.Attribute(ast.Name("pytest"), "mark"), "parametrize"),
@@ -85,7 +85,7 @@ def _read(decorator: ast.expr, refuse) -> tuple[list[str], list[list[ast.expr]]]
 
 
 def _row(case: ast.expr, count: int, single: bool, refuse) -> list[ast.expr]:
-    """The values of one case."""
+    """Return the values of one case."""
     match case:
         case ast.Call(ast.Attribute(ast.Name("pytest"), "param"), values, keywords):
             if any(keyword.arg != "id" for keyword in keywords):

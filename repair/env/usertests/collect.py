@@ -1,4 +1,4 @@
-"""What of a tests file counts: what runs when it is loaded, what pytest collects."""
+"""The parts of a tests file that run: at import, or because pytest collects them."""
 
 import ast
 import re
@@ -18,14 +18,14 @@ _PLAIN_TYPES = frozenset(
 
 
 def counted(tree: ast.Module, where: str) -> ast.Module:
-    """The file without what does not run, with nothing in it that pytest finds alone.
+    """Return the file without parts that do not run.
 
     Args:
       tree: A tests file; it is changed.
       where: Its name, for errors.
 
     Raises:
-      UserError: pytest would find a test where none is seen here.
+      UserError: pytest would find a test where this reader sees none.
     """
     script = is_script(tree)
     body: list[ast.stmt] = []
@@ -36,7 +36,7 @@ def counted(tree: ast.Module, where: str) -> ast.Module:
             case ast.Expr(
                 ast.Call(ast.Attribute(ast.Attribute(ast.Name("sys"), "path")))
             ):
-                continue  # says where the program is to be found
+                continue  # tells Python where the program is
             case ast.If(test, inner, otherwise) if _asks_who_runs(test):
                 if otherwise or not _is_main(test):
                     refuse(
@@ -44,7 +44,7 @@ def counted(tree: ast.Module, where: str) -> ast.Module:
                         statement,
                         "an `if __name__` that is not `== '__main__'` alone",
                     )
-                if script:  # a script's last part, and to pytest nothing
+                if script:  # a script's last part, ignored by pytest
                     body += inner
             case ast.ImportFrom("__future__", names):
                 if any(alias.name == "annotations" for alias in names):
@@ -59,12 +59,12 @@ def counted(tree: ast.Module, where: str) -> ast.Module:
 
 
 def is_script(tree: ast.Module) -> bool:
-    """Whether there is nothing in the file that pytest would call."""
+    """Return True if pytest would call nothing in the file."""
     return not any(map(is_test, tree.body))
 
 
 def is_test(statement: ast.stmt) -> bool:
-    """Whether pytest would collect it, by its name."""
+    """Return True if pytest would collect it by its name."""
     match statement:
         case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
             return name.startswith("test")
@@ -74,7 +74,7 @@ def is_test(statement: ast.stmt) -> bool:
 
 
 def refuse(where: str, node: ast.AST, what: str) -> NoReturn:
-    """Says that something in a file cannot be turned.
+    """Report that something in a file is not supported.
 
     Raises:
       UserError: Always.
@@ -97,9 +97,9 @@ def _is_main(test: ast.expr) -> bool:
 
 
 def _quote_annotations(tree: ast.Module) -> None:
-    """Does what `from __future__ import annotations` does: none is evaluated.
+    """Keep annotations from being evaluated, as `from __future__ import annotations`.
 
-    Of a class's fields those stay that can be: dataclasses look at them.
+    Those of a class's fields stay where possible: dataclasses read them.
     """
     known = set(BUILTINS)
     for statement in tree.body:
@@ -114,7 +114,7 @@ def _quote_annotations(tree: ast.Module) -> None:
 
 
 def _check(statement: ast.stmt, where: str, suspects: set[str]) -> None:
-    """Refuses what is a test to pytest, and not by being a plain function or class."""
+    """Refuse tests of pytest that are not plain functions or classes."""
     for depth, each in _module_level(statement):
         match each:
             case ast.ClassDef(name=name, bases=[_, *_] as bases) if not is_test(each):
@@ -136,7 +136,7 @@ def _check_names(targets: list[ast.expr], where: str) -> None:
 
 
 def _suspects(tree: ast.Module) -> set[str]:
-    """Names of classes with methods that something may call as tests."""
+    """Return the names of classes whose methods something may call as tests."""
     return {
         n.name
         for n in ast.walk(tree)
@@ -146,7 +146,7 @@ def _suspects(tree: ast.Module) -> set[str]:
 
 
 def _module_level(node: ast.stmt, depth: int = 0) -> Iterator[tuple[int, ast.stmt]]:
-    """(depth, statement) of all that give the file's own names a meaning."""
+    """Yield (depth, statement) of all statements that bind the file's own names."""
     yield depth, node
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return
@@ -159,7 +159,7 @@ def _module_level(node: ast.stmt, depth: int = 0) -> Iterator[tuple[int, ast.stm
 
 
 def _may_be_called(value: ast.expr | None) -> bool:
-    """Whether the value could be a function."""
+    """Return True if the value could be a function."""
     match value:
         case ast.Call(ast.Name(name)):
             return name not in _PLAIN_TYPES

@@ -1,7 +1,7 @@
-"""What no repair could mend: found before a model is asked.
+"""Checks for failures that no repair can mend, before a model is loaded.
 
-Some tests no program passes, and some programs need what the sandbox does not have.
-Where that is certain it is refused; what only looks so is said.
+Some tests fail for every program, and some programs need modules that the sandbox
+lacks. Certain cases are refused, likely ones give a warning.
 """
 
 import ast
@@ -22,17 +22,17 @@ from repair.sandbox import Result, Sandbox
 def doubts(
     tests: Tests, where: str, program: str, code: str, sandbox: Sandbox
 ) -> list[str]:
-    """What looks as if the tests could not hold.
+    """Return warnings about tests that probably cannot pass.
 
     Args:
       tests: The tests.
       where: The name of their file.
       program: The name of the program's file.
       code: The program.
-      sandbox: Runs what the tests do without the program.
+      sandbox: Runs the parts of the tests that do without the program.
 
     Raises:
-      UserError: No test has to do with the program, or one fails whatever that is.
+      UserError: No test uses the program, or one fails for every program.
     """
     words = set(re.findall(r"\w+", code))
     trees = [ast.parse(source) for source in tests.sources]
@@ -60,16 +60,16 @@ def doubts(
 
 
 def check_imports(file: SourceFile, result: Result) -> None:
-    """Refuses a program that fails for want of what is here and not in the sandbox.
+    """Refuse a program that fails because the sandbox lacks a module of this machine.
 
-    A module that is nowhere may be a slip, which a repair could mend.
+    A module that exists nowhere may be a typing error, which a repair can mend.
 
     Args:
       file: The program.
-      result: What became of it in the sandbox.
+      result: Its result in the sandbox.
 
     Raises:
-      UserError: It imports a file beside it, or an installed package.
+      UserError: It imports a file of its folder, or an installed package.
     """
     missing = re.search(r"No module named '([^'.]+)|relative import", result.feedback)
     if not missing or missing[1] in sys.stdlib_module_names:
@@ -97,13 +97,13 @@ def check_imports(file: SourceFile, result: Result) -> None:
 
 
 def _asked(tree: ast.AST, words: set[str]) -> set[str]:
-    """Names of the program that a test uses."""
+    """Return the names of the program that a test uses."""
     ours = (BUILTINS | sys.stdlib_module_names | {"_approx"}) - words
     return loads(tree).keys() - binds(tree).keys() - ours
 
 
 def _own_parts(tree: ast.Module, words: set[str]) -> Iterator[ast.expr]:
-    """The largest expressions of a bare assert that use Python's own names alone."""
+    """Return the largest expressions of a bare assert that use builtin names only."""
     match tree.body:
         case [ast.Assert(test)]:
             waiting = [test]
@@ -121,7 +121,7 @@ def _own_parts(tree: ast.Module, words: set[str]) -> Iterator[ast.expr]:
 
 
 def _always_evaluated(node: ast.expr) -> list[ast.expr]:
-    """Parts of an expression that are evaluated whatever the others are."""
+    """Return the parts of an expression that are always evaluated."""
     match node:
         case ast.Compare(left, _, [right, *_]):
             return [left, right]
@@ -139,7 +139,7 @@ def _always_evaluated(node: ast.expr) -> list[ast.expr]:
 
 
 def _contradictions(tests: Tests, trees, where: str) -> Iterator[str]:
-    """Asserts that want different values of equal calls."""
+    """Return asserts that expect different values of equal calls."""
     wanted: dict[str, list[tuple[int, object]]] = collections.defaultdict(list)
     for tree, line in zip(trees, tests.lines, strict=True):
         match tree.body:

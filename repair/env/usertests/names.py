@@ -1,8 +1,7 @@
-"""What the names of a tests file mean: the program's, pytest's, the library's, its own.
+"""Resolution of a tests file's names: the program's, pytest's, the library's, its own.
 
-The program's names are already there where the sandbox runs a test, and pytest is not,
-so a tests file loses its imports of both; names that were given by them are written as
-the program and pytest have them.
+In the sandbox the program's names exist already, and pytest does not. So a tests file
+loses its imports of both, and their aliases become the original names.
 """
 
 import ast
@@ -27,9 +26,9 @@ class Settled:
 
     Attributes:
       tree: The file.
-      named: Whether it has imported the program.
-      imported: What it has from the program by name.
-      asked: The same, and what it has through the program's module.
+      named: True if it has imported the program.
+      imported: Names that it imports from the program.
+      asked: The same, and attributes of the program's module that it uses.
     """
 
     tree: ast.Module
@@ -39,10 +38,10 @@ class Settled:
 
 
 def settle(tree: ast.Module, where: str, module: str, code: str) -> Settled:
-    """Gives each name of the tests one meaning, the same as to pytest.
+    """Resolve each name of the tests to one meaning, the same as in pytest.
 
     Args:
-      tree: What counts of a tests file; it is changed.
+      tree: The parts of a tests file that run; it is changed.
       where: Its name, for errors.
       module: The program's name as a module.
       code: The program.
@@ -93,7 +92,7 @@ def settle(tree: ast.Module, where: str, module: str, code: str) -> Settled:
 
 
 def _check_star(code: str, where: str, module: str) -> None:
-    """Refuses to import all of a program that pytest would take something else from."""
+    """Refuse `import *` of a program from which pytest would take other names."""
     for pattern in (r"__all__", r"(?:async )?def test\w*", r"class \w*Test\w*"):
         found = re.search(f"^{pattern}", code, re.MULTILINE)
         if found:
@@ -104,7 +103,7 @@ def _check_star(code: str, where: str, module: str) -> None:
 
 
 def _rename(tree: ast.Module, where: str, module: str, own, asked: set[str]) -> None:
-    """Gives other names to what the file has by names that it has from the program."""
+    """Rename definitions of the file that hide names of the program."""
     renamed = {name: _fresh(name, own, asked) for name in asked & own.keys()}
     for n in ast.walk(tree):
         if isinstance(n, ast.Name) and n.id in renamed:
@@ -118,7 +117,7 @@ def _rename(tree: ast.Module, where: str, module: str, own, asked: set[str]) -> 
 
 
 def _own_names(tree: ast.AST) -> dict[str, int]:
-    """Names that the file gives a meaning, and a line where it does."""
+    """Return the names that the file binds, each with a line."""
     return {
         name: n.lineno
         for n in ast.walk(tree)
@@ -128,7 +127,7 @@ def _own_names(tree: ast.AST) -> dict[str, int]:
 
 
 def _defined(node: ast.AST) -> set[str]:
-    """Names that a node itself defines in another way than by assigning to them."""
+    """Return the names that a node binds other than by assignment."""
     match node:
         case ast.arg(name) | ast.FunctionDef(name=name) | ast.ClassDef(name=name):
             return {name}
@@ -152,13 +151,13 @@ def _names(node: ast.expr, modules) -> bool:
 
 
 class _Imports(ast.NodeTransformer):
-    """Takes imports of the program and of pytest out, wherever they stand.
+    """Remove imports of the program and of pytest, anywhere in the file.
 
     Attributes:
-      meanings: Of each name that was imported from the program or from pytest its kind
-        ("program", "module", "pytest", "from pytest") and what it is called there.
-      named: Whether the program was imported at all.
-      star: Whether with all of its names.
+      meanings: For each name imported from the program or from pytest, its kind
+        ("program", "module", "pytest", "from pytest") and its original name.
+      named: True if the program was imported.
+      star: True if all of its names were imported.
     """
 
     def __init__(self, where: str, module: str):
@@ -167,7 +166,7 @@ class _Imports(ast.NodeTransformer):
         self.named = self.star = False
 
     def of(self, kind: str) -> dict[str, str]:
-        """Names of a kind, with what each is called where it comes from."""
+        """Return the names of a kind, with the original name of each."""
         found = self.meanings.items()
         return {name: origin for name, (its, origin) in found if its == kind}
 
@@ -220,7 +219,7 @@ class _Imports(ast.NodeTransformer):
         return self._left(node, kept)
 
     def _is_program(self, origin: str) -> bool:
-        """Whether a module is the program: `urllib.parse` is not that of parse.py."""
+        """Return True if a module is the program; `urllib.parse` is not parse.py."""
         if "." in origin and _standard(origin):
             return False
         return origin.rpartition(".")[2] == self._module
@@ -244,7 +243,7 @@ def _standard(name: str) -> bool:
 
 
 class _Plain(ast.NodeTransformer):
-    """Writes names as the program and pytest have them."""
+    """Replace aliases by the names in the program and in pytest."""
 
     def __init__(self, where: str, imports: _Imports):
         self._where, self._meanings = where, imports.meanings

@@ -1,4 +1,4 @@
-"""The statements of a tests file, sorted by what they are to pytest."""
+"""The statements of a tests file, sorted by their role in pytest."""
 
 import ast
 import collections
@@ -27,12 +27,12 @@ _HOOKS = re.compile(
 
 @dataclasses.dataclass(eq=False)
 class Definition:
-    """A statement of the file that gives names a meaning.
+    """A statement of the file that binds names.
 
     Attributes:
       statement: The statement.
       names: The names.
-      shared: Whether a test could tell that another has used it before.
+      shared: True if a test could notice an earlier use by another test.
     """
 
     statement: ast.stmt
@@ -41,29 +41,29 @@ class Definition:
 
     @property
     def acts(self) -> bool:
-        """Whether it does something by itself, so that it is never left out."""
+        """True if it has an effect of its own, so that it is never left out."""
         return _acts(self.statement)
 
 
 class Parts:
-    """A tests file, taken apart.
+    """The parts of a tests file.
 
-    A file without test functions is a script: what it does is one test, which falls
-    apart into its asserts where it can.
+    A file without test functions is a script: its statements are one test, which is
+    split into its asserts where possible.
 
     Args:
       where: Its name, for errors.
-      tree: What of it counts; it is changed.
+      tree: The parts of it that run; it is changed.
 
     Attributes:
-      is_script: Whether it is one.
-      script: What it does, if so.
+      is_script: True for a script.
+      script: The statements of a script.
       tests: Functions, and asserts outside of them, in the order in which they run.
-      definitions: What it defines besides, without constants that stand in their place;
-        where some of it acts, with the asserts outside of functions among it.
+      definitions: Other definitions, without constants whose value replaces their
+        name; if some have effects, with the asserts outside of functions among them.
 
     Raises:
-      UserError: There is something that cannot be turned.
+      UserError: Something is not supported.
     """
 
     def __init__(self, where: str, tree: ast.Module):
@@ -86,7 +86,7 @@ class Parts:
                 self._keep_order()
 
     def _sort(self, statement: ast.stmt) -> None:
-        """Puts one statement of the file where it belongs."""
+        """Sort one statement of the file into its part."""
         match statement:
             case ast.Pass():
                 return  # in the place of an import
@@ -108,7 +108,7 @@ class Parts:
                 self._define(statement)
 
     def _check(self, tree: ast.Module) -> None:
-        """Refuses functions that reach for one another through the file."""
+        """Refuse functions that use one another through the file's names."""
         tests = {test.name for test in tree.body if is_test(test)}
         for n in ast.walk(tree):
             if isinstance(n, ast.Global):
@@ -116,11 +116,13 @@ class Parts:
             if isinstance(n, ast.Name) and n.id in tests:
                 self._refuse(n, f"another use of {n.id}, which is a test")
             if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store | ast.Del):
-                for each in self.definitions:  # a function, say, that counts its calls
+                for (
+                    each
+                ) in self.definitions:  # such as a function that counts its calls
                     each.shared |= ast.unparse(n.value) in each.names
 
     def _methods(self, node: ast.ClassDef) -> list[ast.FunctionDef]:
-        """The tests of a class, as functions."""
+        """Return the tests of a class as functions."""
         if node.bases or node.keywords or node.decorator_list:
             self._refuse(node, "a test class with a base or a decorator")
         found, seen = [], set()
@@ -142,7 +144,7 @@ class Parts:
         return found
 
     def _define(self, statement: ast.stmt) -> None:
-        """Keeps a statement that gives names a meaning."""
+        """Keep a statement that binds names."""
         made = Definition(statement, set())
         match statement:
             case ast.Import(names) | ast.ImportFrom(names=names):
@@ -171,7 +173,7 @@ class Parts:
         self.definitions.append(made)
 
     def _claim(self, statement: ast.stmt, names: set[str]) -> None:
-        """Lets every name of the file mean one thing, and nothing to pytest."""
+        """Record names; refuse one with two meanings or one that pytest reads."""
         for name in names:
             if _HOOKS.match(name):
                 self._refuse(statement, f"{name}, which pytest would use")
@@ -180,7 +182,7 @@ class Parts:
             self._seen[name] = statement.lineno
 
     def _join_variables(self) -> None:
-        """What acts, or reads a script's variables, becomes a part of it."""
+        """Move statements with effects and uses of a script's variables into it."""
         variables = binds(*self.script).keys()
         for each in list(self.definitions):
             names = loads(each.statement).keys() | each.names
@@ -190,7 +192,7 @@ class Parts:
         self.script.sort(key=lambda each: each.lineno)
 
     def _use_constants(self) -> None:
-        """Puts constants where they are used, if no test could tell."""
+        """Replace constants by their values, if no test could notice."""
         nodes = [*self.tests, *(each.statement for each in self.definitions)]
         bound = binds(*nodes)
         readers: dict[str, list[ast.stmt]] = collections.defaultdict(list)
@@ -210,7 +212,7 @@ class Parts:
                     vars(node).update(vars(substitute(node, **{name: value})))
 
     def _keep_order(self) -> None:
-        """Lets asserts outside of functions run among the definitions that act."""
+        """Run asserts outside of functions among the definitions that have effects."""
         asserts = [each for each in self.tests if isinstance(each, ast.Assert)]
         self.tests = self.tests[len(asserts) :]
         self.definitions += [Definition(each, set()) for each in asserts]
@@ -221,7 +223,7 @@ class Parts:
 
 
 def _acts(statement: ast.stmt) -> bool:
-    """Whether it could do more than give a name its meaning, or fail."""
+    """Return True if it could do more than bind a name, or fail."""
     match statement:
         case ast.Import() | ast.ImportFrom() | ast.Pass() | ast.Expr(ast.Constant()):
             return False
@@ -238,7 +240,7 @@ def _acts(statement: ast.stmt) -> bool:
 
 
 def _is_inert(value: ast.expr) -> bool:
-    """Whether evaluating it can neither fail nor do anything."""
+    """Return True if evaluating it can neither fail nor have an effect."""
     python = isinstance(value, ast.Name) and value.id in BUILTINS
     return python or isinstance(value, ast.Lambda) or literal(value) is not None
 
@@ -249,13 +251,13 @@ def _is_frozen(value: ast.expr) -> bool:
 
 
 def _may_replace(name: str, value, readers: list[ast.stmt]) -> bool:
-    """Whether the statements that read a name may have its value instead."""
+    """Return True if the name's value may replace it in the statements that read it."""
     if frozen(value):
         return not by_identity(name, *readers)
     tests = [each for each in readers if is_test(each)]
     decorators = [each for test in tests for each in test.decorator_list]
     times, in_decorators = loads(*readers)[name], loads(*decorators)[name]
-    if times == in_decorators:  # parametrize goes through it, and keeps what is in it
+    if times == in_decorators:  # parametrize iterates over it and keeps its items
         fixed = isinstance(value, list | tuple) and all(map(frozen, value))
         return fixed or times == 1
     return (

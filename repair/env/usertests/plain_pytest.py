@@ -1,4 +1,4 @@
-"""pytest's own functions, as plain Python that needs no pytest."""
+"""Plain Python in place of pytest's functions."""
 
 import ast
 import math
@@ -6,7 +6,7 @@ import math
 from repair.env.usertests.bodies import literal
 from repair.errors import UserError
 
-# pytest's rules: two numbers are equal or near one another, and so is each of many.
+# pytest's rules: two numbers are equal or near, also as items of containers.
 APPROX = """\
 class _approx:
     def __init__(self, expected, rel=None, abs=None, nan_ok=False):
@@ -46,19 +46,19 @@ class _approx:
         return abs(expected - actual) <= least
     __hash__ = None
 """
-_RELATIVE, _ABSOLUTE = 1e-6, 1e-12  # pytest's own, where nothing is said
+_RELATIVE, _ABSOLUTE = 1e-6, 1e-12  # pytest's defaults
 
 
 class PlainPython(ast.NodeTransformer):
-    """Puts Python in the place of `pytest.raises`, `pytest.fail` and `pytest.approx`.
+    """Replace `pytest.raises`, `pytest.fail` and `pytest.approx` by plain Python.
 
-    What comes out may need APPROX, which it then calls by its name.
+    The result may call the functions that APPROX defines.
 
     Args:
       where: The file's name, for errors.
 
     Raises:
-      UserError: Something else of pytest is used, or these in another way.
+      UserError: Another function of pytest is used, or these in another way.
     """
 
     def __init__(self, where: str):
@@ -86,7 +86,7 @@ class PlainPython(ast.NodeTransformer):
         caught = " as _caught" if checks else ""
         text = f"try:\n    pass\nexcept {ast.unparse(kinds)}{caught}:\n"
         text += "".join(f"    {check}\n" for check in checks or ["pass"])
-        # As in pytest, nothing of the test's catches this, not even for SystemExit.
+        # As in pytest, no handler of the test catches this, not even for SystemExit.
         text += "else:\n    raise BaseException('nothing was raised')\n"
         (made,) = ast.parse(text).body
         made.body = node.body
@@ -138,7 +138,7 @@ def _raises(node: ast.expr) -> ast.Call | None:
 
 
 def _leaves(node: ast.AST, in_loop: bool = False) -> bool:
-    """Whether a statement of a function's may end before its last one has run."""
+    """Return True if a statement of a function may leave it early."""
     match node:
         case ast.Return():
             return True
@@ -153,9 +153,9 @@ def _leaves(node: ast.AST, in_loop: bool = False) -> bool:
 
 
 def shorten_approx(statement: ast.stmt) -> ast.stmt:
-    """`assert x == pytest.approx(0.5)` as the arithmetic that it is.
+    """Replace `assert x == pytest.approx(0.5)` by arithmetic.
 
-    Only where an error is as bad as a False: a number need not come to be subtracted.
+    Only where an error counts as False, since the value may be no number.
     """
     match statement:
         case ast.Assert(ast.Compare(left, [ast.Eq()], [right])):
@@ -170,7 +170,7 @@ def shorten_approx(statement: ast.stmt) -> ast.stmt:
 
 
 def _tolerance(call: ast.Call) -> float | None:
-    """How far a number may be from that of `pytest.approx(number, ...)`."""
+    """Return the tolerance of `pytest.approx(number, ...)`."""
     match call:
         case ast.Call(ast.Attribute(ast.Name("pytest"), "approx"), [expected], more):
             pass

@@ -1,11 +1,10 @@
-"""A user's tests, plain asserts or a pytest file, as tests that the sandbox runs.
+"""Tests for the sandbox from a user's tests: plain asserts or a pytest file.
 
-pytest itself stays outside: it would be slow to start for every program and would have
-to be let in. Test functions become short asserts where that changes no verdict, and
-functions that are called on the spot where it would; in these the file's own imports,
-helpers and variables are local, so that no program can pass by what only its tests
-have. Tests that share something which could change become one test, in their order.
-What cannot be turned is refused with its line; nothing is left out.
+pytest itself does not run: it starts slowly and is not in the sandbox. Test functions
+become short asserts where that changes no verdict, else functions that are called at
+once. The file's imports, helpers and variables are local to these functions, so that no
+program can use names of its tests. Tests that share mutable state become one test, in
+their order. Unsupported code is refused with its line; nothing is left out.
 """
 
 import ast
@@ -27,14 +26,14 @@ from repair.sandbox import asserts
 
 @dataclasses.dataclass(frozen=True)
 class Tests:
-    """What a tests file asks.
+    """The tests of a file.
 
     Attributes:
       sources: Statements for the sandbox, in the order in which pytest runs them.
-      lines: Where in the file each begins.
+      lines: First line of each in the file.
       setup: Code that runs before the program, for `pytest.approx`.
-      named: Whether the file imports the program.
-      names: What it has of the program by its import.
+      named: True if the file imports the program.
+      names: Names of the program that it imports.
       imports: Statements that no source needs and that must not fail, with their lines.
     """
 
@@ -48,7 +47,7 @@ class Tests:
 
 @dataclasses.dataclass
 class _Unit:
-    """Statements that are one test of the sandbox, and what they need of the file."""
+    """Statements of one test of the sandbox, and the definitions that they need."""
 
     name: str
     line: int
@@ -57,7 +56,7 @@ class _Unit:
 
 
 def read_tests(text: str, where: str, module: str, code: str) -> Tests:
-    """Turns a tests file into tests of the sandbox.
+    """Return the tests of a file, for the sandbox.
 
     Args:
       text: The file's text.
@@ -66,10 +65,10 @@ def read_tests(text: str, where: str, module: str, code: str) -> Tests:
       code: The program, whose names the tests must leave alone.
 
     Raises:
-      UserError: It is no Python, holds no test, or something that cannot be turned.
+      UserError: It is no Python, holds no test, or has unsupported code.
     """
     try:
-        with warnings.catch_warnings(action="ignore"):  # pytest's business
+        with warnings.catch_warnings(action="ignore"):  # of pytest itself
             compile(text, where, "exec", dont_inherit=True)
             tree = ast.parse(text)
     except SyntaxError as error:
@@ -103,7 +102,7 @@ def read_tests(text: str, where: str, module: str, code: str) -> Tests:
     for name in sorted(names.imported - used.keys()):  # its import alone can fail
         units.insert(0, _Unit(name, 1, [ast.Expr(ast.Name(name, ast.Load()))], []))
     taken = set(re.findall(r"\w+", code))
-    # Where the program lacks one of these, Python's own must not stand in for it.
+    # Where the program lacks one of these, a builtin must not replace it.
     its_own = {
         name: ast.parse(f"globals()[{name!r}]", mode="eval").body
         for name in names.asked & BUILTINS
@@ -121,7 +120,7 @@ def read_tests(text: str, where: str, module: str, code: str) -> Tests:
 
 
 class _File:
-    """What the parts of a file become."""
+    """The units of a file's parts."""
 
     def __init__(self, where: str, parts: Parts):
         self._where, self._parts = where, parts
@@ -131,7 +130,7 @@ class _File:
         self._known = {n: d for d in parts.definitions for n in d.names}
 
     def units(self) -> list[_Unit]:
-        """What the sandbox shall verifier, in order; what shares something as one."""
+        """Return the tests of the sandbox in order; tests that share state are one."""
         if self._parts.is_script:
             units = self._split("tests", self._parts.script)
         else:
@@ -153,7 +152,7 @@ class _File:
         return [*units[:first], whole, *units[last + 1 :]]
 
     def _of_test(self, test: ast.FunctionDef | ast.Assert) -> list[_Unit]:
-        """The tests of the sandbox that one test of the file becomes."""
+        """Return the tests of the sandbox for one test of the file."""
         if isinstance(test, ast.Assert):
             return self._split("test", [test])
         cases = arguments(test, self._where)
@@ -175,7 +174,7 @@ class _File:
         return units
 
     def _closure(self, needed: list[Definition]) -> list[Definition]:
-        """Definitions and all that they need, in the file's order."""
+        """Return definitions and all that they need, in the file's order."""
         found: list[Definition] = []
         waiting = list(needed)
         while waiting:
@@ -188,7 +187,7 @@ class _File:
 
 
 def _stands_alone(statement: ast.stmt) -> bool:
-    """Whether the statements after it do not need it."""
+    """Return True if the statements after it do not need it."""
     if any(isinstance(n, ast.NamedExpr) for n in ast.walk(statement)):
         return False
     match statement:
@@ -200,14 +199,14 @@ def _stands_alone(statement: ast.stmt) -> bool:
 
 
 def _is_bare(statement: ast.stmt) -> bool:
-    """Whether it may run among the program's own names: it leaves none there."""
+    """Return True if it may run among the program's names: it binds none."""
     return isinstance(statement, ast.Assert | ast.Expr) and not (
         any(isinstance(n, ast.NamedExpr) for n in ast.walk(statement))
     )
 
 
 def _call(name: str, body: list[ast.stmt]) -> list[ast.stmt]:
-    """The statements, in a function of their own and called unless they stand alone."""
+    """Return the statements in a called function, or unchanged if they stand alone."""
     if len(body) == 1 and _is_bare(body[0]):
         return body
     made = ast.parse(f"def {name}():\n    pass\n{name}()").body
@@ -216,7 +215,7 @@ def _call(name: str, body: list[ast.stmt]) -> list[ast.stmt]:
 
 
 def _write(unit: _Unit, taken: set[str], its_own: dict[str, ast.expr]) -> str:
-    """The unit's source: the bare assert where nothing of the file is needed for it.
+    """Return the unit's source: a bare assert where it needs no definition of the file.
 
     Args:
       unit: The unit.
@@ -229,7 +228,7 @@ def _write(unit: _Unit, taken: set[str], its_own: dict[str, ast.expr]) -> str:
             return source
     defined = {name for each in unit.needs for name in each.names}
     inner = unit.body
-    if defined & binds(*inner).keys():  # its own in their place, from the start
+    if defined & binds(*inner).keys():  # replaced from the start
         inner = _call(unit.name, inner)
     body = [*(each.statement for each in unit.needs), *inner]
     name = unit.name
@@ -245,9 +244,9 @@ def _unparse(body: list[ast.stmt], its_own: dict[str, ast.expr]) -> str:
 
 
 def _missing(source: str, needs: list[Definition]) -> bool:
-    """Whether the program's process would miss what the file defines.
+    """Return True if the program's process would lack definitions of the file.
 
-    It gets the calls alone: `math.isclose` around one is made outside of it.
+    It gets only the calls under test: a `math.isclose` around one runs outside of it.
     """
     test = asserts.split(source)
     if test.kind != "value":

@@ -1,6 +1,6 @@
-"""Which names each statement of a tests file takes from the file, and which it gives.
+"""Scopes: the names that each statement of a tests file reads and binds.
 
-As Python's own compiler sees them: a name that is local to a function is neither.
+As Python's compiler sees them: a function's local names do not count.
 """
 
 import ast
@@ -16,7 +16,7 @@ from repair.env.usertests.bodies import binds, substitute
 from repair.errors import UserError
 
 _INLINE = frozenset("listcomp setcomp dictcomp genexpr".split())
-# What a module knows of itself: in the sandbox these would be the program's.
+# Names of a module for itself: in the sandbox these would be the program's.
 OF_A_MODULE = frozenset(
     f"__{name}__" for name in "builtins dict doc file loader name package spec".split()
 )
@@ -28,9 +28,9 @@ class Scope:
     """The names of one statement of the file's top level.
 
     Attributes:
-      gives: Those that it gives the file.
-      takes: Those that it takes from the file, or from what is beneath.
-      at_once: Those of them that it takes when the file is loaded.
+      gives: Those that it binds.
+      takes: Those that it reads from the file or the builtins.
+      at_once: Those of them that it reads at import.
     """
 
     gives: frozenset[str]
@@ -39,7 +39,7 @@ class Scope:
 
 
 def scope(statement: ast.stmt) -> Scope:
-    """Finds a statement's names."""
+    """Return a statement's names."""
     top = symtable.symtable(ast.unparse(statement), "tests", "exec")
     gives = [s for s in top.get_symbols() if s.is_assigned() or s.is_imported()]
     takes = {s.get_name() for s in top.get_symbols() if s.is_referenced()}
@@ -51,7 +51,7 @@ def scope(statement: ast.stmt) -> Scope:
 
 
 def _taken(table: symtable.SymbolTable, at_once: bool) -> Iterator[set[str]]:
-    """What scopes within another one take from the file."""
+    """Return the names that inner scopes read from the file."""
     for child in table.get_children():
         runs = child.get_type() == "class" or child.get_name() in _INLINE
         if runs or not at_once:
@@ -61,7 +61,7 @@ def _taken(table: symtable.SymbolTable, at_once: bool) -> Iterator[set[str]]:
 
 
 def check_order(body: Sequence[ast.stmt], scopes: Sequence[Scope], where: str) -> None:
-    """Refuses names that are read before the file gives them, since definitions move.
+    """Refuse names that are read before they are bound, since definitions move.
 
     Raises:
       UserError: There is one.
@@ -84,15 +84,15 @@ def settle_free(
     absent: str | None,
     others: set[str],
 ) -> None:
-    """Lets names that the file does not give mean what they mean to pytest.
+    """Resolve names that the file does not bind as pytest does.
 
     Args:
       body: The file's statements; they are changed.
       scopes: Of each of them.
       where: The file's name, for errors.
-      absent: How names begin that pytest would not find among the program's: all ("")
-        where the file imports it by names, and None where its names are simply meant.
-      others: Names that mean something else than Python's own somewhere.
+      absent: Prefix of names that pytest would not find in the program: "" for all
+        where the file imports it by names, None where it finds every name.
+      others: Names that are somewhere bound to other objects than the builtins.
 
     Raises:
       UserError: pytest would find no such name.
@@ -116,7 +116,7 @@ def settle_free(
 
 
 def given_by(code: str) -> set[str]:
-    """Names that a program gives itself; if it is no Python, those that it may give."""
+    """Return the names that a program binds, or may bind if it is no Python."""
     try:
         body = ast.parse(code).body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
