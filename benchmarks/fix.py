@@ -1,4 +1,4 @@
-"""Repairs of ten hand-broken files by repair.fix, of families that configs/tiny.py knows.
+"""Repairs of ten hand-broken files, of families that configs/tiny.py knows.
 
 python -m benchmarks.fix --checkpoint=runs/tiny/checkpoints/rlvr [--samples=4]
     [--out=runs/fix.json]

@@ -6,7 +6,7 @@ Trains configs/tiny.py in each mode ("coe": the editor, "direct": the whole prog
 "cot": thought, then the program) with three seeds: SFT on equally many tokens of
 demonstrations, then RLVR up to equally many sampled tokens; then evaluates both stages
 on the test split and on families of tasks that training has never seen. --part runs one
-of the nine parts, each under an hour on 2 cores; without it all missing parts are run. A
+of the nine parts, each under an hour on 2 cores; without it all missing parts run. A
 killed part resumes. Prints tables of the parts that are there, and writes
 FOLDER/claims.json and, per mode, curves in FOLDER/curves.png.
 

@@ -1,4 +1,4 @@
-"""fix, called as its command calls it, with a policy that recites commands."""
+"""The fix command, with a policy that recites commands."""
 
 import dataclasses
 import io
@@ -50,7 +50,7 @@ class Letters:
 
 
 class Reciter:
-    """Plays attempts with given commands, the greedy one first, in lockstep."""
+    """A player of attempts with given commands, the greedy one first, in lockstep."""
 
     def __init__(self, sandbox, attempts, config):
         self.sandbox, self.attempts, self.config = sandbox, attempts, config
@@ -82,7 +82,7 @@ class Reciter:
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
-    """Runs fix on FAULTY with scripted attempts; gives (exit code, output)."""
+    """Run fix on FAULTY with scripted attempts; return (exit code, output)."""
     file, tests = tmp_path / "keep.py", tmp_path / "keep_test.py"
     file.write_text(FAULTY)
     tests.write_text(TESTS)
@@ -119,7 +119,7 @@ def test_it_writes_what_passes_and_keeps_the_old_file(run, tmp_path, tests):
     assert files(tmp_path) == ["keep.py", "keep.py.orig", "keep_test.py"]
     assert "malformed: no line 9" in out
     assert "+    return [x for x in xs if x > 4]" in out
-    assert EXIT not in out  # what passes needs no more
+    assert EXIT not in out  # no sample after a pass
     assert "there is nothing to repair" in run([])[1]
     assert files(tmp_path) == ["keep.py", "keep.py.orig", "keep_test.py"]
 
@@ -184,7 +184,7 @@ def test_a_program_that_does_more_than_define_is_told_of(run):
     run.file.write_text(FAULTY.replace("return", "while xs: pass\n    return"))
     code, out = run([EXIT], cpu_seconds=0.2)
     assert code == 1 and "longer than --cpu_seconds, 0.2 s" in out
-    # Words that the program says itself are no sign of anything.
+    # The program's own words do not count.
     run.file.write_text(FAULTY.replace("[xs]", "'memory timeout SystemExit'"))
     assert "got 'memory timeout SystemExit'\n" in run([EXIT])[1]
 
@@ -260,6 +260,6 @@ def test_the_command_says_in_one_sentence(run, file, tests, checkpoint, code, sa
 
 
 def test_fix_starts_without_jax():
-    """Or --help and refusals would take seconds."""
+    """Start without jax, which would delay --help and refusals by seconds."""
     code = "import sys, repair.fix; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,7 +1,7 @@
-"""The launch files: well formed, and run with programs that stand in for the clusters'.
+"""The launch files: well formed, and run with stand-ins for the clusters' programs.
 
-What each would run on its workers is run on two local processes, with the environment
-that the launcher would give them, until it has trained a small model.
+The command for the workers runs on two local processes, with the environment that the
+launcher would give them, until it has trained a small model.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ def get_config():
     c.sft.optimizer.name = "adamw"
     return c
 """
-# Both ranks of a job: the command, with each rank's number for % in the variables.
+# Both ranks of a job: the command, with the rank's number for % in the variables.
 TWICE = """
 for rank in 0 1; do env {variables} "$@" > "$LOGS/$rank" 2>&1 & done
 for job in $(jobs -p); do wait "$job" || exit $?; done
@@ -53,15 +53,15 @@ SRUN = """while [[ $1 == --* ]]; do shift; done
     variables="SLURM_PROCID=$rank SLURM_LOCALID=0 SLURM_NTASKS=2"
     " SLURM_STEP_NODELIST=localhost"
 )
-# What tells jax of a slice of TPUs, as in a pod of GKE; here it is all made
-# up. On a TPU VM a server of metadata says it, which jax asks on real ones only.
+# Variables that describe a slice of TPUs to jax, as in a pod of GKE, with invented
+# values. On a TPU VM a metadata server has them, which jax asks on real ones only.
 TPU = (
     "TPU_WORKER_ID=$rank TPU_WORKER_HOSTNAMES=localhost,localhost JAX_FORCE_TPU_INIT=1"
     " MEGASCALE_COORDINATOR_ADDRESS=localhost MEGASCALE_NUM_SLICES=1"
     " MEGASCALE_SLICE_ID=0"
 )
 # A slice is a word in a file; each of its two workers is a folder. The first slice is
-# taken away while it trains.
+# preempted while it trains.
 GCLOUD = r"""echo "$@" >> "$LOGS/gcloud"
 for word; do case $word in --command=*) command=${word#--command=} ;; esac; done
 case "$*" in
@@ -86,7 +86,7 @@ esac
 
 
 class Desk:
-    """A folder with programs that come first on the PATH, and logs of what they did."""
+    """A folder with programs that come first on the PATH, and logs of their calls."""
 
     def __init__(self, folder, compiled):
         self.folder, self.bin = folder, folder / "bin"
@@ -106,7 +106,7 @@ class Desk:
             "JAX_PLATFORMS": "cpu",
             "JAX_NUM_CPU_DEVICES": "1",
             "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-            "GLIBC_TUNABLES": "",  # a run would set it and start anew
+            "GLIBC_TUNABLES": "",  # a run without it would set it and restart
             "JAX_COORDINATOR_PORT": str(self.port),
             "JAX_COMPILATION_CACHE_DIR": str(compiled),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -136,20 +136,20 @@ class Desk:
             out, _ = process.communicate(timeout=240)
         finally:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # all that it has started
+                os.killpg(process.pid, signal.SIGKILL)  # and all its children
         said = "\n".join(p.read_text() for p in sorted(self.logs.glob("[01]")))
         assert process.returncode == 0, out + said
         return out
 
     def both(self, code, variables, **more):
-        """Runs shell code as either rank, at once, in the checkout."""
+        """Run shell code as both ranks, at once, in the checkout."""
         self.program("both", TWICE.format(variables=variables))
         return self.run("both", "bash", "-c", code, **more)
 
 
 @pytest.fixture
 def desk(tmp_path, tmp_path_factory):
-    """A new one; what they compile is the same, so they share it."""
+    """Return a new desk; all share a compilation cache."""
     return Desk(tmp_path, tmp_path_factory.getbasetemp() / "compiled")
 
 
@@ -158,7 +158,7 @@ def skypilot():
 
 
 def jobset(desk, *arguments, **variables):
-    """The JobSet that kubectl would get."""
+    """Return the JobSet that kubectl would get."""
     desk.program("kubectl", 'echo "$@" >> "$LOGS/kubectl"; cat')
     settings = {"IMAGE": "registry/repair:1"} | variables
     return yaml.safe_load(desk.run(LAUNCH / "gke_jobset.sh", *arguments, **settings))
@@ -228,7 +228,7 @@ def test_what_workers_run_trains_one_model_in_two_processes(desk, start):
     assert "processes" not in second.replace("[Gloo]", "")
     assert (desk.workdir / "checkpoints" / "sft" / "2").is_dir()
     assert [r["step"] for r in read_metrics(desk.workdir / "metrics.jsonl")] == [1, 2]
-    # The same line everywhere; who is who is found out by jax, or said in full.
+    # The same line everywhere; jax finds the ranks, or they are given in full.
     line = f"-m repair.train --config={desk.folder}/small.py --workdir={desk.workdir} "
     commands = sorted((desk.logs / "commands").read_text().splitlines())
     rest = ["--distributed"] * 2
@@ -264,7 +264,7 @@ def test_shell_within_other_files_is_clean(desk):
 
 
 def test_the_jobset_is_one(desk):
-    """By Kubeflow's published models: types, and no field that they do not know."""
+    """Check it with Kubeflow's published models: types and fields."""
     models = pytest.importorskip("kubeflow_trainer_api.models")
     found = jobset(desk, "--config.seed=1", "--config.tasks.path=a file")
     read = models.JobsetV1alpha2JobSet.from_dict(found)
@@ -315,7 +315,7 @@ def test_sbatch_directives():
 
 
 def test_slurm_requeues_before_the_time_is_up(desk):
-    """The signal that SLURM sends to the batch script's shell, while srun runs."""
+    """Send SLURM's signal to the batch script's shell, while srun runs."""
     desk.program("srun", 'kill -USR1 "$PPID"; sleep 1; echo "$JAX_LOCAL_DEVICE_IDS"')
     desk.program("scontrol", 'echo "$@" > "$LOGS/scontrol"')
     variables = {"SLURM_GPUS_ON_NODE": "4", "SLURM_CPUS_PER_TASK": "2"}
@@ -337,7 +337,7 @@ def test_slurm_requeues_before_the_time_is_up(desk):
     ],
 )
 def test_a_process_takes_all_gpus_of_its_node(desk, start, variables, devices):
-    """Under SLURM jax by itself would take the first one alone."""
+    """Take all: under SLURM jax takes only the first by default."""
     code = "import jax; from repair.training import processes; "
     code += f"processes.start({start.replace('%s', str(desk.port))}); "
     code += "print(jax.config.values['jax_cuda_visible_devices'])"
@@ -353,7 +353,7 @@ def test_a_process_takes_all_gpus_of_its_node(desk, start, variables, devices):
 
 
 def test_skypilot_fields():
-    """Those of SkyPilot's reference that this file uses, with their types."""
+    """Compare the fields with those of SkyPilot's reference, with their types."""
     task = skypilot()
     kinds = {
         "name": str,
@@ -371,7 +371,7 @@ def test_skypilot_fields():
 
 
 def tpu_pod(desk, **variables):
-    """The script's end, whatever its exit code."""
+    """Return the finished script, with any exit code."""
     environment = desk.environment | variables
     script = [LAUNCH / "tpu_pod.sh"]
     return subprocess.run(script, env=environment, capture_output=True, text=True)
@@ -389,7 +389,7 @@ def test_a_failed_slice_and_a_failed_command_end_the_tpu_script(desk):
 
 
 def test_the_tpu_script_outlives_a_cloud_that_does_not_answer(desk):
-    """Two looks in vain, then a slice that failed; then looks in vain for good."""
+    """Fail two queries, then report a failed slice; then fail all queries."""
     counted = "echo >> $HOME/looks; test $(wc -l < $HOME/looks) -gt 2 && echo FAILED"
     for answer, looks, says in (
         (counted, 3, ""),
@@ -434,7 +434,7 @@ def test_one_machine_installs_then_trains(tmp_path, settings, installs, trains):
 
 
 def test_the_image_gets_what_workers_get():
-    """The parts of the checkout that the package needs, in two files."""
+    """Compare the parts of the checkout that two files copy."""
     copied = [
         part
         for line in (LAUNCH / "Dockerfile").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""The report's command: several workdirs, a page or a terminal, mistakes told."""
+"""The report command: several workdirs, a page or a terminal, user mistakes."""
 
 import dataclasses
 import json
@@ -17,7 +17,7 @@ FLAGS |= dict.fromkeys(("step", "group", "sample", "status"), "")
 
 @pytest.fixture
 def command(monkeypatch, tmp_path):
-    """Runs it on one or two workdirs without a step of training, a and b."""
+    """Run the command on workdirs a and b, which have no step of training."""
     for seed, name in enumerate("ab"):
         open_workdir(tmp_path / name, dataclasses.replace(Config(), seed=seed))
 

@@ -1,4 +1,4 @@
-"""Tests that no program passes, and programs that no sandbox runs."""
+"""Tests that no program passes, and programs that the sandbox cannot run."""
 
 import pytest
 

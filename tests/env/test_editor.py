@@ -1,4 +1,4 @@
-"""The editor is total, exact and invertible, on any program and any string."""
+"""The editor: total, exact and invertible, on any program and any string."""
 
 import time
 
@@ -32,7 +32,7 @@ COMMANDS = st.one_of(
 
 @st.composite
 def applicable(draw):
-    """A program and a command that applies to it, REPW included."""
+    """Draw a program and a command that applies to it, REPW included."""
     lines = draw(PROGRAMS)
     kinds = ["add", "exit"] + (["replace", "delete", "word"] if lines else [])
     kind = draw(st.sampled_from(kinds))

@@ -1,4 +1,4 @@
-"""Reading a user's tests: what becomes of them, and what is refused."""
+"""A user's tests: the tests for the sandbox, and refusals."""
 
 import re
 import time
@@ -56,7 +56,7 @@ def test_asserts_are_as_short_as_a_model_knows_them(text, shown):
 
 
 def test_long_files_are_read_in_linear_time():
-    """Half a second each; ten and more if each step went through the whole file."""
+    """Read each in half a second; steps over the whole file would take over ten."""
     pairs = "".join(f"    r{i} = f({i})\n    assert r{i} == {i}\n" for i in range(400))
     constants = "".join(
         f"C{i} = {i}\ndef test_{i}():\n    assert f() == C{i}\n" for i in range(400)

@@ -1,4 +1,4 @@
-"""Files are read without loss, and written with nothing but the repair changed."""
+"""Files, read without loss and written with nothing but the repair changed."""
 
 import os
 import stat
@@ -65,7 +65,7 @@ def test_a_repair_that_the_encoding_cannot_write_is_refused(tmp_path):
     [
         (b"x\0", "zero byte"),
         *((b"\xff\xfe", "no text"), (b"# coding: no", "no text")),
-        # Codecs of Python that are none of text, and one that never works.
+        # Codecs of Python that are not for text, and one that never works.
         *((b"# coding: rot13", "no text"), (b"# coding: undefined", "no text")),
     ],
 )
@@ -142,7 +142,7 @@ def test_git_is_a_backup_of_what_it_has(tmp_path):
     assert not file.in_git()
     git("init", "-q")
     git("add", ".")
-    assert not file.in_git()  # in the index alone
+    assert not file.in_git()  # in the index only
     git("commit", "-qm", "a")
     assert file.in_git()
     assert not source(tmp_path, b"x = 2\n").in_git()

@@ -1,4 +1,4 @@
-"""A state's text: written, and read back."""
+"""The text of a state, written and read back."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Tests files: what pytest says of a program is what the sandbox says of it."""
+"""Tests files: the sandbox and pytest agree on programs."""
 
 import re
 import subprocess
@@ -215,7 +215,7 @@ FILES = {
 }
 
 
-# Tests of programs of their own: what once passed here and not there, or the other way.
+# Pairs of tests and programs on which the sandbox and pytest once disagreed.
 COUNT = "LOG = []\ndef count():\n    LOG.append(1)\n    return len(LOG)\n"
 ONE = "def f(x):\n    return x + 1\n"
 ALIKE = "def test_a():\n    assert f(1) == 2\n"
@@ -319,7 +319,7 @@ BREAK_PYTEST = {("a script", "ends")}
 
 
 def pairs():
-    """(tests, program, text, source) of programs that are changed where tests look."""
+    """Yield (tests, program, text, source) of programs with changes that tests see."""
     for name, text in FILES.items():
         for kind, (old, new) in CHANGES.items():
             before, found, after = SOUND.partition(old) if old else (SOUND, "", "")
@@ -335,7 +335,7 @@ def pairs():
 
 @pytest.fixture(scope="module")
 def verdicts(tmp_path_factory):
-    """{(tests, program): whether the real pytest found no fault}."""
+    """Return {(tests, program): True if the real pytest found no fault}."""
     folder = tmp_path_factory.mktemp("pytest")
     keys = []
     for name, kind, text, program in pairs():
@@ -344,7 +344,7 @@ def verdicts(tmp_path_factory):
         number = len(keys)
         keys.append((name, kind))
         (folder / f"prog{number}.py").write_text(program)
-        # Where the tests import nothing, they take everything.
+        # Tests without an import get all names.
         imported = "" if "prog" in text else f"from prog{number} import *\n"
         text = text.replace("import prog", f"import prog{number} as prog")
         text = text.replace("from prog ", f"from prog{number} ")

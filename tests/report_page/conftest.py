@@ -24,7 +24,7 @@ from repair.training.trajectories import (
 )
 from repair.training.workdir import open_workdir
 
-# What must not end the page's script, nor be taken for markup or a line's end.
+# Must not end the page's script, nor act as markup or as the end of a line.
 EVIL = "'</script><img src=x onerror=alert(1)>&amp;\u2028\u202e'"
 TASK = Task(
     1,
@@ -45,7 +45,7 @@ RATE = {"mean": 0.5, "low": 0.25, "high": 0.75}
 
 
 class _Sandbox:
-    """Passes the programs that add one."""
+    """A sandbox that passes the programs that add one."""
 
     def map(self, jobs):
         return [self._result("+ 1" in job[0]) for job in jobs]
@@ -60,7 +60,7 @@ class _Sandbox:
 
 
 def play(tokenizer, bug, sample, commands) -> Rollout:
-    """An episode in which a policy writes just these, with made-up log-probs."""
+    """Return a rollout of these commands, with invented log-probs."""
     environment, episode = Environment(_Sandbox()), Episode()
     turns = [environment.reset(bug)]
     episode.append(tokenizer.prompt_ids(bug.task), PROMPT)
@@ -90,7 +90,7 @@ def rollouts(tokenizer):
 
 
 def write_workdir(folder, tokenizer, rollouts, seed):
-    """A run of ninety steps of SFT and two of RLVR, as it leaves its workdir."""
+    """Write the workdir of a run of ninety steps of SFT and two of RLVR."""
     config = dataclasses.replace(Config(), seed=seed)
     open_workdir(folder, config)
     metrics = MetricsWriter(folder)

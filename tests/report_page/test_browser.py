@@ -1,4 +1,4 @@
-"""The page in a real browser: what is chosen is shown, and nothing else happens."""
+"""The page in a real browser: it shows the choice, and nothing else happens."""
 
 import html
 import json
@@ -33,13 +33,13 @@ def driver():
 
 
 class Page:
-    """The page as somebody uses it."""
+    """The page, as a user operates it."""
 
     def __init__(self, driver, path):
         self.driver, self.url = driver, path.as_uri()
 
     def open(self, size=DESKTOP, dark=False, **chosen):
-        """Loads it anew, by a link to what is chosen."""
+        """Load the page anew, by a link with a choice."""
         run = self.driver.execute_cdp_cmd
         screen = {"width": size[0], "height": size[1], "deviceScaleFactor": 1}
         run("Emulation.setDeviceMetricsOverride", screen | {"mobile": size == PHONE})
@@ -58,12 +58,12 @@ class Page:
         return [element.text for element in self.find(selector)]
 
     def choose(self, name, value):
-        """By keyboard and mouse, as far as a select can be driven so."""
+        """Choose an option of a select."""
         (option,) = self.find(f'#{name} option[value="{value}"]')
         option.click()
 
     def chosen(self):
-        """What the address says."""
+        """Return the choice in the address."""
         query = urllib.parse.urlsplit(self.driver.current_url).fragment
         return dict(urllib.parse.parse_qsl(query))
 
@@ -155,7 +155,7 @@ def test_what_the_page_does_not_hold_is_said(page):
     assert "No episode of this step ended as truncated." in page.texts("#view")[0]
     page.choose("status", "")
     assert page.texts("#said") == [""] and page.texts("#view h3") == ["one/1"]
-    # What another choice only hides is no news.
+    # A sample hidden by another choice gives no message.
     page.open(step="rlvr_1", group="one/2")
     page.choose("status", "solved")
     assert page.texts("#said") == [""] and page.texts("#view h3") == ["one/1"]

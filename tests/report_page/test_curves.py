@@ -1,4 +1,4 @@
-"""Curves: the numbers that are drawn, and SVG that a page can hold many of."""
+"""Curves: the numbers drawn, and SVG of which a page can hold many."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""The page as text: it is whole, escapes what it shows, and says what it leaves out."""
+"""The text of the page: complete, escaped, with a list of the parts left out."""
 
 import base64
 import dataclasses
@@ -62,7 +62,7 @@ def test_episodes_have_what_training_knew_of_them(page):
 
 
 def test_a_run_that_broke_is_shown(runs, tmp_path):
-    """Its log-probs are nan, which JSON has no word for."""
+    """Show log-probs of nan, which JSON lacks."""
     path = tmp_path / "rlvr_1.jsonl"
     rows = list(map(json.loads, runs[0].steps["rlvr_1"].read_text().splitlines()))
     rows[0]["turns"][0]["log_probs"][0] = float("nan")

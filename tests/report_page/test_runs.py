@@ -1,4 +1,4 @@
-"""Workdirs read back: names, steps, groups, and how much of them a page takes."""
+"""Workdirs read back: names, steps, groups, and the share of them on a page."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Turns: a state read back, and the edit that leads to the next."""
+"""Turns: states read back, and the edits between them."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Tests taken apart: what stays outside, and that it says what Python says."""
+"""Split tests: the parts that stay outside, and their agreement with Python."""
 
 import gc
 import math
@@ -40,13 +40,13 @@ from repair.sandbox import asserts, syntax
         ("assert f(1) == g(2)", "exec"),
         ("y = 2\nassert f(1) == y", "exec"),
         ("assert isclose(f(1), g(1))", "exec"),
-        # These carry the answer to where the program's objects may judge it.
+        # These carry the answer to code that the program may have replaced.
         ("assert check(f(1), 2)", "exec"),
         ("assert check(f(1) == 2)", "exec"),
         ("assert sum([f(1) == 2]) == 1", "exec"),
-        # The trainer reckons with numbers only, and raises nothing to a power.
+        # The trainer computes with numbers only, and no powers.
         ("assert f(1) ** 2 == 4", "exec"),
-        # Without a failure after the call, a call that returns would do as well.
+        # Without a failure after the call, a call that returns would pass as well.
         ("try:\n    f(1)\nexcept ValueError:\n    pass", "exec"),
         ("try:\n    f(1)\n    assert False\nexcept Exception:\n    pass", "exec"),
         ("assert f(1) == 2; assert f(2) == 3", "exec"),
@@ -59,7 +59,7 @@ from repair.sandbox import asserts, syntax
 def test_split(test, kind):
     found = asserts.split(test)
     assert found.kind == kind
-    # What is expected never leaves.
+    # Expected values never leave.
     assert kind == "exec" or not any("2.5" in source for source in found.sources)
 
 
@@ -115,7 +115,7 @@ def test_a_program_cannot_make_the_trainer_reckon_for_long():
 
 
 def test_programs_are_parsed_in_several_threads_at_once():
-    """With garbage to collect meanwhile, which lets another thread in (3.11)."""
+    """Collect garbage meanwhile, which lets another thread in (3.11)."""
 
     class Garbage:
         def __init__(self):

@@ -1,7 +1,7 @@
-"""The lock around programs: every layer at work, and programs that try to get out.
+"""The isolation of programs: each layer at work, and programs that try to escape.
 
-The attacks go beneath Python's audit hook, which is left out here: what holds is the
-lock alone. Where the system lacks a layer, what only that layer stops is skipped.
+The attacks evade Python's audit hook, which is left out here: only the isolation is
+tested. Where the system lacks a layer, attacks that only it stops are skipped.
 """
 
 import os
@@ -20,7 +20,7 @@ from repair.sandbox import Limits, Sandbox, lockdown
 LIMITS = Limits(seconds=3.0, cpu_seconds=0.5, memory_mb=256)
 RIGHT = "def f(x):\n    return x + 1"
 TESTS = ("assert f(1) == 2", "assert f(2) == 3")
-# With ctypes at hand; `libc` sets errno, `refused` turns it into an exception.
+# Calls of the C library; `call` turns errno into an exception.
 BENEATH = """\
 import ctypes, os
 libc = ctypes.CDLL(None, use_errno=True)
@@ -29,7 +29,7 @@ def call(name, *arguments):
         raise OSError(ctypes.get_errno(), name)
 """
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the lock is Linux's")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the layers need Linux")
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ LEFT_OUT = {
 
 @pytest.mark.parametrize("layer", LEFT_OUT)
 def test_a_layer_left_out_is_found_missing(level, layer):
-    """Every layer does something that no other does, and its probe can fail."""
+    """Show that each layer does work of its own, and that its probe can fail."""
     if layer in level.missing:
         pytest.skip(f"not to be had here: {level.line()}")
     with Sandbox(workers=1, limits=LIMITS, without=(layer,)) as open_one:
@@ -88,7 +88,7 @@ def test_no_layer_at_all_is_weak_and_still_runs():
         assert sandbox.run(RIGHT, TESTS).passed
 
 
-# What a program tries; it passes only if that is of no use to it.
+# Attacks of programs, which must fail.
 ESCAPES = {
     # Files.
     "read_tests": "open({secret!r}).read()",
@@ -158,7 +158,7 @@ ESCAPES = {
     "limits_of_trainer": "import resource as r\nr.prlimit({pid}, r.RLIMIT_AS, (1, 1))",
     "many_files": "x = [open('/dev/null') for _ in range(99)]",
 }
-# Which layers must be there for the attack to fail; by default the standard ones.
+# Layers without which the attack succeeds; by default the standard ones.
 NEEDS = {
     "limits_of_trainer": ("pids",),
     "kill_trainer": ("pids",),
@@ -168,7 +168,7 @@ NEEDS = {
 
 @pytest.fixture(scope="module")
 def prey(tmp_path_factory):
-    """What the attacks go for: this process, a file, and two that listen."""
+    """Targets of the attacks: this process, a file, and two that listen."""
     folder = tmp_path_factory.mktemp("prey")
     secret = folder / "tests.jsonl"
     secret.write_text("assert f(1) == 2")
@@ -216,7 +216,7 @@ def descriptors():
 
 
 def family(sandbox):
-    """The processes below the sandbox's zygote, waited for a little."""
+    """Return the processes below the zygote that do not end within half a second."""
     (worker,) = sandbox._workers
     path = f"/proc/{worker._process.pid}/task/{worker._process.pid}/children"
     zygotes = pathlib.Path(path).read_text().split() or [str(worker._process.pid)]
@@ -297,7 +297,7 @@ def test_nothing_runs_out(sandbox, level, name):
 
 
 FORGERIES = {
-    # Finds what the child knows and claims what it likes.
+    # Finds the child's secret and claims a pass.
     "claim": """
 import gc, json, os
 for each in gc.get_objects():
@@ -307,7 +307,7 @@ for fd in range(3, 64):
     try: os.write(fd, json.dumps(claim).encode() + b'\\n')
     except OSError: pass
 os._exit(0)""",
-    # Two answers: its own and then the child's.
+    # Two answers: a forged one, then the child's.
     "twice": """
 import gc, json, os
 for each in gc.get_objects():
@@ -361,7 +361,7 @@ def test_a_program_leaves_nothing_for_the_next(sandbox):
     assert sandbox.run(look, tests).passed
 
 
-# A trainer that says who its launcher is once a program hangs below it.
+# A trainer that prints its launcher's id once a program hangs below it.
 TRAINER = """\
 import time
 from repair.sandbox import Limits, Sandbox
@@ -375,7 +375,7 @@ time.sleep(50)
 
 @pytest.mark.parametrize("who", ["trainer", "launcher"])
 def test_nothing_below_survives_a_kill(who):
-    """Whoever of the upper two is killed, everything below ends within 2 s."""
+    """Kill either of the upper two processes: all below end within 2 s."""
     # A process of its own, not a fork: this one may hold jax and its threads.
     command = [sys.executable, "-c", TRAINER]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as trainer:
@@ -409,7 +409,7 @@ def alive(pid):
 
 
 def test_the_super_user_needs_another_way_to_forbid_forks():
-    """Limits on processes do not bind the super-user: a filter does."""
+    """Use a filter: limits on processes do not bind the super-user."""
     if os.geteuid() != 0:
         pytest.skip("not the super-user")
     with Sandbox(workers=1, limits=LIMITS, without=("user", "hooks")) as sandbox:

@@ -1,4 +1,4 @@
-"""Classes of failure, of programs that really fail so."""
+"""Classes of failure, of programs that really fail in these ways."""
 
 import pytest
 

@@ -85,7 +85,7 @@ PROGRAMS = [
     ("import signal\nsignal.setitimer(2, 0)\nwhile 1: pass", "timeout", "timeout"),
     ("x = 'a' * 10**10", "memory", "out of memory"),
     ("def f(x):\n    return [0] * 10**9", "memory", "out of memory"),
-    # Zeros of the system: filling the memory by hand takes longer than its time.
+    # Zeros of the system: filling memory byte by byte would reach the time limit.
     ("x = []\nwhile True: x.append(bytes(10**6))", "memory", "out of memory"),
     ("def f(x):\n    return 'a' * 10**6", "failed", "test 1: got too much"),
     ("l = []\nl += [l, l]\ndef f(x): return l", "failed", "test 1: got too much"),
@@ -121,7 +121,7 @@ def test_verdict(sandbox, code, status, feedback):
         "class A(int):\n    __eq__ = lambda *_: True\ndef f(x): return A(0)",
         "import os\nfor fd in range(3, 50):\n    try: os.write(fd, b'{}\\n')\n"
         "    except OSError: pass",
-        # Finds the token in its parents' frames and claims that the tests held.
+        # Finds the token in its caller's frames and claims that the tests held.
         "import sys, os, json\nframe = sys._getframe()\n"
         "while 'job' not in frame.f_locals: frame = frame.f_back\n"
         "token = frame.f_locals['job']['token']\n"
@@ -213,7 +213,7 @@ started = time.process_time()
 
 @pytest.mark.parametrize("share", [False, True])
 def test_every_program_has_its_own_time(share, monkeypatch):
-    """Also in one child, where each counts from the end of the one before it."""
+    """Give each program its own time, also in a child that several share."""
     monkeypatch.setattr(screen, "may_share", lambda *job: True)
     codes = [RIGHT, SPIN.format(0.3), SPIN.format(0.31), RIGHT + " ", RIGHT + "  "]
     allowed = [0.1, 0.1, 0.8, 0.1, 0.1]

@@ -1,4 +1,4 @@
-"""Programs in company: who may share a child, and that company changes nothing."""
+"""Shared children: programs that may share one, and equal verdicts in it."""
 
 import ast
 import json
@@ -113,7 +113,7 @@ MIXED = [
 
 
 def test_company_changes_no_verdict():
-    """Bad programs among good ones, in every order: each gets what is due to it."""
+    """Mix bad programs with good ones in every order: each gets its own verdict."""
     rng = random.Random(0)
     with Sandbox(workers=1, limits=LIMITS, cache=False) as sandbox:
         for _ in range(3):
@@ -172,7 +172,7 @@ def test_equal_jobs_are_answered_from_memory():
         assert sandbox.map([(clock, list(TESTS))]) == [first]
         assert sandbox.run(clock, TESTS[:1]) != first
         assert sandbox.counts["cached"] == 1
-        # What may be chance is not kept.
+        # Results that may be chance are not kept.
         exits = "import os\nos._exit(0)"
         assert sandbox.run(exits, TESTS).status == "crashed"
         assert sandbox.run(exits, TESTS).status == "crashed"

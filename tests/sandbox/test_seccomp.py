@@ -14,7 +14,7 @@ REFUSED = seccomp.ERRNO | seccomp.EPERM
 
 
 def decide(program, number, audit, arguments=()):
-    """What the kernel does with a call: (action | data) of the filter."""
+    """Return the filter's decision on a call: action | data."""
     arguments = [*arguments, *[0] * (6 - len(arguments))]
     data = struct.pack("=iIQ6Q", number, audit, 0, *arguments)
     instructions = list(struct.iter_unpack("=HBBI", program))
