@@ -83,7 +83,7 @@ def _list_steps(run: Run, console: Console) -> None:
     console.rule(_plain(run.name))
     if run.results["stages"]:
         console.print(results_table(run.results))
-    table = Table("step", "what it is", caption="choose one with --step")
+    table = Table("step", "title", caption="choose one with --step")
     for step in run.steps:
         table.add_row(step, title(step))
     console.print(table if run.steps else "no episodes yet")

@@ -133,7 +133,7 @@ def load(setup: str, program: str, scope: dict) -> dict | None:
         try:
             exec(compile(setup, "<setup>", "exec"), scope)
         except Exception as error:
-            early = error  # MBPP has setups that use what the program defines
+            early = error  # MBPP has setups that use the program's names
         where = "code"
         exec(code, scope)
         if early is not None:

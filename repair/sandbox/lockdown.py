@@ -61,7 +61,7 @@ def separate(without: tuple[str, ...]) -> dict[str, str]:
         "ipc": lambda: _unshare(_NEW_IPC),
         "pids": lambda: _unshare(_NEW_PIDS),
     }
-    return _take(steps, without)
+    return _run_steps(steps, without)
 
 
 def drop(without: tuple[str, ...], filter_program) -> dict[str, str]:
@@ -71,7 +71,7 @@ def drop(without: tuple[str, ...], filter_program) -> dict[str, str]:
         "landlock": _landlock,
         "seccomp": lambda: _seccomp(filter_program()),
     }
-    return _take(steps, without)
+    return _run_steps(steps, without)
 
 
 def die_with_parent() -> None:
@@ -94,7 +94,7 @@ def load_filter(program: bytes) -> None:
     _check(_libc.prctl(_PR_SET_SECCOMP, 2, pointer, 0, 0))
 
 
-def _take(steps: dict, without: tuple[str, ...]) -> dict[str, str]:
+def _run_steps(steps: dict, without: tuple[str, ...]) -> dict[str, str]:
     if _libc is None:
         return dict.fromkeys(steps, f"not on {sys.platform}")
     return {

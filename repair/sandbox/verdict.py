@@ -177,16 +177,15 @@ def _read_reply(end: str, text: str, token: str, count: int) -> dict:
         reply = json.loads(text)
     except (ValueError, RecursionError):
         raise _Garbled from None
-    if not isinstance(reply, dict) or reply.get("token") != token:
-        raise _Garbled
-    if "load" in reply or reply.get("memory") is True:
-        return reply
-    outcomes = reply.get("tests")
-    if not isinstance(outcomes, list) or len(outcomes) != count:
-        raise _Garbled
-    if not all(isinstance(outcome, dict) for outcome in outcomes):
-        raise _Garbled
-    return reply
+    match reply:
+        case {"token": secret} if secret != token:
+            raise _Garbled
+        case {"token": _, "load": _} | {"token": _, "memory": True}:
+            return reply
+        case {"token": _, "tests": [*outcomes]} if len(outcomes) == count:
+            if all(isinstance(outcome, dict) for outcome in outcomes):
+                return reply
+    raise _Garbled
 
 
 def _read_values(outcome: dict, count: int) -> list:
@@ -231,14 +230,12 @@ def _holds(test: Test, values: list) -> bool:
 
 def _fault(fault, private) -> tuple[str, str]:
     """Return the status of an exception and the line of feedback for it."""
-    try:
-        kind, message, line = fault["type"], fault["message"], fault["line"]
-    except (KeyError, TypeError):
-        raise _Garbled from None
-    if not (isinstance(kind, str) and isinstance(message, str)):
-        raise _Garbled
-    if not (line is None or type(line) is int and 0 <= line < 10**9):
-        raise _Garbled
+    match fault:
+        case {"type": str(kind), "message": str(message), "line": line}:
+            if not (line is None or type(line) is int and 0 <= line < 10**9):
+                raise _Garbled
+        case _:
+            raise _Garbled
     where = f"line {line}: " if line else ""
     message = _clean(_ORIGIN.sub("", message), private, _MESSAGE_CHARS)
     kind = _clean(kind, private, _SHOWN_CHARS)
