@@ -88,8 +88,8 @@ def run(tmp_path, monkeypatch, capsys):
     tests.write_text(TESTS)
 
     def run(*attempts, config=None, **values):
-        def load(checkpoint, judge, **sampler):
-            run.policy = Reciter(judge, attempts, config or Config())
+        def load(checkpoint, verifier, **sampler):
+            run.policy = Reciter(verifier, attempts, config or Config())
             return run.policy, {}
 
         monkeypatch.setattr("repair.training.policy.load_policy", load)

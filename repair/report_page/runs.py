@@ -4,17 +4,17 @@ import dataclasses
 import json
 import pathlib
 import re
-from collections.abc import Iterator
 
 from repair.errors import UserError
 from repair.training.metrics import read_metrics
 
 # Fields that a record must have; see `repair.training.trajectories`.
 _FIELDS = {"bug_id", "sample", "text", "tests", "status", "turns", "code", "return"}
-_TITLES = {
-    "eval_init": "evaluation before training",
-    "eval_sft": "evaluation after SFT",
-    "eval_rlvr": "evaluation after RLVR",
+# Place in a run and title of each evaluation; the steps of RLVR have place 2.
+_EVALUATIONS = {
+    "eval_init": (0, "evaluation before training"),
+    "eval_sft": (1, "evaluation after SFT"),
+    "eval_rlvr": (3, "evaluation after RLVR"),
 }
 # Least episodes of a step on a page; with less room, it shows fewer steps.
 _WORTH_A_STEP = 16
@@ -66,7 +66,7 @@ def title(step: str) -> str:
     """Return a step's name in words."""
     if step.startswith("rlvr_"):
         return f"RLVR, step {step.removeprefix('rlvr_')}"
-    return _TITLES.get(step, step)
+    return _EVALUATIONS.get(step, (4, step))[1]
 
 
 def find_steps(run: Run, step: str) -> list[str]:
@@ -94,8 +94,21 @@ def read_groups(path: pathlib.Path) -> dict[str, list[dict]]:
     step took the same bug twice, "0.2" is the second sample 0. A line that is no
     record raises UserError.
     """
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error}); move it away") from error
     groups: dict[str, list[dict]] = {}
-    for record in _records(path):
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            record = None
+        if not isinstance(record, dict) or not _FIELDS <= record.keys():
+            raise UserError(
+                f"{path}, line {number}: expected the record of an episode; move the"
+                " file away"
+            )
         group = groups.setdefault(str(record["bug_id"]), [])
         name = str(record["sample"])
         if record.get("temperature") == 0:
@@ -103,25 +116,6 @@ def read_groups(path: pathlib.Path) -> dict[str, list[dict]]:
         before = sum(r["label"].split(".")[0] == name for r in group)
         group.append(record | {"label": f"{name}.{before + 1}" if before else name})
     return groups
-
-
-def _records(path: pathlib.Path) -> Iterator[dict]:
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error}); move it away") from error
-    with file:
-        for number, line in enumerate(file, 1):
-            try:
-                record = json.loads(line)
-            except ValueError:
-                record = None
-            if not isinstance(record, dict) or not _FIELDS <= record.keys():
-                raise UserError(
-                    f"{path}, line {number}: expected the record of an episode;"
-                    " move the file away"
-                )
-            yield record
 
 
 def pick_group(run: Run, step: str, groups: dict, group: str) -> list[dict]:
@@ -211,8 +205,7 @@ def _order(step: str) -> tuple:
     number = re.fullmatch(r"rlvr_([0-9]+)", step)
     if number:
         return 2, int(number[1]), step
-    places = {"eval_init": 0, "eval_sft": 1, "eval_rlvr": 3}
-    return places.get(step, 4), 0, step
+    return _EVALUATIONS.get(step, (4, step))[0], 0, step
 
 
 def _read_json(path: pathlib.Path) -> dict:
