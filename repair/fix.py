@@ -20,7 +20,7 @@ from repair.env.usertests.doubts import check_imports, doubts
 from repair.env.usertests.read import Tests, read_tests
 from repair.errors import UserError
 from repair.sandbox import Limits, Result, Sandbox
-from repair.sandbox.outcomes import failure_class
+from repair.sandbox.verdict import failure_class
 from repair.tasks import Bug, Task
 
 _STYLES = {"+": "green", "-": "red", "@": "cyan"}

@@ -8,7 +8,7 @@ from repair.demos.records import Demo
 from repair.demos.replay import Outcome
 from repair.env.edit_distance import levenshtein
 from repair.env.state_text import split_state, unnumber_lines
-from repair.sandbox.outcomes import exception_in
+from repair.sandbox.verdict import exception_in
 
 _QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 _SAID = {"out of memory": "memory", "the program ended the interpreter": "crashed"}

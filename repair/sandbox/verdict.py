@@ -20,6 +20,8 @@ _MESSAGE_CHARS = 80  # of an exception's message
 _MAX_INT_BITS = 10_000  # str() refuses larger integers
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _ORIGIN = re.compile(r" \((/[^)]*|unknown location)\)")  # of a module, in ImportError
+# "line 2: NameError: name 'y' is not defined", also of a test or the setup.
+_FAULT = re.compile(r"(?:setup: |test \d+: )?(?:line \d+: )?([A-Za-z_]\w*)(?::|$)")
 _SCALARS = {
     "none": lambda content: None,
     "bool": bool,
@@ -127,6 +129,19 @@ def _read_plain(outcome: dict) -> tuple | None:
         return tuple(_read_values(outcome, 1))
     except _Opaque:
         return None
+
+
+def exception_in(feedback: str) -> str | None:
+    """Return the exception's name in a line of feedback, or None."""
+    found = _FAULT.match(feedback)
+    return found[1] if found else None
+
+
+def failure_class(result: Result) -> str:
+    """Return the name of the exception of an "error", else the status."""
+    if result.status != "error":
+        return result.status
+    return exception_in(result.feedback) or "error"
 
 
 def _only_line(answer: dict) -> str:

@@ -22,7 +22,7 @@ from repair.rollout.rollouts import Rollout
 from repair.rollout.sampler import Sampler
 from repair.rollout.sampling import Sampling
 from repair.sandbox import Sandbox
-from repair.sandbox.outcomes import failure_class
+from repair.sandbox.verdict import failure_class
 from repair.tasks import Bug, Task
 from repair.text.tokenizer import Tokenizer
 

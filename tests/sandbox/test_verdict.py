@@ -1,0 +1,96 @@
+"""Verdicts: forged and torn answers, values decoded, and classes of failure."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from repair.sandbox import Sandbox, asserts, verdict, zygote
+
+TESTS = ("assert f(1) == 2",)
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("def f(x):\n    return x + 1", "passed"),
+        ("def f(x):\n    return x", "failed"),
+        ("def f(x):\n    return y", "NameError"),
+        ("def f(x):\n    return 'a: b' + x", "TypeError"),
+        ("def f(x):\n    assert x > 1", "AssertionError"),
+        ("def f(x):\n    raise ValueError('KeyError: x')", "ValueError"),
+        ("x = {}['a']", "KeyError"),
+        ("class Odd(Exception):\n    pass\ndef f(x):\n    raise Odd('x')", "Odd"),
+        ("def f(x: return", "syntax_error"),
+        ("import os\nos.kill(os.getppid(), 9)", "forbidden"),
+        ("while True: pass", "timeout"),
+    ],
+)
+def test_classes(sandbox, code, expected):
+    assert verdict.failure_class(sandbox.run(code, TESTS)) == expected
+
+
+@pytest.fixture(scope="module")
+def sandbox():
+    with Sandbox(workers=1) as box:
+        yield box
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "5", "{}", '{"token": "t"}', '{"token": "t", "tests": [5]}', "[" * 9999]
+    + [
+        json.dumps({"token": "t", **rest})
+        for rest in (
+            {"load": 5},
+            {"load": {"type": 1, "message": "", "line": 1}},
+            {"tests": []},
+            {"tests": [{"held": True}]},
+            {"tests": [{"values": [["set", [["list", []]]]]}]},
+            {"tests": [{"values": []}]},
+            {"tests": [{"value": ["int", "0x2"]}]},
+            {"tests": [{"values": [["int", "0x2"]]}] * 2},
+        )
+    ]
+    + [json.dumps({"token": "u", "tests": [{"values": [["int", "0x2"]]}]})],
+)
+def test_garbled_answers_are_crashes(text):
+    answer = {"end": "answered", "text": text + "\n", "seconds": 0.0, "last": 0.0}
+    tests = [asserts.split("assert f(1) == 2")]
+    ((_, result),) = verdict.read_verdicts([(0, tests, "t", 1.0)], answer, ())
+    assert (result.passed, result.status, result.failed_tests) == (
+        False,
+        "crashed",
+        (0,),
+    )
+
+
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.complex_numbers(allow_nan=False)
+    | st.text()
+    | st.binary()
+)
+HASHABLE = LEAVES | st.tuples(LEAVES, LEAVES) | st.frozensets(LEAVES, max_size=3)
+VALUES = st.recursive(
+    LEAVES | st.sets(HASHABLE, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.tuples(inner, inner)
+        | st.dictionaries(HASHABLE, inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(VALUES)
+def test_values_cross_the_pipe_unchanged(value):
+    tagged = json.loads(json.dumps(zygote.child.encode(value, [1 << 20])))
+    decoded = verdict._decode(tagged)
+    assert decoded == value and type(decoded) is type(value)
+    shown = eval(verdict._repr(value), {"inf": float("inf"), "infj": complex("infj")})
+    assert str(value).count("nan") or shown == value
