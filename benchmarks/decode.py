@@ -29,6 +29,7 @@ from repair.model import kv_cache as kv
 from repair.model.api import Model
 from repair.model.sharding import build, make_mesh
 from repair.rollout.clock import Clock
+from repair.rollout.collect import Observer, RolloutSeed, collect_rollouts
 from repair.rollout.sampler import Sampler
 from repair.rollout.sampling import Sampling
 from repair.sandbox import Sandbox
@@ -36,7 +37,7 @@ from repair.tasks import load_tasks
 from repair.text.prompts import render_prompt
 from repair.text.tokenizer import Tokenizer, train_tokenizer
 from repair.training.config import read
-from repair.training.policy import make_policy
+from repair.training.load import make_policy
 from repair.training.task_set import RepairTaskSet
 
 REPEATS = 5
@@ -140,10 +141,12 @@ def play(config, model: Model, params, slots: int) -> dict:
     with Sandbox(limits=config.sandbox, cache=False) as sandbox:
         task_set = RepairTaskSet(config)
         bugs = task_set.bugs(tasks, sandbox, config.seed)
-        policy = make_policy(task_set, tokenizer, model, sandbox)
-        policy.player.warm_up(params, Sampling())
-        clock = Clock()
-        policy.play(params, bugs, 16, 1.0, clock=clock)
+        engine = make_policy(task_set, model, tokenizer, sandbox, params).engine
+        engine.warm_up(params, Sampling())
+        clock, seed = Clock(), RolloutSeed(config.seed)
+        collect_rollouts(
+            engine, params, bugs, 16, Sampling(), seed, Observer(clock=clock)
+        )
     return {"idle": clock.idle_share, "steps_per_second": clock.turns / clock.total}
 
 

@@ -16,7 +16,7 @@ of a turn must not depend on the number of turns before it.
 
 Exits 1 unless slots are at least 5 times transformers' environment steps a second, ten
 turns are at least 2 times faster than by re-prefill, the tenth costs within 10% of the
-second, and nothing compiles after `Player.warm_up`. Needs the extra `parity`.
+second, and nothing compiles after `RolloutEngine.warm_up`. Needs the extra `parity`.
 """
 
 import argparse
@@ -38,11 +38,12 @@ from repair.env.environment import Environment
 from repair.model.hf.folder import save_hf
 from repair.rollout import collect
 from repair.rollout.clock import Clock
-from repair.rollout.sampler import Sampler
+from repair.rollout.collect import Observer, RolloutSeed
+from repair.rollout.sampler import Sampler, SamplerShapes
 from repair.rollout.sampling import Sampling
 from repair.sandbox import Sandbox
 from repair.tasks import load_tasks
-from repair.training.policy import load_policy, make_policy
+from repair.training.load import load_policy, make_policy
 from repair.training.task_set import RepairTaskSet
 
 REPEATS = 3
@@ -51,44 +52,42 @@ STEPS = 200
 ROWS, TURNS, STATE, COMMAND, PROMPT = 32, 10, 40, 12, 160
 
 
-class _Forgetful(collect._Game):
+class _Forgetful(collect._Collection):
     """A sampler that processes every context from its start at each turn."""
 
     def _launch(self, cohort):
-        cohort.state = self.sampler.clear(cohort.state, range(len(cohort.rows)))
+        cohort.state = cohort.sampler.clear(cohort.state, range(len(cohort.rows)))
         for row in cohort.rows:
             if row:
                 row.processed = 0
-        return super()._launch(cohort)
+        super()._launch(cohort)
 
 
-def compiled(player) -> int:
+def compiled(engine) -> int:
     """Return the number of programs that its samplers have compiled."""
-    return sum(sampler.compiled() for sampler in player.samplers)
+    return sum(sampler.compiled() for sampler in engine.samplers)
 
 
-def ours(player, params, bugs, samples, seed, game=collect._Game) -> dict:
+def ours(engine, params, bugs, samples, seed, kind=collect._Collection) -> dict:
     """Play once; return rates and shares."""
-    clock, before = Clock(), compiled(player)
-    playing = game(
-        player,
+    clock, before = Clock(), compiled(engine)
+    collection = kind(
+        engine,
         params,
-        bugs,
-        range(len(bugs)),
+        dict(enumerate(bugs)),
         samples,
-        (seed, 1),
         Sampling(),
-        clock,
-        None,
+        RolloutSeed(seed, step=1),
+        Observer(clock=clock),
     )
     with clock:
-        playing.play()
+        collection.run()
     return {
         "steps": clock.turns / clock.total,
         "tokens": clock.sampled_tokens / clock.total,
         "idle": clock.idle_share,
         "processed": clock.processed_tokens / clock.turns,
-        "compiled": compiled(player) - before,
+        "compiled": compiled(engine) - before,
     }
 
 
@@ -163,18 +162,18 @@ def _generate(model, tokenizer, contexts, config, torch) -> list[list[int]]:
     return found
 
 
-def turn_costs(policy, params, keep: bool) -> list[float]:
+def turn_costs(policy, keep: bool) -> list[float]:
     """Return the seconds of each of ten equal turns, the least of REPEATS."""
     model = policy.model
-    sampler = Sampler(
-        model,
-        np.zeros(model.config.vocab_size, bool),
+    shapes = SamplerShapes(
         max_new=COMMAND,
         max_length=PROMPT + TURNS * (STATE + COMMAND),
-        row_buckets=(ROWS,),
         block=policy.config.sampler.block,
+        row_buckets=(ROWS,),
         length_buckets=policy.config.sampler.lengths,
     )
+    sampler = Sampler(model, np.zeros(model.config.vocab_size, bool), shapes)
+    params = sampler.place(policy.params)
     keys = jax.random.split(jax.random.key(0), ROWS)
     rng = np.random.default_rng(0)
     best = np.full(TURNS, np.inf)
@@ -187,7 +186,7 @@ def turn_costs(policy, params, keep: bool) -> list[float]:
                 state = sampler.clear(state, range(ROWS))
             new = [ids[n:] for ids, n in zip(contexts, state.length_B, strict=True)]
             state = sampler.extend(params, state, new)
-            state = sampler.decode(params, state, keys, sampling=Sampling())
+            state = sampler.decode(params, state, keys, Sampling())
             state, sampled = sampler.collect(state)
             best[turn] = min(best[turn], time.perf_counter() - started)
             for row, ids in enumerate(contexts):
@@ -221,29 +220,29 @@ def main() -> int:
     flag = f"--xla_force_host_platform_device_count={os.cpu_count()}"
     os.environ.setdefault("XLA_FLAGS", flag)
     tune_malloc()
-    policy, params = load_policy(_checkpoint())
-    config, tokenizer = policy.config, policy.tokenizer
-    with policy.sandbox, Sandbox(limits=config.sandbox, cache=False) as sandbox:
+    policy = load_policy(_checkpoint())
+    params, config, tokenizer = policy.params, policy.config, policy.engine.tokenizer
+    with policy.verifier, Sandbox(limits=config.sandbox, cache=False) as sandbox:
         tasks = load_tasks("generated/test", count=args.problems)
         bugs = policy.task_set.bugs(tasks, sandbox, config.seed)
         each, slots = jax.device_count(), config.sampler.slots
         spread = {"slots": slots // each, "cohorts": config.sampler.cohorts // each}
-        player, lone, one = (
-            _player(policy, sandbox, **changes)
+        engine, lone, one = (
+            _engine(policy, sandbox, **changes)
             for changes in (spread, {}, {"cohorts": 1})
         )
         lone, one = (
             dataclasses.replace(p, samplers=p.samplers[:1]) for p in (lone, one)
         )
-        for some in (player, lone, one):
+        for some in (engine, lone, one):
             some.warm_up(params, Sampling())
         torch_model = _torch_model(policy.model, params)
         ways = {
-            "slots": lambda seed: ours(player, params, bugs, args.samples, seed),
+            "slots": lambda seed: ours(engine, params, bugs, args.samples, seed),
             "one device": lambda seed: ours(lone, params, bugs, args.samples, seed),
             "one cohort": lambda seed: ours(one, params, bugs, args.samples, seed),
             "re-prefill": lambda seed: ours(
-                player, params, bugs, args.samples, seed, _Forgetful
+                engine, params, bugs, args.samples, seed, _Forgetful
             ),
             "transformers": lambda seed: theirs(
                 torch_model, tokenizer, sandbox, bugs, args.samples, seed, config
@@ -256,17 +255,15 @@ def main() -> int:
         # The first round warms up the other ways; of it only the compilations count.
         first = sum(runs[0]["compiled"] for runs in found.values())
         found = {name: runs[1:] for name, runs in found.items()}
-        costs = {k: turn_costs(policy, params, k == "kept") for k in ("kept", "anew")}
+        costs = {k: turn_costs(policy, k == "kept") for k in ("kept", "anew")}
     return _report(found, costs, first, args.out)
 
 
-def _player(policy, sandbox, **changes):
-    config = dataclasses.replace(
-        policy.config, sampler=dataclasses.replace(policy.config.sampler, **changes)
-    )
-    return make_policy(
-        RepairTaskSet(config), policy.tokenizer, policy.model, sandbox
-    ).player
+def _engine(policy, sandbox, **changes):
+    sampler = dataclasses.replace(policy.config.sampler, **changes)
+    task_set = RepairTaskSet(dataclasses.replace(policy.config, sampler=sampler))
+    tokenizer = policy.engine.tokenizer
+    return make_policy(task_set, policy.model, tokenizer, sandbox, {}).engine
 
 
 def _torch_model(model, params):

@@ -16,18 +16,25 @@ import time
 
 from experiments.claims import MODES
 from experiments.studies import print_table, spread
+from repair.rollout.collect import RolloutSeed, collect_rollouts
+from repair.rollout.sampling import Sampling
 from repair.training import rlvr
 from repair.training.curriculum import choose
-from repair.training.policy import Policy, load_policy
+from repair.training.load import Policy, load_policy
 
 
-def play(policy: Policy, params, bugs, step: int) -> dict[str, float]:
+def collect(policy: Policy, bugs, step: int) -> dict[str, float]:
     """Collect one batch of RLVR; return its rates a second."""
     settings = policy.config.rlvr
     chosen = choose(bugs, settings, policy.config.seed, step)
     started = time.perf_counter()
-    rollouts = policy.play(
-        params, chosen, settings.samples, settings.temperature, step=step + 1
+    rollouts = collect_rollouts(
+        policy.engine,
+        policy.params,
+        chosen,
+        settings.samples,
+        Sampling(settings.temperature),
+        RolloutSeed(policy.config.seed, step + 1),
     )
     seconds = time.perf_counter() - started
     told = rlvr.describe(rollouts)
@@ -42,20 +49,21 @@ def play(policy: Policy, params, bugs, step: int) -> dict[str, float]:
 def measure(folder: pathlib.Path, rounds: int) -> dict[str, dict]:
     """Return, by figure and mode, the values by round, their mean and spread."""
     with contextlib.ExitStack() as stack:
-        players = {}
+        policies = {}
         for mode in MODES:
             checkpoint = folder / f"{mode}0" / "checkpoints" / "sft"
-            policy, params = load_policy(checkpoint)
-            stack.enter_context(policy.sandbox)
+            policy = load_policy(checkpoint)
+            stack.enter_context(policy.verifier)
             tasks, _ = policy.task_set.tasks()
             count = policy.config.rlvr.problems * (rounds + 1)
-            bugs = policy.task_set.bugs(tasks[:count], policy.sandbox, seed=1)
-            policy.player.warm_up(params, policy.config.sampler.sampling(1.0))
-            players[mode] = policy, params, bugs
+            bugs = policy.task_set.bugs(tasks[:count], policy.verifier, seed=1)
+            temperature = policy.config.rlvr.temperature
+            policy.engine.warm_up(policy.params, Sampling(temperature))
+            policies[mode] = policy, bugs
         found = {mode: [] for mode in MODES}
         for step in range(rounds + 1):
-            for mode, (policy, params, bugs) in players.items():
-                found[mode].append(play(policy, params, bugs, step))
+            for mode, (policy, bugs) in policies.items():
+                found[mode].append(collect(policy, bugs, step))
     return {
         name: {
             mode: spread([values[name] for values in found[mode][1:]]) for mode in MODES

@@ -1,4 +1,4 @@
-"""Measures a checkpoint.
+"""Measure a checkpoint.
 
 python -m repair.evaluate --checkpoint=runs/tiny/checkpoints/rlvr
     --tasks=generated/test --samples=4 --temperature=0.8
@@ -12,47 +12,43 @@ from rich.console import Console
 
 from repair import cli
 from repair.tasks import load_tasks
-from repair.training.evaluation import EvalConfig
+from repair.training.config import EvalConfig
+from repair.training.evaluation import measure
+from repair.training.load import load_policy, workdir_of
 from repair.training.metrics import results_table
-from repair.training.policy import load_policy, measure, workdir_of
 
 
 def main():
-    """Plays the tasks and prints pass@1, pass@k, outcomes by status and by turn."""
+    """Run episodes of the tasks; print pass@1, pass@k, outcomes by status and turn."""
     args, console = flags.FLAGS, Console()
     chosen = {
         name: getattr(args, name)
         for name in ("top_k", "top_p")
         if getattr(args, name) is not None
     }
-    policy, params = load_policy(args.checkpoint, **chosen)
-    with policy.sandbox:
-        console.print(policy.sandbox.level.line(), highlight=False)
+    policy = load_policy(args.checkpoint, **chosen)
+    with policy.verifier as verifier:
+        console.print(verifier.level.line(), highlight=False)
         spec = args.tasks or "held-out tasks of the run"
         count = args.count or None
         if args.tasks:
             path = args.path or policy.config.tasks.path
-            tasks = load_tasks(
-                args.tasks, path=path, count=count, sandbox=policy.sandbox
-            )
+            tasks = load_tasks(args.tasks, path=path, count=count, sandbox=verifier)
             told = tasks.line()
             console.print(told, highlight=False)
         else:
             tasks = policy.task_set.tasks()[1][:count]
             told = f"{len(tasks)} programs"
-        folder = (
-            workdir_of(args.checkpoint)
-            / "evaluations"
-            / spec.replace("/", "_").replace(" ", "_")
+        name = spec.replace("/", "_").replace(" ", "_")
+        out = pathlib.Path(
+            args.out or workdir_of(args.checkpoint) / "evaluations" / name
         )
-        out = pathlib.Path(args.out or folder)
         figures = measure(
             policy,
-            params,
-            policy.task_set.bugs(tasks, policy.sandbox, policy.config.seed),
+            policy.task_set.bugs(tasks, verifier, policy.config.seed),
             EvalConfig(args.samples, args.temperature),
-            f"evaluation ({spec})",
             out / "trajectories.jsonl",
+            f"evaluation ({spec})",
         )
     results = {"stages": {spec: figures}, "checkpoint": args.checkpoint, "tasks": told}
     (out / "results.json").write_text(json.dumps(results, indent=2) + "\n")

@@ -86,11 +86,11 @@ def _attempt(bug: Bug, before: Result, sandbox: Sandbox, console: Console):
     """Return the code of the first attempt that passes; else show the best one."""
     # Imported here, since they import jax, which the checks before do not need.
     from repair.training.attempts import best_of, try_repairs
-    from repair.training.policy import load_policy
+    from repair.training.load import load_policy
 
     args = flags.FLAGS
     with console.status("loading the model"):
-        policy, params = load_policy(
+        policy = load_policy(
             args.checkpoint,
             verifier=sandbox,
             slots=max(args.samples, 1),
@@ -102,14 +102,13 @@ def _attempt(bug: Bug, before: Result, sandbox: Sandbox, console: Console):
     with _Display(console, args.samples) as display:
         attempts = try_repairs(
             policy,
-            params,
             bug,
             samples=args.samples,
             temperature=args.temperature,
             seed=args.seed,
             watch=display.show,
         )
-    best, total = best_of(attempts, policy, bug), len(bug.task.test_list)
+    best, total = best_of(attempts, sandbox, bug), len(bug.task.test_list)
     held = f"attempt {best.number} passes {total - best.failing} of {total} tests"
     held += f" after {best.edits} edit{'s' * (best.edits != 1)}"
     console.rule(held if best.passed else f"best: {held}")
@@ -126,9 +125,8 @@ def _check_policy(policy, bug: Bug, before: Result) -> None:
             " piece; fix needs one that edits (mode 'coe')"
         )
     state = join_state(LineEditor(bug.faulty_code).render(), before.feedback)
-    used = len(policy.tokenizer.prompt_ids(bug.task)) + len(
-        policy.tokenizer.encode(state)
-    )
+    tokenizer = policy.engine.tokenizer
+    used = len(tokenizer.prompt_ids(bug.task)) + len(tokenizer.encode(state))
     if used + text.max_command > text.max_length:
         raise UserError(
             f"{bug.bug_id} and its tests are {used} tokens, and the model's context has"

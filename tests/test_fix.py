@@ -14,10 +14,12 @@ from repair import fix
 from repair.env.batch import reset_all, step_all
 from repair.env.environment import Environment
 from repair.errors import UserError
-from repair.rollout.rollouts import Rollout
+from repair.rollout.rollout import Rollout
 from repair.sandbox import Limits
 from repair.text.episodes import Episode
+from repair.training import attempts as attempts_module
 from repair.training.config import Config
+from repair.training.load import Policy
 
 FAULTY = 'def keep(xs):\n    """Keep the items above 4."""\n    return [xs]\n'
 REPAIR = "### REPL 3 >>>    return [x for x in xs if x > 4]"
@@ -50,20 +52,20 @@ class Letters:
 
 
 class Reciter:
-    """A player of attempts with given commands, the greedy one first, in lockstep."""
+    """An engine that recites commands, the greedy attempt first, in lockstep."""
 
-    def __init__(self, sandbox, attempts, config):
-        self.sandbox, self.attempts, self.config = sandbox, attempts, config
+    def __init__(self, sandbox, attempts):
+        self.sandbox, self.attempts = sandbox, attempts
         self.tokenizer, self.played = Letters(), 0
 
-    def play(self, params, bugs, samples, temperature, step, watch):
-        assert (samples == 1) == (temperature == 0.0)
+    def collect(self, params, bugs, samples, sampling, seed, observer):
+        assert (samples == 1) == (sampling.temperature == 0.0)
         scripts = self.attempts[self.played : self.played + samples]
         self.played += samples
         environments = [Environment(self.sandbox) for _ in scripts]
         turns = reset_all(environments, bugs * len(scripts))
         rollouts = [
-            Rollout(bugs[0], i, Episode(), [turn], [], "")
+            Rollout(bugs[0], i, Episode(), turn, [], [], "")
             for i, turn in enumerate(turns)
         ]
         live = list(range(len(scripts)))
@@ -72,10 +74,10 @@ class Reciter:
             turns = step_all([environments[i] for i in live], commands)
             for i, command, turn in zip(list(live), commands, turns, strict=True):
                 rollouts[i].commands.append(command)
-                rollouts[i].turns.append(turn)
+                rollouts[i].steps.append(turn)
                 if turn.done:
                     live.remove(i)
-                if watch(rollouts[i]):
+                if observer.watch(rollouts[i]):
                     return []
         return rollouts
 
@@ -89,10 +91,12 @@ def run(tmp_path, monkeypatch, capsys):
 
     def run(*attempts, config=None, **values):
         def load(checkpoint, verifier, **sampler):
-            run.policy = Reciter(verifier, attempts, config or Config())
-            return run.policy, {}
+            engine = Reciter(verifier, attempts)
+            run.policy = Policy(config or Config(), None, None, engine, verifier, {})
+            return run.policy
 
-        monkeypatch.setattr("repair.training.policy.load_policy", load)
+        monkeypatch.setattr("repair.training.load.load_policy", load)
+        monkeypatch.setattr(attempts_module, "collect_rollouts", Reciter.collect)
         settings = {"text": "", "samples": len(attempts) - 1, "temperature": 0.8}
         settings |= {"dry_run": False, "seed": 0, "cpu_seconds": Limits.cpu_seconds}
         settings |= {"tests": str(tests), "checkpoint": "runs/tiny"} | values

@@ -1,16 +1,15 @@
 """Prefill, extend, insert and decode over a cache that lives as long as the episode.
 
 A `SamplerState` holds one row per episode, each at its own position. A turn is one
-`extend` (the tokens that the environment appended), one `decode` (the command) and
-one `collect`, the only one that waits for the device: only new tokens are processed,
-and a turn is one host round trip. A row whose command is longer than most may be left
-unfinished, and goes on with the next decode. A row whose episode has ended is given to
-another by `insert`, which copies a prompt's prefill from another state.
+`extend` (the tokens that the environment appended), one `decode` (the command) and one
+`collect`, the only call that waits for the device: only new tokens are processed, and a
+turn is one host round trip. A row whose command is longer than most may be left
+unfinished and goes on with the next decode. `insert` gives the row of an ended episode
+to another one: it copies the prefill of a prompt from another state.
 
-All shapes come from two short lists of buckets (rows and cache slots), so that after
-`repair.rollout.warm_up` nothing compiles: known tokens go in as many blocks as it
-takes. Slots at or past a row's length hold rubbish that no query can see: a row is
-reset by setting its length to 0.
+All shapes come from two short lists of buckets (rows and cache slots), so nothing
+compiles after `RolloutEngine.warm_up`. Slots at or past a row's length hold garbage
+that no query can see: setting its length to 0 resets a row.
 
 A sampler lives on its own devices: one, or a few that share the heads. Everything of a
 state is placed there when it is made, and stays.
@@ -35,14 +34,35 @@ from repair.model.sharding import (
     place,
     replicated,
 )
-from repair.rollout.decode import Sampled, decode
+from repair.rollout.decode import CommandEnd, DecodeRows, Sampled, decode
 from repair.rollout.ragged_prefill import ITEMS, lay_out
 from repair.rollout.sampler_state import SamplerState, extend, insert, select, start
 from repair.rollout.sampling import Sampling
 
 
+@dataclasses.dataclass(frozen=True)
+class SamplerShapes:
+    """Sizes that a sampler compiles for.
+
+    Attributes:
+      max_new: Most tokens that one `decode` samples for a row.
+      max_length: Most tokens of a row, its last sampled one included.
+      block: Tokens that `extend` processes at once, of several rows.
+      row_buckets: Allowed B.
+      length_buckets: Allowed S; `max_length` is always one of them.
+      cache_dtype: Type of keys and values; None for that of the activations.
+    """
+
+    max_new: int
+    max_length: int
+    block: int
+    row_buckets: tuple[int, ...] = (1, 4, 16, 64)
+    length_buckets: tuple[int, ...] = (128, 256, 512, 1024, 2048)
+    cache_dtype: str | None = None
+
+
 class Programs(NamedTuple):
-    """All that a sampler runs on its devices, jitted; compiled once for each shape."""
+    """The jitted programs of a sampler; each compiles once for each shape."""
 
     start: Any
     extend: Any
@@ -55,117 +75,93 @@ class Programs(NamedTuple):
 class Sampler:
     """Jitted sampling functions of one model over fixed shape buckets.
 
-    Every function but `select` consumes the state that it is given (its buffers are
-    donated); use the state that it returns. None but `collect` waits for the device.
+    Every function but `select` and `adopt` consumes the state that it is given (its
+    buffers are donated); use the state that it returns. Only `collect` waits for the
+    device.
 
     Args:
       model: The decoder.
       stop_V: bool over the vocabulary: ids that end a command.
-      max_new: Most tokens that one `decode` samples for a row.
-      max_length: Most tokens of a row, its last sampled one included.
-      row_buckets: Allowed B.
-      block: Tokens that `extend` processes at once, of several rows.
-      length_buckets: Allowed S; `max_length` is always one of them.
-      cache_dtype: Type of keys and values, by default that of the activations.
-      devices: Where it lives, by default the first local device; several share the
-        heads of each layer, and want parameters placed on `mesh`.
+      shapes: Sizes to compile for.
+      devices: Devices that share the heads of each layer; by default the first local
+        one.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        stop_V,
-        *,
-        max_new: int,
-        max_length: int,
-        row_buckets=(1, 4, 16, 64),
-        block: int,
-        length_buckets=(128, 256, 512, 1024, 2048),
-        cache_dtype: str | None = None,
-        devices=None,
-    ):
+    def __init__(self, model: Model, stop_V, shapes: SamplerShapes, devices=None):
         stop_V = np.asarray(stop_V, bool)
         if stop_V.shape != (model.config.vocab_size,):
             raise ValueError(
                 f"stop_V has shape {stop_V.shape}, not ({model.config.vocab_size},)"
             )
-        self.max_new = max_new
-        self.max_length = max_length
-        self.row_buckets = tuple(sorted(row_buckets))
-        self.block = max(block - block % ITEMS, ITEMS)
-        self.length_buckets = tuple(
-            sorted(
-                {s for s in length_buckets if max_new < s < max_length} | {max_length}
-            )
-        )
+        self.max_new, self.max_length = shapes.max_new, shapes.max_length
+        self.row_buckets = tuple(sorted(set(shapes.row_buckets)))
+        self.block = max(shapes.block - shapes.block % ITEMS, ITEMS)
+        lengths = {s for s in shapes.length_buckets if self.max_new < s}
+        lengths = {s for s in lengths if s < self.max_length} | {self.max_length}
+        self.length_buckets = tuple(sorted(lengths))
         devices = list(devices or jax.local_devices()[:1])
         self.mesh = make_mesh(tensor=len(devices), devices=devices)
         # A scan would write the whole cache anew for every token; and there is no
         # backward pass to compute anything again for.
-        shape = dataclasses.replace(model.config, scan_layers=False, remat="none")
-        self.model = model = Model(shape, self.mesh)
+        config = dataclasses.replace(model.config, scan_layers=False, remat="none")
+        self.model = Model(config, self.mesh)
         self._here = replicated(self.mesh)
-        self._cache_here = cache_sharding(self.mesh, model.config)
-        self.programs = self._programs(model, stop_V, cache_dtype)
+        self._cache_here = cache_sharding(self.mesh, config)
+        end = CommandEnd(stop_V, self.max_new, self.max_length)
+        self.programs = self._programs(end, shapes.cache_dtype)
 
-    def _programs(self, model: Model, stop_V, cache_dtype) -> Programs:
+    def _programs(self, end: CommandEnd, cache_dtype) -> Programs:
         both = self._cache_here, self._here
 
-        def jit(function, out=both, **kwargs):
-            return jax.jit(function, out_shardings=out, **kwargs)
+        def jit(function, *args, out=both, **kwargs):
+            bound = functools.partial(function, *args) if args else function
+            return jax.jit(bound, out_shardings=out, **kwargs)
 
-        run = functools.partial(decode, model, stop_V, self.max_new, self.max_length)
         return Programs(
             start=jit(
-                functools.partial(start, model, cache_dtype), static_argnums=(0, 1)
+                start, self.model, cache_dtype, end.max_new, static_argnums=(0, 1)
             ),
-            extend=jit(functools.partial(extend, model), donate_argnums=1),
-            decode=jit(run, static_argnums=(0, 1), donate_argnums=3),
-            resize=jit(kv.resize, self._cache_here, static_argnums=1),
+            extend=jit(extend, self.model, donate_argnums=1),
+            decode=jit(decode, self.model, end, donate_argnums=1),
+            resize=jit(kv.resize, out=self._cache_here, static_argnums=1),
             select=jit(select),
             insert=jit(insert, donate_argnums=0),
         )
 
     def place(self, params):
-        """The parameters where this sampler lives, layer by layer.
+        """Return the parameters where this sampler lives, layer by layer.
 
         Args:
           params: As from `spread`, which costs no copy; or as from `Model.init_params`.
         """
         return place(self.mesh, _apart(params))
 
-    def replicate(self, tree):
-        """Arrays, whole, on each of its devices."""
-        return jax.device_put(tree, self._here)
-
     def adopt(self, state: SamplerState) -> SamplerState:
-        """A copy of another sampler's state; that one stays usable."""
+        """Return a copy of another sampler's state; that one stays usable."""
+        logits_BV, sampled = jax.device_put(
+            (state.logits_BV, state.sampled), self._here
+        )
+        cache = jax.device_put(state.cache, self._cache_here)
         return dataclasses.replace(
-            state,
-            cache=jax.device_put(state.cache, self._cache_here),
-            logits_BV=self.replicate(state.logits_BV),
+            state, cache=cache, logits_BV=logits_BV, sampled=sampled
         )
 
     def bucket(self, rows: int) -> int:
-        """B of a state that holds so many rows."""
+        """Return B of a state that holds so many rows."""
         return _bucket(self.row_buckets, rows, "rows")
 
     def start(self, rows: int) -> SamplerState:
-        """A state of empty rows; B is the row bucket that holds `rows`."""
+        """Return a state of empty rows; B is the row bucket that holds `rows`."""
         B = self.bucket(rows)
-        cache, logits_BV = self.programs.start(B, self.length_buckets[0])
-        return SamplerState(
-            cache=cache,
-            logits_BV=logits_BV,
-            length_B=np.zeros(B, np.int32),
-            going_B=np.zeros(B, bool),
-        )
+        cache, (logits_BV, sampled) = self.programs.start(B, self.length_buckets[0])
+        length_B, going_B = np.zeros(B, np.int32), np.zeros(B, bool)
+        return SamplerState(cache, logits_BV, length_B, sampled, going_B)
 
     def extend(self, params, state: SamplerState, tokens) -> SamplerState:
-        """Appends known tokens to the rows.
+        """Append known tokens to the rows.
 
         Args:
-          params: As from `Model.init_params`.
+          params: As from `place`.
           state: Consumed.
           tokens: A list of ids for each of the first rows; empty lists and rows
             beyond the lists stay as they are, their logits included.
@@ -200,7 +196,7 @@ class Sampler:
         )
 
     def insert(self, state: SamplerState, source: SamplerState, pairs) -> SamplerState:
-        """Gives rows of `state` to other episodes: copies rows of `source` there.
+        """Give rows of `state` to other episodes: copy rows of `source` there.
 
         Args:
           state: Consumed.
@@ -227,7 +223,7 @@ class Sampler:
         )
 
     def clear(self, state: SamplerState, rows) -> SamplerState:
-        """Forgets rows whose episodes have ended, so that they ask for no slots."""
+        """Forget rows whose episodes have ended, so that they ask for no slots."""
         length_B = _settled(state).length_B.copy()
         length_B[list(rows)] = 0
         return dataclasses.replace(state, length_B=length_B)
@@ -237,25 +233,24 @@ class Sampler:
         params,
         state: SamplerState,
         keys_B,
-        *,
         sampling: Sampling,
+        *,
         done=None,
         leave: int = 0,
     ) -> SamplerState:
-        """Starts sampling one command for every row that is not done.
+        """Start sampling one command for every row that is not done.
 
-        Rows that were left in the midst of a command go on with it; they must have the
-        key and the sampling that they had. A row ends with a stop token, after max_new
-        tokens, or when the sampled token is its max_length-th; the call ends when no
-        more than `leave` rows have not. A row's last sampled token is
-        not in the cache yet: the caller puts it in front of what the next `extend`
-        appends (feed `ids[processed:]`, where processed is the row's length_B).
+        Rows that were left in the midst of a command go on with it, and need the key
+        and the sampling that they had. A row ends with a stop token, after max_new
+        tokens, or when the sampled token is its max_length-th. The last sampled token
+        of a row is not in the cache yet: the caller puts it in front of the tokens of
+        the next `extend` (`ids[processed:]`, where processed is the row's length_B).
 
         The i-th token of a row is drawn with `fold_in(keys_B[row], i)` and nothing
         else, so a row's samples do not depend on its slot or its neighbours.
 
         Args:
-          params: As from `Model.init_params`.
+          params: As from `place`.
           state: Consumed.
           keys_B: Typed PRNG keys, one for each of the first rows.
           sampling: The distribution to draw from.
@@ -270,27 +265,24 @@ class Sampler:
         if len(keys_B) < B:
             keys_B = keys_B[jnp.asarray(np.arange(B) % len(keys_B))]
         state = self._fit(state, state.length_B)
-        top_p = np.float32(sampling.top_p) if sampling.top_p < 1 else None
-        state = self._blank(state)
         cache, sampled = self.programs.decode(
-            sampling.greedy,
-            0 if sampling.greedy else sampling.top_k,
             params,
             state.cache,
-            state.length_B,
-            state.logits_BV,
+            DecodeRows(
+                logits_BV=state.logits_BV,
+                length_B=state.length_B,
+                done_B=done_B,
+                sampled=state.sampled,
+                going_B=state.going_B,
+            ),
+            sampling.traced(),
             keys_B,
-            np.float32(sampling.temperature or 1.0),
-            None if sampling.greedy else top_p,
-            done_B,
-            state.sampled,
-            state.going_B,
             np.int32(leave),
         )
         return dataclasses.replace(state, cache=cache, sampled=sampled, going_B=None)
 
     def collect(self, state: SamplerState) -> tuple[SamplerState, Sampled]:
-        """Waits for what `decode` has started: the state, and numpy arrays."""
+        """Wait for the decode under way; return the state, and numpy arrays."""
         sampled = jax.device_get(state.sampled)
         fed_B = np.where(sampled.ended, np.maximum(sampled.counts - 1, 0), 0)
         state = dataclasses.replace(
@@ -298,43 +290,29 @@ class Sampler:
         )
         return state, sampled
 
-    def _blank(self, state: SamplerState) -> SamplerState:
-        """The state with room for what is sampled, as it is before the first decode."""
-        if state.sampled is not None:
-            return state
-        B, C = state.rows, self.max_new
-        sampled = Sampled(
-            tokens=jnp.zeros((B, C), jnp.int32),
-            log_probs=jnp.zeros((B, C), jnp.float32),
-            counts=jnp.zeros(B, jnp.int32),
-            ended=jnp.ones(B, bool),
-        )
-        return dataclasses.replace(state, sampled=self.replicate(sampled))
-
     def select(self, state: SamplerState, rows) -> SamplerState:
-        """The state of the given rows, in that order; rows may repeat.
+        """Return a state of the given rows, in that order; rows may repeat.
 
         The result is padded to a row bucket with copies of the first row, which
         callers leave out of `tokens` and `done`. `state` stays usable.
         """
+        _settled(state)
         rows = list(rows)
-        B = _bucket(self.row_buckets, len(rows), "rows")
+        B = self.bucket(len(rows))
         index_B = np.array(rows + rows[:1] * (B - len(rows)), np.int32)
-        # What was sampled is of use only to rows that are in the midst of it.
-        sampled = state.sampled if _settled(state).going_B.any() else None
         cache, (logits_BV, sampled) = self.programs.select(
-            state.cache, (state.logits_BV, sampled), index_B
+            state.cache, (state.logits_BV, state.sampled), index_B
         )
         length_B, going_B = state.length_B[index_B], state.going_B[index_B]
         length_B[len(rows) :], going_B[len(rows) :] = 0, False
         return SamplerState(cache, logits_BV, length_B, sampled, going_B)
 
     def compiled(self) -> int:
-        """Number of programs compiled so far; constant after warm-up."""
+        """Return the number of programs compiled so far; constant after warm-up."""
         return sum(program._cache_size() for program in self.programs)
 
     def _fit(self, state: SamplerState, length_B, least: int = 0) -> SamplerState:
-        """Gives the cache the length bucket that holds one more command."""
+        """Give the cache the length bucket that holds one more command."""
         need = max(min(int(length_B.max()) + self.max_new, self.max_length), least)
         S = _bucket(self.length_buckets, need, "slots")
         if S == state.slots:
@@ -343,16 +321,16 @@ class Sampler:
 
 
 def spread(params):
-    """Parameters ready for the samplers of all places: layers apart, then whole.
+    """Return parameters ready for the samplers of all places: layers apart, then whole.
 
-    In this order, so that a stacked tree that is in parts is copied in parts, and what
-    is whole on each device is there once.
+    In this order, so that a stacked tree that is in parts is copied in parts, and a
+    whole one is on each device once.
     """
     return gather(_apart(params))
 
 
 def _apart(params):
-    """One leaf for each layer, where the parts of a stacked one are."""
+    """Return one leaf for each layer, where the parts of a stacked one are."""
     if "layers" not in params["params"]:
         return params
     mesh = mesh_of(params)
@@ -361,11 +339,11 @@ def _apart(params):
     return build(mesh, unstack, params)
 
 
-def _bucket(buckets, need: int, what: str) -> int:
+def _bucket(buckets, need: int, unit: str) -> int:
     for size in buckets:
         if size >= need:
             return size
-    raise ValueError(f"{need} {what} do not fit the largest bucket of {buckets}")
+    raise ValueError(f"{need} {unit} do not fit the largest bucket of {buckets}")
 
 
 def _settled(state: SamplerState) -> SamplerState:

@@ -1,4 +1,4 @@
-"""A sampler's rows, and what is done to them on the device besides decoding."""
+"""The rows of a sampler, and the device programs that change them, but for decode."""
 
 import dataclasses
 from typing import Any
@@ -18,20 +18,20 @@ class SamplerState:
 
     Attributes:
       cache: As from `Model.init_cache`, B rows.
-      logits_BV: float32, logits of the token after the last extended one; stale
-        for rows that have decoded since.
-      length_B: int32 on the host, tokens of each row that are in the cache; those of
-        before a command until it has ended and is collected.
-      sampled: What the last decode has sampled, on the device.
-      going_B: bool on the host, rows whose command goes on; None until the last decode
-        is collected.
+      logits_BV: float32, logits after the last extended token; stale for rows that have
+        decoded since.
+      length_B: int32 on the host, tokens of each row in the cache. A command counts
+        once it has ended and is collected.
+      sampled: Result of the last decode, on the device.
+      going_B: bool on the host, rows whose command goes on; None while a decode is
+        under way.
     """
 
     cache: Any
     logits_BV: jax.Array
     length_B: np.ndarray
-    sampled: Sampled | None = None
-    going_B: np.ndarray | None = None
+    sampled: Sampled
+    going_B: np.ndarray | None
 
     @property
     def rows(self) -> int:
@@ -44,22 +44,28 @@ class SamplerState:
         return kv.slots(self.cache)
 
 
-def start(model, cache_dtype, B: int, S: int):
-    """An empty cache, and logits that nobody has asked for yet."""
-    cache = model.init_cache(B, S, cache_dtype)
-    return cache, jnp.zeros((B, model.config.vocab_size), jnp.float32)
+def start(model, cache_dtype, max_new: int, B: int, S: int):
+    """Return an empty cache, and zeros for logits and sampled commands."""
+    sampled = Sampled(
+        tokens=jnp.zeros((B, max_new), jnp.int32),
+        log_probs=jnp.zeros((B, max_new), jnp.float32),
+        counts=jnp.zeros(B, jnp.int32),
+        ended=jnp.ones(B, bool),
+    )
+    logits_BV = jnp.zeros((B, model.config.vocab_size), jnp.float32)
+    return model.init_cache(B, S, cache_dtype), (logits_BV, sampled)
 
 
 def select(cache, arrays, index_B):
-    """Rows of a cache, and of anything else that has them in front."""
+    """Return rows of a cache, and of a tree of arrays that have them in front."""
     arrays = jax.tree.map(lambda x_B: x_B[index_B], arrays)
     return kv.take_rows(cache, index_B), arrays
 
 
 def insert(arrays, source, from_B, to_B, count):
-    """Copies rows `from_B` of source, (cache, logits), to rows `to_B`: `count` of them.
+    """Copy `count` rows `from_B` of source, (cache, logits), to rows `to_B`.
 
-    One after the other, so that nothing is written but the rows that change.
+    One after the other, so that only the rows that change are written.
     """
 
     def copy(i, arrays):
@@ -71,10 +77,10 @@ def insert(arrays, source, from_B, to_B, count):
 
 
 def extend(model, params, cache, logits_BV, blocks: Blocks):
-    """Processes known tokens block by block; the head runs at rows' ends only.
+    """Process known tokens block by block; the head runs at rows' ends only.
 
     Returns:
-      (cache, logits): logits_BV, with those of the rows that got tokens anew.
+      (cache, logits): logits_BV, with new ones for the rows that got tokens.
     """
     B, S = logits_BV.shape[0], kv.slots(cache)
 

@@ -1,11 +1,14 @@
 """One token for each row from its logits."""
 
 import dataclasses
+import functools
 import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from repair.errors import expect
 from repair.model.kv_cache import MASKED
 
 
@@ -15,12 +18,12 @@ class Sampling:
 
     Attributes:
       temperature: Logits are divided by it; 0 is greedy.
-      top_k: Only the k likeliest tokens (all that tie with the k-th); 0 for all.
-      top_p: Only the likeliest tokens that together reach this probability
-        (Holtzman et al. 2020, arXiv 1904.09751); 1 for all. After top_k.
+      top_k: Keep the k likeliest tokens (all that tie with the k-th); 0 for all.
+      top_p: Of these keep the likeliest that together reach this probability (Holtzman
+        et al. 2020, arXiv 1904.09751); 1 for all.
 
     Raises:
-      ValueError: A value is out of range.
+      FieldError: A value is out of range.
     """
 
     temperature: float = 1.0
@@ -28,26 +31,43 @@ class Sampling:
     top_p: float = 1.0
 
     def __post_init__(self):
-        if self.temperature < 0:
-            raise ValueError(f"temperature is {self.temperature}, expected 0 or more")
-        if self.top_k < 0:
-            raise ValueError(f"top_k is {self.top_k}, expected 0 or more")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p is {self.top_p}, expected above 0 and at most 1")
+        for name in ("temperature", "top_k"):
+            expect(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        share = 0 < self.top_p <= 1
+        expect(share, "top_p", self.top_p, "above 0 and at most 1")
 
-    @property
-    def greedy(self) -> bool:
-        """Whether the likeliest token is taken."""
-        return self.temperature == 0
+    def traced(self) -> "TracedSampling":
+        """Return the form that goes through jit."""
+        if self.temperature == 0:
+            return TracedSampling(np.float32(1.0), None, 0, True)
+        top_p = np.float32(self.top_p) if self.top_p < 1 else None
+        return TracedSampling(np.float32(self.temperature), top_p, self.top_k, False)
 
-    @property
-    def restricted(self) -> bool:
-        """Whether some tokens may be left out."""
-        return not self.greedy and (self.top_k > 0 or self.top_p < 1)
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("temperature", "top_p"),
+    meta_fields=("top_k", "greedy"),
+)
+@dataclasses.dataclass(frozen=True)
+class TracedSampling:
+    """A `Sampling` as a pytree, so that another temperature compiles nothing.
+
+    Attributes:
+      temperature: Above 0.
+      top_p: None to keep all.
+      top_k: Static.
+      greedy: Static; take the likeliest token.
+    """
+
+    temperature: jax.Array
+    top_p: jax.Array | None
+    top_k: int
+    greedy: bool
 
 
 def keep(scaled_BV, top_k: int, top_p):
-    """The tokens that may be drawn, bool BV.
+    """Return the tokens that may be drawn, bool BV.
 
     Args:
       scaled_BV: Logits over the temperature.
@@ -70,23 +90,24 @@ def keep(scaled_BV, top_k: int, top_p):
     return kept_BV
 
 
-def draw(greedy: bool, keys_B, step_B, scaled_BV, kept_BV=None):
-    """One token a row and its log-prob among those kept.
+def draw(sampling: TracedSampling, keys_B, step_B, logits_BV):
+    """Draw one token a row.
 
     Args:
-      greedy: Whether to take the likeliest.
+      sampling: The distribution.
       keys_B: Typed PRNG keys; the draw is from `fold_in(key, step)`.
-      step_B: Which token of the turn this is; one for all rows, or one for each.
-      scaled_BV: Logits over the temperature.
-      kept_BV: Tokens to choose from, at least one a row, or None for all.
+      step_B: Index of this token in each row's command.
+      logits_BV: The model's logits.
 
     Returns:
-      (token_B int32, log_prob_B float32).
+      (token_B int32, log_prob_B float32), log-probs of the distribution drawn from.
     """
-    if kept_BV is not None:
+    scaled_BV = logits_BV / sampling.temperature
+    if sampling.top_k > 0 or sampling.top_p is not None:
+        kept_BV = keep(scaled_BV, sampling.top_k, sampling.top_p)
         scaled_BV = jnp.where(kept_BV, scaled_BV, MASKED)
     log_probs_BV = jax.nn.log_softmax(scaled_BV)
-    if greedy:
+    if sampling.greedy:
         token_B = jnp.argmax(log_probs_BV, axis=-1)
     else:
         token_B = _categorical(keys_B, step_B, jnp.exp(log_probs_BV))
@@ -95,14 +116,13 @@ def draw(greedy: bool, keys_B, step_B, scaled_BV, kept_BV=None):
 
 
 def _categorical(keys_B, step_B, probs_BV):
-    """Samples by inverting the running sum at one uniform number a row.
+    """Sample by inverting the running sum at one uniform number a row.
 
     A random number for every entry, as `jax.random.categorical` draws them, costs
     as much as a layer of a small model. First a block of about sqrt(V) entries is
     chosen, then one of its entries; an entry of probability 0 never is.
     """
     B, V = probs_BV.shape
-    step_B = jnp.broadcast_to(step_B, B)
     keys_B = jax.vmap(jax.random.fold_in)(keys_B, step_B)
     uniform_B = jax.vmap(jax.random.uniform)(keys_B)
     size = math.isqrt(V - 1) + 1
@@ -116,9 +136,10 @@ def _categorical(keys_B, step_B, probs_BV):
 
 
 def _invert(weights, target_B):
-    """First entry of positive weight whose running sum passes the target.
+    """Find the first entry of positive weight whose running sum passes the target.
 
-    Returns it, and what of the target is left for within it.
+    Returns:
+      Its index, and the part of the target that lies within it.
     """
     sums = jnp.cumsum(weights, axis=-1)
     sums = jnp.where(weights > 0, sums, 0.0)

@@ -3,22 +3,23 @@
 import dataclasses
 from collections.abc import Callable
 
+from repair.env import LineEditor, Verifier
 from repair.env.state_text import split_state
-from repair.env.tools import LineEditor
-from repair.rollout.rollouts import Rollout
+from repair.rollout.collect import Observer, RolloutSeed, collect_rollouts
+from repair.rollout.rollout import Rollout
 from repair.tasks import Bug
-from repair.training.policy import Policy
+from repair.training.load import Policy
 
 
 @dataclasses.dataclass(frozen=True)
-class Step:
+class AttemptStep:
     """One turn of an attempt.
 
     Attributes:
-      command: What the model wrote.
+      command: The model's command.
       before: The program until then.
       after: The program from then on.
-      said: What the tests, or the editor, answered; "" if all tests pass.
+      said: The answer of the tests or of the editor; "" if all tests pass.
     """
 
     command: str
@@ -29,20 +30,20 @@ class Step:
 
 @dataclasses.dataclass
 class Attempt:
-    """An attempt, as far as it is.
+    """An attempt, finished or not.
 
     Attributes:
       number: From 1, the greedy one first.
       code: The program as it stands.
       steps: Its turns.
-      passed: Whether the program passes every test.
+      passed: True if the program passes every test.
       ended: How the episode ended; None while it goes on.
       failing: How many tests the program fails; known once it has ended.
     """
 
     number: int
     code: str
-    steps: list[Step] = dataclasses.field(default_factory=list)
+    steps: list[AttemptStep] = dataclasses.field(default_factory=list)
     passed: bool = False
     ended: str | None = None
     failing: int | None = None
@@ -52,41 +53,37 @@ class Attempt:
         """Commands that changed the program."""
         return sum(step.before != step.after for step in self.steps)
 
-    def follow(self, rollout: Rollout) -> list[Step]:
-        """Takes in the turns of its episode that are new."""
-        editor, new = LineEditor(self.code), []
-        done = len(self.steps)
-        pairs = zip(rollout.commands[done:], rollout.turns[done + 1 :], strict=True)
-        for command, turn in pairs:
+    def follow(self, rollout: Rollout) -> list[AttemptStep]:
+        """Add the new turns of the attempt's episode, and return them."""
+        editor, done = LineEditor(self.code), len(self.steps)
+        pairs = zip(rollout.commands[done:], rollout.steps[done:], strict=True)
+        for command, result in pairs:
             before = editor.code
-            if not (turn.malformed or turn.fault):
+            if not (result.malformed or result.fault):
                 editor.apply(command)
-            said = turn.fault or split_state(turn.state_text)[1]
-            new.append(Step(command, before, editor.code, said))
-            self.code, self.passed = editor.code, turn.passed
-        self.steps += new
-        self.ended = rollout.status
-        return new
+            said = result.fault or split_state(result.state_text)[1]
+            self.steps.append(AttemptStep(command, before, editor.code, said))
+            self.passed = result.passed
+        self.code, self.ended = editor.code, rollout.status
+        return self.steps[done:]
 
 
 def try_repairs(
     policy: Policy,
-    params,
     bug: Bug,
     *,
     samples: int,
     temperature: float,
     seed: int = 0,
-    watch: Callable[[Attempt, list[Step]], None],
+    watch: Callable[[Attempt, list[AttemptStep]], None],
 ) -> list[Attempt]:
-    """Tries greedily, then by samples at once; stops at the first that passes.
+    """Try greedily, then by samples in parallel; stop at the first that passes.
 
     Args:
-      policy: Of mode "coe".
-      params: Its parameters.
+      policy: A policy of mode "coe".
       bug: The program and its tests.
       samples: Attempts after the greedy one.
-      temperature: Of these.
+      temperature: Their temperature.
       seed: Another gives other samples.
       watch: Called with an attempt and its new steps after each of its turns.
 
@@ -108,17 +105,25 @@ def try_repairs(
             return attempt.passed
 
         if count:
-            policy.play(params, [bug], count, heat, step=seed, watch=follow)
+            collect_rollouts(
+                policy.engine,
+                policy.params,
+                [bug],
+                count,
+                policy.config.sampler.sampling(heat),
+                RolloutSeed(policy.config.seed, step=seed),
+                Observer(watch=follow),
+            )
         attempts += [here[number] for number in sorted(here)]
         if any(attempt.passed for attempt in attempts):
             break
     return attempts
 
 
-def best_of(attempts: list[Attempt], policy: Policy, bug: Bug) -> Attempt:
-    """The attempt that passes; else of the most tests passed, then the fewest edits."""
+def best_of(attempts: list[Attempt], verifier: Verifier, bug: Bug) -> Attempt:
+    """Return the attempt that passes; else of most tests passed, then fewest edits."""
     task = bug.task
-    results = policy.sandbox.map(
+    results = verifier.map(
         [(each.code, task.test_list, task.test_setup_code) for each in attempts]
     )
     for attempt, result in zip(attempts, results, strict=True):

@@ -16,11 +16,10 @@ from repair.errors import UserError, expect
 from repair.model.llama import LlamaConfig
 from repair.model.lora import MODES as TRAINABLE
 from repair.model.sharding import row_parts
-from repair.rollout.sampling import Sampling
+from repair.rollout.engine import SamplerConfig
 from repair.sandbox import LEVELS, Limits
 from repair.tasks.bugs import CorruptionConfig
 from repair.text.prompts import PROMPTS
-from repair.training.evaluation import EvalConfig
 from repair.training.fields import from_dict
 from repair.training.rlvr import RlvrConfig
 from repair.training.sft import SftConfig
@@ -113,66 +112,20 @@ class MeshConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class SamplerConfig:
-    """How the policy plays, in training and evaluation.
+class EvalConfig:
+    """Evaluation of a policy.
 
     Attributes:
-      slots: Episodes at once on each device, or few that share a model's heads.
-      cohorts: Parts of the slots that take turns there, so that it has work while the
-        sandbox judges the others; 1 for no overlap.
-      places: Most devices (or few that share a model's heads) of a process that play,
-        each with programs that are compiled for it alone; 0 for all.
-      prefill: Prompts processed at once.
-      stragglers: Share of a cohort that may be left in the midst of a command, rather
-        than that all wait for the longest; below 1.
-      block: Known tokens that the model processes at once, of several episodes: more
-        on an accelerator.
-      lengths: Allowed lengths of the cache; max_length is always one of them.
-      cache_dtype: Type of the cache's keys and values; "" for the activations'.
-      top_k: In evaluation only: draw from the k likeliest tokens; 0 for all. RLVR
-        samples from the full distribution.
-      top_p: In evaluation only: draw from the likeliest tokens that together reach this
-        probability; 1 for all.
-      warm_up: Whether to compile for all lengths before the first step of RLVR,
-        rather than when a length is first met.
+      samples: Sampled episodes of each bug; also the k of pass@k.
+      temperature: Of the sampled episodes; pass@1 is greedy.
     """
 
-    slots: int = 64
-    cohorts: int = 2
-    places: int = 0
-    prefill: int = 8
-    stragglers: float = 0.0
-    block: int = 128
-    lengths: tuple[int, ...] = (256, 512, 1024)
-    cache_dtype: str = ""
-    top_k: int = 0
-    top_p: float = 1.0
-    warm_up: bool = False
+    samples: int = 4
+    temperature: float = 0.8
 
     def __post_init__(self):
-        for name in ("slots", "cohorts", "prefill", "block"):
-            if (value := getattr(self, name)) < 1:
-                raise ValueError(f"{name} is {value}, expected 1 or more")
-        if self.places < 0:
-            raise ValueError(f"places is {self.places}, expected 0 or more")
-        if not 0 <= self.stragglers < 1:
-            raise ValueError(f"stragglers is {self.stragglers}, expected 0 to below 1")
-        if self.cache_dtype not in ("", "float32", "bfloat16", "float16"):
-            raise ValueError(
-                f"cache_dtype is {self.cache_dtype!r}; use float32, bfloat16, float16"
-                " or nothing"
-            )
-        self.sampling(1.0)
-
-    @property
-    def rows(self) -> tuple[int, ...]:
-        """Sizes of batches: a cohort, one of which few are left, some prompts."""
-        cohort = -(-self.slots // self.cohorts)
-        return (cohort, -(-cohort // 4), self.prefill)
-
-    def sampling(self, temperature: float) -> Sampling:
-        """The distribution to draw from at a temperature."""
-        return Sampling(temperature, self.top_k, self.top_p)
+        for name in ("samples", "temperature"):
+            expect(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from repair.rollout.clock import Clock
-from repair.rollout.rollouts import Rollout
+from repair.rollout.collect import Observer, RolloutSeed, collect_rollouts
+from repair.rollout.engine import RolloutEngine
+from repair.rollout.rollout import Rollout
+from repair.rollout.sampling import Sampling
 from repair.tasks import Bug
-from repair.training.policy import Policy
 from repair.training.rlvr import RlvrConfig, silent_groups
 
 
@@ -15,22 +17,22 @@ class Practice:
     """The experience of any step, from (seed, step) and what was solved before."""
 
     def __init__(
-        self, policy: Policy, bugs: Sequence[Bug], config: RlvrConfig, seed: int
+        self, engine: RolloutEngine, bugs: Sequence[Bug], config: RlvrConfig, seed: int
     ):
         """Takes what may be played.
 
         Args:
-          policy: Plays it.
+          engine: Collects the rollouts.
           bugs: The faulty programs that there are.
           config: How many, and by what curriculum.
           seed: Of the run.
         """
-        self._policy, self._bugs = policy, bugs
+        self._engine, self._bugs = engine, bugs
         self._config, self._seed = config, seed
         corruptions = [bug.corruptions for bug in bugs]
         self._bounds = min(corruptions), max(corruptions)
 
-    def play(
+    def collect(
         self, params, step: int, solved: Sequence[float], clock: Clock
     ) -> tuple[list[Rollout], int]:
         """The episodes of a step, and the most corruptions that its programs may have.
@@ -59,15 +61,15 @@ class Practice:
 
     def _episodes(self, params, bugs, step, clock, first=0) -> list[Rollout]:
         c = self._config
-        return self._policy.play(
+        return collect_rollouts(
+            self._engine,
             params,
             bugs,
             c.samples,
-            c.temperature,
-            # Evaluation plays at step 0; training must not draw its samples.
-            step=step + 1,
-            first=first,
-            clock=clock,
+            Sampling(c.temperature),
+            # Evaluation samples at step 0; training must not draw its samples.
+            RolloutSeed(self._seed, step + 1, first),
+            Observer(clock=clock),
         )
 
 

@@ -1,8 +1,8 @@
 """Faulty programs that a model writes: drafts of tasks that fail their tests.
 
-The paper's RLVR and evaluation start from such programs, of Llama-3.1-8B shown three
-examples (section 4). Drafts are sampled through the same slots as episodes: each is an
-episode of one turn, whose command is the program.
+The paper starts RLVR and evaluation from such programs, written by Llama-3.1-8B shown
+three examples (section 4). A draft is an episode of one turn, whose command is the
+program.
 """
 
 import collections
@@ -12,14 +12,13 @@ from collections.abc import Callable, Sequence
 
 import jax
 
+from repair.env import Environment
 from repair.env.edit_distance import levenshtein
-from repair.env.environment import Environment
 from repair.env.tools import WholeProgram
 from repair.model.api import Model
-from repair.rollout.collect import play
-from repair.rollout.player import Player
-from repair.rollout.rollouts import Rollout
-from repair.rollout.sampler import Sampler
+from repair.rollout.collect import Observer, RolloutSeed, collect_rollouts
+from repair.rollout.engine import SamplerConfig, make_engine
+from repair.rollout.rollout import Rollout
 from repair.rollout.sampling import Sampling
 from repair.sandbox import Sandbox
 from repair.sandbox.verdict import failure_class
@@ -29,10 +28,10 @@ from repair.text.tokenizer import Tokenizer
 
 @dataclasses.dataclass(frozen=True)
 class DraftConfig:
-    """How drafts are sampled.
+    """Sampling of drafts.
 
     Attributes:
-      samples: Drafts of each task (paper's data: not published).
+      samples: Drafts of each task (the paper does not say how many).
       temperature: Of sampling, above 0.
       keep: Most faulty programs kept of a task.
       max_tokens: Longest draft in tokens; longer ones are cut, and left out.
@@ -52,15 +51,15 @@ class DraftConfig:
 
 @dataclasses.dataclass(frozen=True)
 class DraftReport:
-    """What became of the drafts.
+    """Statistics of drafts.
 
     Attributes:
       drafts: How many were sampled.
       passed: Share of those that pass their tests.
-      left_out: Drafts that are no faulty program of their own, by reason.
+      left_out: Drafts that are not kept, by reason.
       kept: Faulty programs.
       tasks: Tasks that have one.
-      classes: Of those kept the share of each class of failure.
+      classes: Share of each class of failure among those kept.
       edit_distance: Mean Levenshtein distance in characters between a kept program and
         the reference (paper: 135.6).
     """
@@ -74,7 +73,7 @@ class DraftReport:
     edit_distance: float
 
 
-class _Draft(Environment):
+class _DraftEnvironment(Environment):
     """One turn: nothing is shown, and the answer is the program."""
 
     def show(self, feedback: str) -> str:
@@ -91,45 +90,34 @@ def draft(
     config: DraftConfig,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Rollout]:
-    """Samples programs for tasks: rollouts of one turn, all of a task in a row.
+    """Sample programs for tasks: rollouts of one turn, all of a task in a row.
 
     Args:
       model: Any decoder.
       params: Its parameters.
       writer: Its tokenizer, as from `Tokenizer.with_examples`.
-      tasks: What to write programs for.
-      sandbox: Judges the programs.
-      config: How to sample.
+      tasks: Tasks to write programs for.
+      sandbox: Runs the programs.
+      config: Settings of sampling.
       progress: Called with (drafts ended, drafts in all).
     """
-    cohort = -(-config.slots // 2)
-    sampler = Sampler(
+    block = 128 if jax.default_backend() == "cpu" else 1024
+    engine = make_engine(
         model,
-        writer.stops(model.config.vocab_size),
-        max_new=config.max_tokens,
-        max_length=config.max_length,
-        row_buckets=(cohort, 8),
-        block=128 if jax.default_backend() == "cpu" else 1024,
-        length_buckets=(256, 512, 1024),
-    )
-    player = Player(
-        (sampler,),
         writer,
-        lambda: _Draft(sandbox, max_turns=1, make_tool=WholeProgram),
-        slots=config.slots,
-        cohorts=2,
-        prefill=8,
+        lambda: _DraftEnvironment(sandbox, max_turns=1, make_tool=WholeProgram),
+        SamplerConfig(slots=config.slots, cohorts=2, places=1, block=block),
+        max_command=config.max_tokens,
+        max_length=config.max_length,
     )
-    bugs = [Bug(f"{task.task_id}/draft", task, "") for task in tasks]
-    return play(
-        player,
+    return collect_rollouts(
+        engine,
         params,
-        bugs,
+        [Bug(f"{task.task_id}/draft", task, "") for task in tasks],
         config.samples,
-        seed=config.seed,
-        step=0,
-        sampling=Sampling(config.temperature),
-        progress=progress,
+        Sampling(config.temperature),
+        RolloutSeed(config.seed),
+        Observer(progress=progress),
     )
 
 
@@ -139,32 +127,28 @@ def keep_faulty(
     sandbox: Sandbox,
     config: DraftConfig,
 ) -> tuple[list[dict], DraftReport]:
-    """Rows for a JSONL file of tasks with `faulty_code`, and what became of the rest.
+    """Return rows for a JSONL file of tasks with `faulty_code`, and statistics.
 
     A row has the fields of `Task`, with the draft's number behind the task's id, and
     "failure" (its class) and "edit_distance". Programs of a task are unique.
 
     Args:
       rollouts: As from `draft`.
-      writer: As for `draft`.
-      sandbox: Says how the kept ones fail.
-      config: As for `draft`.
+      writer: The tokenizer that they were sampled with.
+      sandbox: Runs the kept programs.
+      config: Settings, of which `keep` counts here.
     """
     kept, left_out = [], collections.Counter()
     seen: dict[int | str, set[str]] = collections.defaultdict(set)
     for rollout in rollouts:
-        reason = _why_not(rollout, writer, seen[rollout.bug.task.task_id], config)
-        if reason:
+        codes = seen[rollout.bug.task.task_id]
+        if reason := _why_left_out(rollout, writer, codes, config.keep):
             left_out[reason] += 1
-            continue
-        seen[rollout.bug.task.task_id].add(rollout.code)
-        kept.append(rollout)
-    tasks = [r.bug.task for r in kept]
+        else:
+            codes.add(rollout.code)
+            kept.append((rollout, rollout.bug.task))
     results = sandbox.map(
-        [
-            (r.code, t.test_list, t.test_setup_code)
-            for r, t in zip(kept, tasks, strict=True)
-        ]
+        [(r.code, task.test_list, task.test_setup_code) for r, task in kept]
     )
     rows = [
         dataclasses.asdict(task)
@@ -174,7 +158,7 @@ def keep_faulty(
             "failure": failure_class(result),
             "edit_distance": levenshtein(r.code, task.code),
         }
-        for r, task, result in zip(kept, tasks, results, strict=True)
+        for (r, task), result in zip(kept, results, strict=True)
     ]
     classes = collections.Counter(row["failure"] for row in rows)
     report = DraftReport(
@@ -182,26 +166,24 @@ def keep_faulty(
         passed=statistics.fmean([r.passed for r in rollouts] or [0.0]),
         left_out=dict(left_out),
         kept=len(rows),
-        tasks=len({task.task_id for task in tasks}),
+        tasks=len({task.task_id for _, task in kept}),
         classes={name: n / len(rows) for name, n in classes.most_common()},
         edit_distance=statistics.fmean([row["edit_distance"] for row in rows] or [0.0]),
     )
     return rows, report
 
 
-def _why_not(rollout: Rollout, writer: Tokenizer, seen: set[str], config) -> str | None:
-    """Why a draft is not kept, if so."""
-    ids = rollout.episode.ids
-    if not rollout.commands:
-        return "no room for a draft"
-    if rollout.status == "fault":
-        return "the sandbox broke"
-    if not writer.ends(ids[-1]):
-        return "cut"
-    if rollout.passed:
-        return "passes"
-    if not rollout.code.strip():
-        return "empty"
-    if rollout.code in seen:
-        return "same program"
-    return "enough of the task" if len(seen) >= config.keep else None
+def _why_left_out(
+    rollout: Rollout, writer: Tokenizer, seen: set[str], most: int
+) -> str | None:
+    """Return the reason to leave a draft out, or None to keep it."""
+    reasons = (
+        (not rollout.commands, "no room for a draft"),
+        (rollout.status == "fault", "the sandbox broke"),
+        (not any(map(writer.ends, rollout.episode.ids[-1:])), "cut"),
+        (rollout.passed, "passes"),
+        (not rollout.code.strip(), "empty"),
+        (rollout.code in seen, "same program"),
+        (len(seen) >= most, "enough of the task"),
+    )
+    return next((reason for holds, reason in reasons if holds), None)

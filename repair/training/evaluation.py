@@ -1,41 +1,89 @@
-"""What a policy can do: pass rates on held-out bugs, with intervals."""
+"""Evaluation of a policy: pass rates on held-out bugs, with intervals."""
 
 import collections
-import dataclasses
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 
 import numpy as np
 
-from repair.env.verifier import Verifier
-from repair.errors import expect
-from repair.rollout.rollouts import Rollout
+from repair.env import Verifier
+from repair.model import multihost
+from repair.rollout.collect import Observer, RolloutSeed, collect_rollouts
+from repair.rollout.rollout import Rollout
+from repair.tasks import Bug
+from repair.training.config import EvalConfig
+from repair.training.load import Policy
+from repair.training.metrics import progress
 from repair.training.pass_rates import mean_interval, pass_at_k
+from repair.training.trajectories import describe_evaluation, write_records
 
 
-@dataclasses.dataclass(frozen=True)
-class EvalConfig:
-    """How a policy is measured.
+def measure(
+    policy: Policy,
+    bugs: Sequence[Bug],
+    config: EvalConfig,
+    path,
+    description: str = "evaluation",
+) -> dict:
+    """Measure greedy pass@1 and sampled pass@k; write every trajectory to a file.
 
-    Attributes:
-      samples: Sampled episodes of each bug; also the k of pass@k.
-      temperature: Of the sampled episodes; pass@1 is greedy.
+    A bug of which an episode broke (status "fault") is left out, and counted.
+
+    Args:
+      policy: The policy; its verifier is open.
+      bugs: The bugs to repair.
+      config: Samples and temperature.
+      path: JSONL file for the trajectories.
+      description: Label of the progress bar.
+
+    Returns:
+      Figures: those of `greedy_figures` and `sampled_figures`, "faults" if any,
+      "temperature" and "seconds".
     """
+    started = time.perf_counter()
+    mine = len(multihost.share(range(len(bugs))))
+    figures, verified, faults, done = {}, [], 0, 0
+    with progress(mine * (1 + config.samples), description) as bar:
+        for samples, temperature in ((1, 0.0), (config.samples, config.temperature)):
+            if not samples:
+                continue
 
-    samples: int = 4
-    temperature: float = 0.8
+            def show(ended, _, done=done):
+                bar.update(done + ended)
 
-    def __post_init__(self):
-        for name in ("samples", "temperature"):
-            expect(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+            rollouts = collect_rollouts(
+                policy.engine,
+                policy.params,
+                bugs,
+                samples,
+                policy.config.sampler.sampling(temperature),
+                RolloutSeed(policy.config.seed),
+                Observer(progress=show),
+            )
+            rollouts, broken = drop_faults(rollouts, samples)
+            passed = verify(rollouts, policy.verifier)
+            if done:
+                figures |= sampled_figures(passed, samples)
+            else:
+                figures |= greedy_figures(rollouts, passed)
+            pairs = zip(rollouts, passed, strict=True)
+            verified += [(rollout, bool(ok), temperature) for rollout, ok in pairs]
+            faults, done = faults + broken, done + mine * samples
+    if faults:
+        figures["faults"] = faults
+    figures["temperature"] = config.temperature
+    if multihost.first():
+        write_records(path, describe_evaluation(verified, policy.engine.tokenizer))
+    return figures | {"seconds": round(time.perf_counter() - started, 1)}
 
 
-def judge(rollouts: Sequence[Rollout], sandbox: Verifier) -> np.ndarray:
-    """Whether each final program passes the shown and the hidden tests, bool.
+def verify(rollouts: Sequence[Rollout], verifier: Verifier) -> np.ndarray:
+    """Return for each final program if it passes the shown and the hidden tests, bool.
 
-    The shown tests were run when the program came about; the hidden ones run here,
-    for the programs that pass the shown ones.
+    The shown tests ran when the program came about. The hidden ones run here, for the
+    programs that pass the shown ones.
     """
-    passed = np.array([r.passed for r in rollouts])
+    passed = np.array([r.passed for r in rollouts], bool)
     indices = [
         i for i, r in enumerate(rollouts) if passed[i] and r.bug.task.hidden_test_list
     ]
@@ -43,82 +91,64 @@ def judge(rollouts: Sequence[Rollout], sandbox: Verifier) -> np.ndarray:
         (r.code, r.bug.task.hidden_test_list, r.bug.task.test_setup_code)
         for r in (rollouts[i] for i in indices)
     ]
-    for index, result in zip(indices, sandbox.map(jobs), strict=True):
+    for index, result in zip(indices, verifier.map(jobs), strict=True):
         passed[index] = result.passed
     return passed
 
 
-def evaluate(
-    play: Callable[[int, float], list[Rollout]], sandbox: Verifier, config: EvalConfig
-) -> tuple[dict, list[tuple[Rollout, bool, float]]]:
-    """Measures greedy pass@1 and sampled pass@k.
-
-    Args:
-      play: (samples, temperature) -> rollouts of every bug, a bug's samples in a
-        row.
-      sandbox: Runs the hidden tests.
-      config: Samples and temperature.
-
-    A bug of which an episode broke (status "fault") is left out, and counted.
-
-    Returns:
-      (results, judged): results holds "pass@1" (greedy) and "pass@{samples}", each
-      {"mean", "low", "high"} over the bugs, "sampled_pass@1", "shown_pass@1" (greedy,
-      shown tests only), "by_status", "by_turn" (share of greedy episodes that first
-      passed at that turn) and means; judged holds every episode with whether it
-      passes the hidden tests too, and its temperature.
-    """
-    results, judged = {}, []
-    greedy, faults = _sound(play(1, 0.0), 1)
-    passed = judge(greedy, sandbox)
-    results["pass@1"] = mean_interval(passed)
-    results["shown_pass@1"] = mean_interval([r.passed for r in greedy])
-    results["by_status"] = dict(collections.Counter(r.status for r in greedy))
-    results["by_turn"] = _by_turn(greedy)
-    commands = [turn for r in greedy for turn in r.turns[1:]]
-    results["malformed"] = float(np.mean([t.malformed for t in commands] or [0.0]))
-    results["turns"] = len(commands) / len(greedy)
-    results["by_corruptions"] = _by_corruptions(greedy, passed)
-    judged += [(r, bool(ok), 0.0) for r, ok in zip(greedy, passed, strict=True)]
-    if config.samples:
-        sampled, more = _sound(play(config.samples, config.temperature), config.samples)
-        faults += more
-        passed = judge(sampled, sandbox)
-        right_P = passed.reshape(-1, config.samples).sum(axis=1)
-        for k in {1, config.samples}:
-            name = f"pass@{k}" if k > 1 else "sampled_pass@1"
-            rates = [pass_at_k(config.samples, int(c), k) for c in right_P]
-            results[name] = mean_interval(rates)
-        judged += [
-            (r, bool(ok), config.temperature)
-            for r, ok in zip(sampled, passed, strict=True)
-        ]
-    results["bugs"] = len(greedy)
-    if faults:
-        results["faults"] = faults
-    results["temperature"] = config.temperature
-    return results, judged
-
-
-def _sound(rollouts: list[Rollout], samples: int) -> tuple[list[Rollout], int]:
-    """The rollouts of bugs of which no episode broke, and how many episodes did."""
+def drop_faults(rollouts: list[Rollout], samples: int) -> tuple[list[Rollout], int]:
+    """Return the rollouts of bugs of which no episode broke, and how many broke."""
     groups = [rollouts[i : i + samples] for i in range(0, len(rollouts), samples)]
     broken = [sum(r.status == "fault" for r in group) for group in groups]
     kept = [g for g, count in zip(groups, broken, strict=True) if not count]
     return [rollout for group in kept for rollout in group], sum(broken)
 
 
-def _by_turn(rollouts) -> dict[str, float]:
-    first = collections.Counter()
-    for rollout in rollouts:
-        hits = [e for e, turn in enumerate(rollout.turns) if turn.passed]
-        if hits:
-            first[hits[0]] += 1
-    return {str(e): first[e] / len(rollouts) for e in sorted(first)}
+def greedy_figures(rollouts: Sequence[Rollout], passed: np.ndarray) -> dict:
+    """Return the figures of one greedy episode for each bug.
 
-
-def _by_corruptions(rollouts, passed) -> dict[str, float]:
-    groups = collections.defaultdict(list)
+    Returns:
+      "pass@1" and "shown_pass@1" (shown tests only), each {"mean", "low", "high"} over
+      the bugs; "by_status"; "by_turn", the share of episodes that first passed at that
+      turn; "malformed", the share of commands; "turns", the mean; "by_corruptions",
+      pass@1 for each number of corruptions; "bugs", their number.
+    """
+    steps = [step for r in rollouts for step in r.steps]
+    first_pass: collections.Counter = collections.Counter()
+    by_corruptions = collections.defaultdict(list)
     for rollout, ok in zip(rollouts, passed, strict=True):
-        groups[rollout.bug.corruptions].append(bool(ok))
-    return {str(n): float(np.mean(oks)) for n, oks in sorted(groups.items())}
+        turns = [e for e, result in enumerate(rollout.results) if result.passed]
+        first_pass.update(turns[:1])
+        by_corruptions[rollout.bug.corruptions].append(bool(ok))
+    return {
+        "pass@1": mean_interval(passed),
+        "shown_pass@1": mean_interval([r.passed for r in rollouts]),
+        "by_status": dict(collections.Counter(r.status for r in rollouts)),
+        "by_turn": {str(e): first_pass[e] / len(rollouts) for e in sorted(first_pass)},
+        "malformed": float(np.mean([step.malformed for step in steps] or [0.0])),
+        "turns": len(steps) / len(rollouts),
+        "by_corruptions": {
+            str(n): float(np.mean(oks)) for n, oks in sorted(by_corruptions.items())
+        },
+        "bugs": len(rollouts),
+    }
+
+
+def sampled_figures(passed: np.ndarray, samples: int) -> dict:
+    """Return the pass rates of several samples of each bug.
+
+    Args:
+      passed: Of each episode, all samples of a bug in a row.
+      samples: Samples of each bug, C.
+
+    Returns:
+      "sampled_pass@1" and, for C above 1, "pass@C" without bias; each {"mean", "low",
+      "high"} over the bugs.
+    """
+    right_P = passed.reshape(-1, samples).sum(axis=1)
+    return {
+        f"pass@{k}" if k > 1 else "sampled_pass@1": mean_interval(
+            [pass_at_k(samples, int(right), k) for right in right_P]
+        )
+        for k in {1, samples}
+    }

@@ -29,7 +29,7 @@ from repair.errors import expect
 from repair.model.api import Model
 from repair.model.lora import join
 from repair.model.sharding import constrain, place_batch
-from repair.rollout.rollouts import Rollout
+from repair.rollout.rollout import Rollout
 from repair.text.episodes import Episode
 from repair.text.packing import Batch, pack, plan_rows
 from repair.training import losses
@@ -114,7 +114,7 @@ def advantages_of(rollouts: Sequence[Rollout], config: RlvrConfig):
 
 def trainable(rollouts: Sequence[Rollout]) -> list[Rollout]:
     """Without those that broke, or had no room for a command."""
-    return [r for r in rollouts if r.status != "fault" and len(r.turns) > 1]
+    return [r for r in rollouts if r.status != "fault" and r.steps]
 
 
 def make_batches(
@@ -345,14 +345,14 @@ def _accumulate(model, trainable, frozen, parts, denominator, config, chunk):
 
 def describe(rollouts: list[Rollout]) -> dict[str, float]:
     """What the episodes were like: rewards, outcomes, malformed commands, turns."""
-    commands = [turn for r in rollouts for turn in r.turns[1:]]
+    steps = [step for r in rollouts for step in r.steps]
     sampled = sum(sum(r.episode.mask) for r in rollouts)
     return {
         "reward": float(np.mean([r.rewards.sum() for r in rollouts])),
         "solved": float(np.mean([r.status == "solved" for r in rollouts])),
         "passed": float(np.mean([r.passed for r in rollouts])),
-        "malformed": float(np.mean([t.malformed for t in commands] or [0.0])),
-        "turns": len(commands) / len(rollouts),
+        "malformed": float(np.mean([step.malformed for step in steps] or [0.0])),
+        "turns": len(steps) / len(rollouts),
         "faults": float(np.mean([r.status == "fault" for r in rollouts])),
         "episodes": len(rollouts),
         "sampled_tokens": sampled,

@@ -36,6 +36,7 @@ from repair.model.hf.folder import load_hf, local_folder
 from repair.model.lora import init_adapters, join
 from repair.model.sharding import build, make_mesh, place_batch
 from repair.rollout.clock import Clock
+from repair.rollout.sampling import Sampling
 from repair.sandbox import sandbox_shares
 from repair.tasks import Bug, Task
 from repair.text.episodes import encode_demos, encode_traces
@@ -50,10 +51,11 @@ from repair.training import rlvr, sft
 from repair.training.alarms import alarms
 from repair.training.config import Config, check_mesh
 from repair.training.curriculum import Practice
+from repair.training.evaluation import measure
+from repair.training.load import make_policy
 from repair.training.loggers import Loggers, check_packages
 from repair.training.loop import Workshop, run_stage
 from repair.training.metrics import NoMetrics, read_metrics
-from repair.training.policy import make_policy, measure
 from repair.training.task_set import RepairTaskSet, TaskSet, open_task_set
 from repair.training.trajectories import FOLDER, keep_step
 from repair.training.workdir import open_workdir, write_whole
@@ -146,7 +148,7 @@ class _Run:
             self.workdir / "tokenizer", self.task_set.prompt, c.mode
         )
         model, params = self._model(tokenizer)
-        self.policy = make_policy(self.task_set, tokenizer, model, self.sandbox)
+        self.policy = make_policy(self.task_set, model, tokenizer, self.sandbox, params)
         self.bugs = []
         if "eval" in c.stages:
             self.bugs = multihost.once(lambda: self._bugs(eval_tasks, c.seed))
@@ -231,9 +233,8 @@ class _Run:
         if "eval" not in c.stages or stage in self.results["stages"]:
             return
         path = self.workdir / FOLDER / f"eval_{stage}.jsonl"
-        figures = measure(
-            self.policy, params, self.bugs, c.eval, f"evaluation ({stage})", path
-        )
+        policy = dataclasses.replace(self.policy, params=params)
+        figures = measure(policy, self.bugs, c.eval, path, f"evaluation ({stage})")
         best, step = figures["pass@1"], len(self.results["stages"]) + 1
         # The line first: once the results are saved, nothing comes back here.
         self.metrics.truncate_after("eval", step - 1)
@@ -306,17 +307,16 @@ class _Run:
         # Other faulty programs than the demonstrations of the same tasks.
         bugs = multihost.once(lambda: self._bugs(tasks, c.seed + 1))
         reference = params
-        practice = Practice(self.policy, bugs, c.rlvr, c.seed)
+        practice = Practice(self.policy.engine, bugs, c.rlvr, c.seed)
         history = multihost.once(self._history)
         if c.sampler.warm_up:
-            sampling = c.sampler.sampling(c.rlvr.temperature)
-            self.policy.player.warm_up(params, sampling)
+            self.policy.engine.warm_up(params, Sampling(c.rlvr.temperature))
 
         def one_step(step, state, frozen, optimizer):
             clock, before = Clock(), self.sandbox.counts.copy()
             solved = [row["solved"] for row in history[:step]]
             now = join(state.trainable, frozen)
-            rollouts, most = practice.play(now, step, solved, clock)
+            rollouts, most = practice.collect(now, step, solved, clock)
             state, values = rlvr.update(
                 self.policy.model,
                 state,
@@ -332,7 +332,7 @@ class _Run:
             keep_step(
                 self.workdir,
                 rollouts,
-                self.policy.tokenizer,
+                self.policy.engine.tokenizer,
                 c.rlvr,
                 step + 1,
                 last=over(step + 1),

@@ -1,7 +1,7 @@
 """What a run is about: tasks, demonstrations, prompt, tool and verifier, in one place.
 
 `Repair` is what this package is for. A class of one's own that has the same methods
-takes its place in `experiment.run` and `policy.load_policy`: docs/your_own_tool.md.
+takes its place in `run` and `load_policy`: docs/your_own_tool.md.
 """
 
 import dataclasses

@@ -1,22 +1,22 @@
 """Episodes as records, lines of JSON in a workdir's trajectories/.
 
-`eval_<stage>.jsonl` holds an evaluation, `rlvr_<step>.jsonl` the episodes that a step
-of RLVR learnt from. A record has
+`eval_<stage>.jsonl` holds an evaluation, `rlvr_<step>.jsonl` the episodes of a step of
+RLVR. Fields of a record:
 
-  bug_id, sample    which episode this is; the samples of one bug are a group
+  bug_id, sample    identity of the episode; the samples of one bug are a group
   temperature       its commands were drawn at, 0 for greedy
   text, tests       the task
   status            how it ended
-  passed_shown      whether the program passes the shown tests at the end
+  passed_shown      true if the program passes the shown tests at the end
   return            the sum of its rewards
   code, last_state  the program at the end, and the state that shows it
   turns             one a command: the state that it answers, the command, its tokens
-                    (as text) and their log_probs, the reward, whether it was malformed,
-                    whether the program passes the shown tests after it
+                    (as text) and their log_probs, the reward, true or false for
+                    malformed and for passing the shown tests after it
 
-and, of an evaluation, `passed`, whether it passes the hidden tests too; of RLVR `step`,
-`learnt`, whether the update used it, and with each turn the return_to_go and the
-advantage that it had there.
+An evaluation adds `passed`: true if the program passes the hidden tests too. RLVR adds
+`step`, `learnt` (true if the update used the episode), and to each turn its
+return_to_go and advantage.
 """
 
 import json
@@ -24,7 +24,7 @@ import pathlib
 from collections.abc import Sequence
 
 from repair.model import multihost
-from repair.rollout.rollouts import Rollout
+from repair.rollout.rollout import Rollout
 from repair.text.tokenizer import Tokenizer
 from repair.training import rlvr
 from repair.training.advantages import returns_to_go
@@ -37,29 +37,29 @@ _DIGITS = 6
 
 
 def describe(rollout: Rollout, tokenizer: Tokenizer, temperature: float) -> dict:
-    """One episode as a record, without what only evaluation or RLVR knows of it."""
-    tokens: list[list] = [[] for _ in rollout.commands]
+    """Return one episode as a record, with the fields that all records share."""
+    turns = [
+        {
+            "state": before.state_text,
+            "command": command,
+            "tokens": [],
+            "log_probs": [],
+            "reward": step.reward,
+            "malformed": step.malformed,
+            "passed": step.passed,
+        }
+        for before, command, step in zip(
+            rollout.results[:-1], rollout.commands, rollout.steps, strict=True
+        )
+    ]
     episode = rollout.episode
     for i, turn, log_prob in zip(
         episode.ids, episode.turns, episode.log_probs, strict=True
     ):
         if turn >= 0:
             # Ids that only the model knows have no text.
-            text = tokenizer.decode([i]) or f"<{i}>"
-            tokens[turn].append((text, round(log_prob, _DIGITS)))
-    rewards = rollout.rewards.tolist()
-    turns = [
-        {
-            "state": rollout.turns[e].state_text,
-            "command": command,
-            "tokens": [text for text, _ in tokens[e]],
-            "log_probs": [log_prob for _, log_prob in tokens[e]],
-            "reward": rewards[e],
-            "malformed": rollout.turns[e + 1].malformed,
-            "passed": rollout.turns[e + 1].passed,
-        }
-        for e, command in enumerate(rollout.commands)
-    ]
+            turns[turn]["tokens"].append(tokenizer.decode([i]) or f"<{i}>")
+            turns[turn]["log_probs"].append(round(log_prob, _DIGITS))
     return {
         "bug_id": rollout.bug.bug_id,
         "sample": rollout.sample,
@@ -68,35 +68,42 @@ def describe(rollout: Rollout, tokenizer: Tokenizer, temperature: float) -> dict
         "tests": list(rollout.bug.task.test_list),
         "status": rollout.status,
         "passed_shown": bool(rollout.passed),
-        "return": sum(rewards),
+        "return": sum(turn["reward"] for turn in turns),
         "turns": turns,
-        "last_state": rollout.turns[-1].state_text,
+        "last_state": rollout.results[-1].state_text,
         "code": rollout.code,
     }
 
 
 def describe_evaluation(
-    judged: Sequence[tuple[Rollout, bool, float]], tokenizer: Tokenizer
+    verified: Sequence[tuple[Rollout, bool, float]], tokenizer: Tokenizer
 ) -> list[dict]:
-    """The records of an evaluation, from what `evaluation.evaluate` returns."""
+    """Return the records of an evaluation.
+
+    Args:
+      verified: Rollouts, each with its verdict on the hidden tests and its temperature.
+      tokenizer: The tokenizer that they were sampled with.
+    """
     return [
         describe(rollout, tokenizer, temperature) | {"passed": passed}
-        for rollout, passed, temperature in judged
+        for rollout, passed, temperature in verified
     ]
 
 
 def describe_step(
     rollouts: Sequence[Rollout], tokenizer: Tokenizer, config: RlvrConfig, step: int
 ) -> list[dict]:
-    """The records of a step of RLVR, with what its update made of the rewards."""
-    records = [describe(rollout, tokenizer, config.temperature) for rollout in rollouts]
-    for record in records:
-        record |= {"step": step, "learnt": False}
-    counted = {id(r): record for r, record in zip(rollouts, records, strict=True)}
+    """Return the records of a step of RLVR, with advantages as its update has them."""
+    records = [
+        describe(rollout, tokenizer, config.temperature)
+        | {"step": step, "learnt": False}
+        for rollout in rollouts
+    ]
+    by_rollout = {id(r): record for r, record in zip(rollouts, records, strict=True)}
     kept = rlvr.trainable(rollouts)
     advantages, active, _ = rlvr.advantages_of(kept, config)
     for rollout, values, learnt in zip(kept, advantages, active, strict=True):
-        record = counted[id(rollout)]
+        record = by_rollout[id(rollout)]
         record["learnt"] = bool(learnt)
         returns = returns_to_go(rollout.rewards, config.advantages.gamma)
         for turn, ahead, value in zip(record["turns"], returns, values, strict=True):
@@ -107,15 +114,15 @@ def describe_step(
 def keep_step(
     workdir, rollouts, tokenizer: Tokenizer, config: RlvrConfig, step: int, last: bool
 ) -> None:
-    """Writes a step's records if the config wants those of this step.
+    """Write a step's records if the config wants those of this step.
 
     Args:
       workdir: The run's folder.
-      rollouts: What the step's update learnt from.
+      rollouts: The rollouts of the step.
       tokenizer: The tokenizer that they were sampled with.
-      config: Says how often, and how advantages come about.
+      config: Says how often, and how advantages are computed.
       step: From 1, as in metrics.jsonl.
-      last: Whether the stage ends with it.
+      last: True if the stage ends with it.
     """
     every = config.trajectories_every
     wanted = every and (step == 1 or last or step % every == 0)
@@ -125,5 +132,5 @@ def keep_step(
 
 
 def write_records(path, records: Sequence[dict]) -> None:
-    """Writes a file of records, whole or not at all."""
+    """Write a file of records, whole or not at all."""
     write_whole(path, "".join(json.dumps(record) + "\n" for record in records))

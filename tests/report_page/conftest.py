@@ -9,7 +9,7 @@ import pytest
 from repair.env.environment import Environment
 from repair.report_page.page import write_page
 from repair.report_page.runs import open_runs
-from repair.rollout.rollouts import Rollout
+from repair.rollout.rollout import Rollout
 from repair.sandbox import Result
 from repair.tasks import Bug, Task
 from repair.text.episodes import PROMPT, Episode
@@ -62,16 +62,18 @@ class _Sandbox:
 def play(tokenizer, bug, sample, commands) -> Rollout:
     """Return a rollout of these commands, with invented log-probs."""
     environment, episode = Environment(_Sandbox()), Episode()
-    turns = [environment.reset(bug)]
+    initial, steps = environment.reset(bug), []
     episode.append(tokenizer.prompt_ids(bug.task), PROMPT)
     for number, (command, ids) in enumerate(
         zip(commands, tokenizer.command_ids(commands), strict=True)
     ):
-        episode.append(tokenizer.encode(turns[-1].state_text))
+        state = steps[-1] if steps else initial
+        episode.append(tokenizer.encode(state.state_text))
         log_probs = -np.arange(1, len(ids) + 1) / 8
         episode.append(ids, number, log_probs.tolist())
-        turns.append(environment.step(command))
-    return Rollout(bug, sample, episode, turns, list(commands), environment.code)
+        steps.append(environment.step(command))
+    code = environment.code
+    return Rollout(bug, sample, episode, initial, steps, list(commands), code)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import itertools
 
 import jax
 import numpy as np
@@ -14,11 +13,11 @@ from repair.env.environment import Environment
 from repair.env.tools import LineEditor
 from repair.model.api import Model
 from repair.model.llama import LlamaConfig
-from repair.rollout import collect
 from repair.rollout.clock import Clock
+from repair.rollout.collect import Observer, RolloutSeed, collect_rollouts
 from repair.rollout.decode import Sampled
-from repair.rollout.player import Player
-from repair.rollout.sampler import Sampler
+from repair.rollout.engine import RolloutEngine
+from repair.rollout.sampler import Sampler, SamplerShapes
 from repair.rollout.sampling import Sampling
 from repair.sandbox import Limits, Sandbox, SandboxError
 from repair.text.episodes import encode_demos
@@ -82,7 +81,7 @@ class ScriptedSampler:
         self.states.append(list(fed))
         return ScriptState(fed, list(state.turns))
 
-    def decode(self, params, state, keys_B, *, sampling, done, leave):
+    def decode(self, params, state, keys_B, sampling, *, done, leave):
         shape = (state.rows, self.max_new)
         tokens, log_probs = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
         counts = np.zeros(state.rows, np.int32)
@@ -102,19 +101,22 @@ class ScriptedSampler:
         return dataclasses.replace(state, sampled=None), state.sampled
 
 
-def play(sampler, tokenizer, sandbox, bugs, samples=1, params=NOTHING, **settings):
-    settings = dict(seed=0, step=0, temperature=1.0, max_turns=3) | settings
-    max_turns = settings.pop("max_turns")
-    names = ("slots", "cohorts", "stragglers")
-    sizes = {n: settings.pop(n) for n in names if n in settings}
-    player = Player(
+def make_engine(sampler, tokenizer, sandbox, max_turns=3, **sizes):
+    return RolloutEngine(
         (sampler,),
         tokenizer,
         lambda: Environment(sandbox, max_turns=max_turns),
         **{"slots": 8, "cohorts": 2, "prefill": 4} | sizes,
     )
-    settings["sampling"] = Sampling(settings.pop("temperature"))
-    return collect.play(player, params, bugs, samples, **settings)
+
+
+def play(sampler, tokenizer, sandbox, bugs, samples=1, params=NOTHING, **settings):
+    seed = RolloutSeed(settings.pop("seed", 0), settings.pop("step", 0))
+    sampling = Sampling(settings.pop("temperature", 1.0))
+    names = ("clock", "progress", "watch")
+    observer = Observer(**{n: settings.pop(n) for n in names if n in settings})
+    engine = make_engine(sampler, tokenizer, sandbox, **settings)
+    return collect_rollouts(engine, params, bugs, samples, sampling, seed, observer)
 
 
 def scripted(tokenizer, sandbox, bug, commands, max_turns=10, **settings):
@@ -126,13 +128,8 @@ def scripted(tokenizer, sandbox, bug, commands, max_turns=10, **settings):
 
 def make_sampler(model, tokenizer, rows=(4,), max_length=160, **settings):
     settings = dict(max_new=6, block=64, length_buckets=()) | settings
-    return Sampler(
-        model,
-        tokenizer.stop_V,
-        max_length=max_length,
-        row_buckets=rows,
-        **settings,
-    )
+    shapes = SamplerShapes(max_length=max_length, row_buckets=rows, **settings)
+    return Sampler(model, tokenizer.stop_V, shapes)
 
 
 @pytest.fixture(scope="module")
@@ -284,7 +281,7 @@ def test_slots_and_company_change_no_trajectory(
     for sizes in ((16, 2, 0.5), (64, 3, 0.2)):
         for mine, theirs in zip(first, trajectories(*sizes), strict=True):
             assert mine.episode.ids == theirs.episode.ids
-            assert mine.turns == theirs.turns and mine.code == theirs.code
+            assert mine.results == theirs.results and mine.code == theirs.code
             np.testing.assert_allclose(
                 mine.episode.log_probs, theirs.episode.log_probs, atol=1e-5
             )
@@ -324,32 +321,18 @@ def test_the_trainer_sees_the_log_probs_of_sampling(
     )
     params = jax.jit(model.init_params)(jax.random.key(0))
     params = jax.tree.map(lambda x: x * 4 if x.ndim > 1 else x, params)
-    sampler = Sampler(
-        model,
-        tokenizer.stop_V,
-        max_new=24,
-        max_length=300,
-        row_buckets=(4,),
-        block=64,
-        length_buckets=(160,),
-    )
-    player = Player(
-        (sampler,),
-        tokenizer,
-        lambda: Environment(sandbox, max_turns=4),
-        slots=8,
-        cohorts=2,
-        prefill=4,
+    sampler = make_sampler(
+        model, tokenizer, max_length=300, max_new=24, length_buckets=(160,)
     )
     config = rlvr.RlvrConfig(rows=4, row_length=300, temperature=0.7)
-    sampling = Sampling(config.temperature)
-    played = collect.play(player, params, bugs, 3, seed=0, step=1, sampling=sampling)
-    turns = [turn for r in played for turn in r.turns[1:]]
-    assert len(turns) > len(played)
-    assert any(t.malformed for t in turns)
+    settings = dict(max_turns=4, step=1, temperature=config.temperature)
+    played = play(sampler, tokenizer, sandbox, bugs, 3, params, **settings)
+    steps = [step for r in played for step in r.steps]
+    assert len(steps) > len(played)
+    assert any(step.malformed for step in steps)
     # Returns as they come might have no signal.
     batches, count, _ = rlvr.make_batches(
-        [dataclasses.replace(r, turns=differing(r)) for r in played], config
+        [dataclasses.replace(r, steps=differing(r)) for r in played], config
     )
     assert count == sum(sum(r.episode.mask) for r in played)
     for batch in batches:
@@ -360,8 +343,8 @@ def test_the_trainer_sees_the_log_probs_of_sampling(
 
 
 def differing(r):
-    """Its turns, with rewards that differ between the samples of a bug."""
-    return [dataclasses.replace(turn, reward=float(r.sample)) for turn in r.turns]
+    """Its steps, with rewards that differ between the samples of a bug."""
+    return [dataclasses.replace(step, reward=float(r.sample)) for step in r.steps]
 
 
 class BadTool(LineEditor):
@@ -394,23 +377,17 @@ def test_what_breaks_costs_its_own_episodes_only(tokenizer, sandbox, bugs, kind)
     sampler = ScriptedSampler([tokenizer.encode(c) for c in commands])
     box = sandbox if kind == "tool" else Delicate(sandbox, "x - 4")
     tool = BadTool if kind == "tool" else LineEditor
-    player = Player(
-        (sampler,),
-        tokenizer,
-        lambda: Environment(box, make_tool=tool),
-        slots=4,
-        cohorts=2,
-        prefill=4,
+    engine = dataclasses.replace(
+        make_engine(sampler, tokenizer, box, slots=4),
+        make_environment=lambda: Environment(box, make_tool=tool),
     )
-    played = collect.play(
-        player, NOTHING, bugs[:6], 1, seed=0, step=0, sampling=Sampling()
-    )
+    played = collect_rollouts(engine, NOTHING, bugs[:6], 1, Sampling(), RolloutSeed(0))
     broken = [i for i, bug in enumerate(bugs[:6]) if "x - 4" in bug.faulty_code]
     assert len(broken) == 1
     for i, r in enumerate(played):
         assert r.status == ("fault" if i in broken else "solved")
     assert f"broken {'tool' if kind == 'tool' else 'worker'}" in (
-        played[broken[0]].turns[-1].fault
+        played[broken[0]].results[-1].fault
     )
     assert played[broken[0]].rewards.sum() == 0.0
 
@@ -431,67 +408,21 @@ def test_a_killed_worker_and_a_hanging_candidate_stop_nobody_else(tokenizer, bug
                 killed.append(worker._process)
 
     with Sandbox(workers=2, limits=Limits(cpu_seconds=0.3), cache=False) as box:
-        player = Player(
-            (sampler,),
-            tokenizer,
-            lambda: Environment(box),
-            slots=4,
-            cohorts=2,
-            prefill=4,
-        )
-        played = collect.play(
-            player,
-            NOTHING,
-            everyone,
-            2,
-            seed=0,
-            step=0,
-            sampling=Sampling(),
-            progress=kill,
-        )
+        settings = dict(max_turns=10, slots=4, progress=kill)
+        played = play(sampler, tokenizer, box, everyone, 2, **settings)
     assert len(killed) == 2 and all(process.poll() is not None for process in killed)
     for r in played:
         hung = r.bug is hangs
-        assert r.status == ("exited_unsolved" if hung else "solved"), r.turns
-        assert [turn.reward for turn in r.turns[1:]] == [
-            -0.5,
-            0.0 if hung else 1.0,
-            0.0,
-        ]
+        assert r.status == ("exited_unsolved" if hung else "solved"), r.steps
+        assert r.rewards.tolist() == [-0.5, 0.0 if hung else 1.0, 0.0]
         if hung:
-            assert all("time" in r.turns[i].state_text for i in (0, 2))
+            assert all("time" in r.results[i].state_text for i in (0, 2))
 
 
 def test_a_run_in_which_all_breaks_ends_with_the_reason(tokenizer, sandbox, bugs):
     sampler = ScriptedSampler([tokenizer.encode("### EXIT\n")])
     with pytest.raises(SandboxError, match="4 of 4 episodes broke.*broken worker"):
         play(sampler, tokenizer, Delicate(sandbox, "x"), bugs[:4])
-
-
-def test_after_warm_up_nothing_compiles(model, params, tokenizer, sandbox, bugs):
-    """Whatever the lengths, the number of episodes and who is left in the middle."""
-    size = dict(max_length=200, length_buckets=(96, 128))
-    sampler = make_sampler(model, tokenizer, rows=(2, 4), **size)
-    turns = itertools.cycle((1, 9, 3))
-    player = Player(
-        (sampler,),
-        tokenizer,
-        lambda: Environment(sandbox, max_turns=next(turns)),
-        slots=8,
-        cohorts=2,
-        prefill=4,
-        stragglers=0.5,
-    )
-    player.warm_up(params, Sampling(1.0))
-    warm, seen = sampler.compiled(), set()
-    for step, (some, samples) in enumerate(((bugs, 4), (bugs[:1], 3), (bugs[2:5], 1))):
-        sampling = Sampling(0.5 + step)
-        played = collect.play(
-            player, params, some, samples, seed=0, step=step, sampling=sampling
-        )
-        seen |= {len(r.episode) for r in played}
-    assert min(seen) < 100 and max(seen) > 150, "episodes should fill every bucket"
-    assert sampler.compiled() == warm
 
 
 def test_clock_and_progress_are_told(sampler, params, tokenizer, sandbox, bugs):
@@ -519,7 +450,7 @@ def test_who_watches_sees_every_turn_and_may_stop(
 
     def watch(rollout, stop_at=None):
         key = rollout.bug.bug_id, rollout.sample
-        assert len(rollout.turns) == len(rollout.commands) + 1
+        assert len(rollout.steps) == len(rollout.commands)
         seen.setdefault(key, []).append((len(rollout.commands), rollout.status))
         return sum(map(len, seen.values())) == stop_at
 

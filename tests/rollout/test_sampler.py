@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from repair.rollout.sampler import Sampler
-from repair.rollout.sampling import Sampling, _categorical, draw, keep
+from repair.rollout.sampler import Sampler, SamplerShapes
+from repair.rollout.sampling import Sampling
+from tests.rollout.nucleus import nucleus
 
 STOPS = (3, 7, 20, 33)
 
@@ -25,7 +26,7 @@ def make_sampler(model, **fields):
         block=8,
         length_buckets=(24,),
     )
-    return Sampler(model, stop_mask(), **settings | fields)
+    return Sampler(model, stop_mask(), SamplerShapes(**settings | fields))
 
 
 def keys(count, seed=0):
@@ -59,7 +60,7 @@ class Host:
             self.params,
             self.state,
             keys(len(self.ids), seed),
-            sampling=Sampling(temperature, **settings),
+            Sampling(temperature, **settings),
             done=done,
         )
         self.state, self.sampled = self.sampler.collect(state)
@@ -134,7 +135,7 @@ def test_a_row_does_not_depend_on_its_slot_or_batch(default):
         host = Host(sampler, params, [prompts[i] for i in order])
         row_keys = keys(8)[np.array(order)]
         _, sampled = sampler.collect(
-            sampler.decode(params, host.state, row_keys, sampling=Sampling())
+            sampler.decode(params, host.state, row_keys, Sampling())
         )
         return dict(zip(order, sampled.tokens, strict=False))
 
@@ -199,14 +200,8 @@ def test_a_row_is_reset_by_its_length(default):
 
 def test_decoding_stops_at_max_length(make):
     model, params = make()
-    sampler = Sampler(
-        model,
-        np.zeros(51, bool),
-        max_new=6,
-        max_length=20,
-        row_buckets=(3,),
-        block=20,
-    )
+    shapes = SamplerShapes(max_new=6, max_length=20, row_buckets=(3,), block=20)
+    sampler = Sampler(model, np.zeros(51, bool), shapes)
     host = Host(sampler, params, [[1] * 17, [2] * 20, [3] * 4])
     assert [len(c[1]) for c in host.turn()] == [3, 0, 6]
     with pytest.raises(ValueError, match="row 0 would hold 21 tokens"):
@@ -237,21 +232,6 @@ def test_nothing_compiles_after_warm_up(default, caplog):
         jax.jit(lambda x: x * 41)(1.0)
     assert [r for r in caplog.records if "ompil" in r.getMessage()], "deaf test"
     assert sampler.compiled() == compiled
-
-
-def test_sampling_follows_the_distribution():
-    """51 tokens do not fill the 8 x 8 blocks, and two of them are impossible."""
-    rng = np.random.default_rng(0)
-    logits_V = rng.normal(size=51) * 2
-    logits_V[[10, 50]] = -np.inf
-    probs_V = np.exp(logits_V) / np.exp(logits_V).sum()
-    count = 4000
-    draws = _categorical(keys(count), 0, jnp.tile(jnp.float32(probs_V), (count, 1)))
-    observed = np.bincount(np.asarray(draws), minlength=51)
-    assert observed[10] == observed[50] == 0
-    expected = probs_V[probs_V > 0] * count
-    chi2 = ((observed[probs_V > 0] - expected) ** 2 / expected).sum()
-    assert chi2 < 90  # 48 degrees of freedom: one seed in 4,000 would exceed it
 
 
 def test_inserted_rows_go_on_as_where_they_came_from(make):
@@ -287,7 +267,7 @@ def test_commands_left_unfinished_go_on_as_if_nothing_had_been(default, temperat
             params,
             state,
             keys(len(prompts), 2),
-            sampling=Sampling(temperature),
+            Sampling(temperature),
             done=[row in commands for row in range(len(prompts))],
             leave=4 - calls,
         )
@@ -312,33 +292,14 @@ def test_commands_left_unfinished_go_on_as_if_nothing_had_been(default, temperat
 def test_a_decode_under_way_is_not_touched(default):
     _, params, sampler = default
     host = Host(sampler, params, [[5, 9, 2]])
-    state = sampler.decode(params, host.state, keys(1), sampling=Sampling())
+    state = sampler.decode(params, host.state, keys(1), Sampling())
     for touch in (
         lambda: sampler.extend(params, state, [[1]]),
-        lambda: sampler.decode(params, state, keys(1), sampling=Sampling()),
+        lambda: sampler.decode(params, state, keys(1), Sampling()),
         lambda: sampler.select(state, [0]),
     ):
         with pytest.raises(ValueError, match="collect it first"):
             touch()
-
-
-def nucleus(logits, top_k, top_p):
-    """The obvious way, one row at a time: which tokens are left."""
-    kept = []
-    for row in np.asarray(logits, np.float64):
-        order = sorted(range(len(row)), key=lambda i: -row[i])
-        if top_k:
-            order = [i for i in order if row[i] >= row[order[top_k - 1]]]
-        weights = np.exp(row[order] - row.max())
-        weights /= weights.sum()
-        total, chosen = 0.0, []
-        for i, weight in zip(order, weights, strict=True):
-            if total >= top_p:
-                break
-            chosen.append(i)
-            total += weight
-        kept.append(np.isin(np.arange(len(row)), chosen))
-    return np.array(kept)
 
 
 @pytest.mark.parametrize(("top_k", "top_p"), [(5, 1.0), (0, 0.7), (9, 0.4), (51, 1.0)])
@@ -370,27 +331,7 @@ def test_a_cache_of_another_type_is_kept_and_close(default):
     assert 0 < gap.max() < 0.2
 
 
-def test_tokens_that_are_not_kept_are_never_drawn():
-    rng = np.random.default_rng(0)
-    logits = jnp.asarray(rng.normal(size=(200, 51)), jnp.float32) * 3
-    for top_k, top_p in ((0, None), (3, None), (0, 0.5)):
-        kept = keep(logits, top_k, top_p)
-        np.testing.assert_array_equal(kept, nucleus(logits, top_k, top_p or 1.0))
-        for greedy in (True, False):
-            token, log_prob = draw(greedy, keys(200), 0, logits, kept)
-            assert np.take_along_axis(np.asarray(kept), token[:, None], 1).all()
-            assert np.isfinite(log_prob).all()
-
-
-@pytest.mark.parametrize(
-    "fields", [{"temperature": -1.0}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.5}]
-)
-def test_impossible_distributions_are_refused(fields):
-    with pytest.raises(ValueError, match=next(iter(fields))):
-        Sampling(**fields)
-
-
 def test_a_wrong_stop_mask_is_named(make):
     model, _ = make()
     with pytest.raises(ValueError, match=r"\(50,\), not \(51,\)"):
-        Sampler(model, np.zeros(50, bool), max_new=1, max_length=8, block=8)
+        Sampler(model, np.zeros(50, bool), SamplerShapes(1, 8, 8))

@@ -20,8 +20,8 @@ from repair.tasks import Bug, Task
 from repair.training import run as experiment
 from repair.training.checkpoint import load_params
 from repair.training.config import read
+from repair.training.load import load_model, load_policy
 from repair.training.metrics import MetricsWriter, read_metrics
-from repair.training.policy import load_model, load_policy
 from repair.training.task_set import RepairTaskSet, open_task_set
 
 ROOT = pathlib.Path(__file__).parent.parent.parent

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from repair.rollout.clock import Clock
+from repair.training import curriculum
 from repair.training.curriculum import Practice, choose, most_corruptions, substitutes
 from repair.training.rlvr import RlvrConfig
 
@@ -54,24 +55,29 @@ def test_substitutes_are_others_than_those_chosen(bugs):
 
 
 class Scripted:
-    """A policy that earns 1 with its first sample of a few bugs, and 0 else."""
+    """An engine that earns 1 with its first sample of a few bugs, and 0 else."""
 
     def __init__(self, loud=()):
         self.loud, self.played, self.places = set(loud), [], []
 
-    def play(self, params, bugs, count, temperature, *, step, first, clock):
+    def collect(self, params, bugs, count, sampling, seed, observer):
         self.played.append([bug.bug_id for bug in bugs])
-        self.places.append((step, first))
+        self.places.append((seed.step, seed.first))
         return [
             types.SimpleNamespace(
                 bug=bug,
                 rewards=np.array([float(bug.bug_id in self.loud and sample == 0)]),
                 status="max_turns",
-                turns=[None, None],
+                steps=[None],
             )
             for bug in bugs
             for sample in range(count)
         ]
+
+
+@pytest.fixture(autouse=True)
+def scripted(monkeypatch):
+    monkeypatch.setattr(curriculum, "collect_rollouts", Scripted.collect)
 
 
 @pytest.mark.parametrize("rounds", [0, 1, 2, 9])
@@ -79,7 +85,7 @@ def test_silent_programs_are_replaced_once_each(bugs, rounds):
     """Every round replaces what the round before brought, while there are others."""
     config, policy = dataclasses.replace(CONFIG, resample=rounds), Scripted()
     practice = Practice(policy, bugs, config, seed=0)
-    rollouts, _ = practice.play(None, 4, [], Clock())
+    rollouts, _ = practice.collect(None, 4, [], Clock())
     played = policy.played
     assert [len(bugs) for bugs in played] == [2] * min(rounds + 1, 3)
     assert len({bug for bugs in played for bug in bugs}) == sum(map(len, played))
@@ -92,7 +98,7 @@ def test_programs_with_signal_are_not_replaced(bugs):
     drawn = choose(bugs, CONFIG, 0, 0)
     policy = Scripted(loud=[drawn[0].bug_id])
     config = dataclasses.replace(CONFIG, resample=1)
-    Practice(policy, bugs, config, seed=0).play(None, 0, [], Clock())
+    Practice(policy, bugs, config, seed=0).collect(None, 0, [], Clock())
     assert policy.played[0] == [bug.bug_id for bug in drawn]
     assert len(policy.played[1]) == 1
 
@@ -103,7 +109,7 @@ def test_a_curriculum_holds_back_programs_with_more_faults(bugs):
     policy = Scripted()
     practice = Practice(policy, bugs, config, seed=0)
     easy = {bug.bug_id for bug in bugs[:3]}
-    assert practice.play(None, 0, [], Clock())[1] == 1
+    assert practice.collect(None, 0, [], Clock())[1] == 1
     assert set(policy.played[0]) == easy
-    assert practice.play(None, 1, [0.6], Clock())[1] == 2
+    assert practice.collect(None, 1, [0.6], Clock())[1] == 2
     assert set(policy.played[1]) != easy

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from repair.env.environment import StepResult
-from repair.rollout.rollouts import Rollout
+from repair.rollout.rollout import Rollout
 from repair.tasks import Bug, Task
 from repair.tasks.jsonl import read_jsonl
 from repair.text.episodes import Episode
@@ -76,11 +76,10 @@ def drafted(tokenizer, task, sample, text, passed=False):
     ids = tokenizer.encode(text)
     episode.append(ids, 0, [0.0] * len(ids))
     code = writer.command_text(ids).strip("\n")
-    turns = [
-        StepResult("", 0.0, False, None, False, False),
-        StepResult("", 0.0, True, "max_turns", passed, False),
-    ]
-    return Rollout(Bug("", task, ""), sample, episode, turns, [text], code)
+    initial = StepResult("", 0.0, False, None, False, False)
+    step = StepResult("", 0.0, True, "max_turns", passed, False)
+    bug = Bug("", task, "")
+    return Rollout(bug, sample, episode, initial, [step], [text], code)
 
 
 def test_unique_failing_programs_are_kept_and_the_rest_counted(

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from repair.env.environment import StepResult
-from repair.rollout.rollouts import Rollout
+from repair.rollout.rollout import Rollout
 from repair.text.episodes import Episode
 from repair.training import rlvr
 from repair.training.losses import PolicyLossConfig, token_stats
@@ -51,9 +51,12 @@ def play(model, params):
             span = slice(start, start + len(piece))
             start = span.stop
             episode.append(piece, turn, scores[span] if turn >= 0 else None)
-        turns = [StepResult("", r, False, None, False, False) for r in (0.0, *rewards)]
-        turns[-1] = dataclasses.replace(turns[-1], done=True, status="max_turns")
-        return Rollout(bug, sample, episode, turns, ["x"] * len(rewards), "")
+        initial, *steps = (
+            StepResult("", r, False, None, False, False) for r in (0.0, *rewards)
+        )
+        steps[-1] = dataclasses.replace(steps[-1], done=True, status="max_turns")
+        commands = ["x"] * len(rewards)
+        return Rollout(bug, sample, episode, initial, steps, commands, "")
 
     build.log_probs = log_probs
     return build

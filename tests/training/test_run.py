@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from repair.errors import UserError
-from repair.rollout.rollouts import Rollout
+from repair.rollout.rollout import Rollout
 from repair.training import run as experiment
 from repair.training.checkpoint import load_params
 from repair.training.config import Config, defaults, read
+from repair.training.load import load_policy
 from repair.training.metrics import MetricsWriter, read_metrics
-from repair.training.policy import load_policy
 from repair.training.task_set import RepairTaskSet
 
 
@@ -218,14 +218,14 @@ def test_answers_in_one_piece_take_the_same_way(tmp_path, mode):
         for record in map(json.loads, path.read_text().splitlines()):
             assert len(record["turns"]) == 1
             assert "L 1 " not in record["turns"][0]["state"]
-    policy, _ = load_policy(tmp_path / "checkpoints" / "rlvr")
-    policy.sandbox.close()
-    assert policy.tokenizer.mode == mode
-    assert policy.tokenizer.decode(policy.tokenizer.end_ids) == "<end>"
-    policy, _ = load_policy(tmp_path / "checkpoints" / "rlvr", top_k=3)
-    policy.sandbox.close()
+    policy = load_policy(tmp_path / "checkpoints" / "rlvr")
+    policy.verifier.close()
+    assert policy.engine.tokenizer.mode == mode
+    assert policy.engine.tokenizer.decode(policy.engine.tokenizer.end_ids) == "<end>"
+    policy = load_policy(tmp_path / "checkpoints" / "rlvr", top_k=3)
+    policy.verifier.close()
     assert policy.config.sampler.sampling(0.5).top_k == 3
-    with pytest.raises(UserError, match="sampler top_p is 0.0"):
+    with pytest.raises(UserError, match="sampler.top_p is 0.0"):
         load_policy(tmp_path / "checkpoints" / "rlvr", top_p=0.0)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from repair.env.environment import StepResult
-from repair.rollout.rollouts import Rollout
+from repair.rollout.rollout import Rollout
 from repair.text.episodes import PROMPT, Episode
 from repair.training import rlvr, trajectories
 from repair.training.advantages import AdvantageConfig
@@ -18,17 +18,18 @@ CONFIG = RlvrConfig(row_length=64, rows=1)
 
 def played(tokenizer, bug, sample, rewards, status="max_turns"):
     """An episode with a command a reward, cut by the host after each."""
-    episode, turns = Episode(), [StepResult("s0", 0.0, False, None, False, False)]
+    episode, steps = Episode(), []
     episode.append([1, 2], PROMPT)
     for e, reward in enumerate(rewards):
         episode.append(tokenizer.encode("***\n"))
         ids = tokenizer.encode(f"### DELL {e}")
         episode.append(ids, e, [-0.5 / (i + 1) for i in range(len(ids))])
         episode.append(tokenizer.end_ids)
-        turns.append(StepResult(f"s{e + 1}", reward, False, None, False, e == 0))
-    turns[-1] = dataclasses.replace(turns[-1], done=True, status=status)
+        steps.append(StepResult(f"s{e + 1}", reward, False, None, False, e == 0))
+    steps[-1] = dataclasses.replace(steps[-1], done=True, status=status)
     commands = [f"### DELL {e}" for e in range(len(rewards))]
-    return Rollout(bug, sample, episode, turns, commands, "x = 1")
+    initial = StepResult("s0", 0.0, False, None, False, False)
+    return Rollout(bug, sample, episode, initial, steps, commands, "x = 1")
 
 
 @pytest.fixture
@@ -58,8 +59,8 @@ def test_tokens_are_those_sampled_with_their_log_probs(tokenizer, rollouts):
 def test_ids_that_only_the_model_knows_are_shown(tokenizer, bugs):
     episode = Episode()
     episode.append([tokenizer.vocab_size + 7], 0, [-1.0])
-    turns = [StepResult("", 0.0, done, None, False, False) for done in (False, True)]
-    rollout = Rollout(bugs[0], 0, episode, turns, [""], "")
+    first, last = (StepResult("", 0.0, d, None, False, False) for d in (False, True))
+    rollout = Rollout(bugs[0], 0, episode, first, [last], [""], "")
     record = trajectories.describe(rollout, tokenizer, 1.0)
     assert record["turns"][0]["tokens"] == [f"<{tokenizer.vocab_size + 7}>"]
 

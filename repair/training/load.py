@@ -1,0 +1,138 @@
+"""Loading of trained policies, and of models in other formats."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+
+import jax
+
+from repair.env import Environment, Verifier
+from repair.errors import FieldError, UserError
+from repair.model.api import Model
+from repair.model.hf.folder import load_hf, local_folder
+from repair.model.llama import LlamaConfig
+from repair.model.sharding import make_mesh
+from repair.rollout.engine import RolloutEngine, make_engine
+from repair.text.tokenizer import Tokenizer, load_tokenizer
+from repair.training.checkpoint import load_params
+from repair.training.config import Config
+from repair.training.fields import from_dict
+from repair.training.task_set import RepairTaskSet, TaskSet, open_task_set
+
+
+@dataclasses.dataclass(frozen=True)
+class Policy:
+    """A policy, ready to collect rollouts and to be measured.
+
+    Attributes:
+      config: The run's.
+      task_set: The run's tasks, bugs and tool.
+      model: The decoder.
+      engine: Its inference engine.
+      verifier: Runs the tests; to be used in a `with`.
+      params: The parameters.
+    """
+
+    config: Config
+    task_set: TaskSet
+    model: Model
+    engine: RolloutEngine
+    verifier: Verifier
+    params: dict
+
+
+def make_policy(
+    task_set: TaskSet, model: Model, tokenizer: Tokenizer, verifier: Verifier, params
+) -> Policy:
+    """Build the engine of a config, and the policy around it.
+
+    Raises:
+      UserError: The tokenizer has ids that the model has no embedding for.
+    """
+    config = task_set.config
+
+    def make_environment() -> Environment:
+        turns = config.text.max_turns if config.mode == "coe" else 1
+        return Environment(verifier, config.rewards, turns, task_set.make_tool)
+
+    engine = make_engine(
+        model,
+        tokenizer,
+        make_environment,
+        config.sampler,
+        max_command=config.text.max_command,
+        max_length=config.text.max_length,
+    )
+    return Policy(config, task_set, model, engine, verifier, params)
+
+
+def load_policy(
+    checkpoint,
+    task_set: Callable[[Config], TaskSet] = RepairTaskSet,
+    verifier: Verifier | None = None,
+    **sampler,
+) -> Policy:
+    """Load a policy from a checkpoint of its run.
+
+    Args:
+      checkpoint: WORKDIR/checkpoints/STAGE, or one step below it.
+      task_set: From the run's config to its task set.
+      verifier: Runs the tests; by default one of its own, with the run's limits.
+      **sampler: Fields of `SamplerConfig` to use in place of the run's.
+
+    Raises:
+      UserError: The checkpoint is missing, torn, not below a workdir or of another
+        task set, or a field is out of range.
+    """
+    opened, model, params, tokenizer = _load_run(checkpoint, task_set, **sampler)
+    verifier = verifier or opened.open_verifier()
+    return make_policy(opened, model, tokenizer, verifier, params)
+
+
+def load_model(source) -> tuple[Model, dict, Tokenizer]:
+    """Load a model, its parameters and its tokenizer.
+
+    Args:
+      source: A checkpoint of a run, as for `load_policy`; or a folder in Hugging Face's
+        format, or a name on its Hub.
+
+    Raises:
+      UserError: It is none of them, or incomplete.
+    """
+    if "checkpoints" in pathlib.Path(source).absolute().parts:
+        return _load_run(source, RepairTaskSet)[1:]
+    mesh = make_mesh(devices=jax.local_devices()[:1])
+    shape, params = load_hf(source, mesh)
+    return Model(shape), params, load_tokenizer(local_folder(source), "full")
+
+
+def workdir_of(checkpoint) -> pathlib.Path:
+    """Return the workdir that a checkpoint lies in.
+
+    Raises:
+      UserError: It lies in none.
+    """
+    for folder in pathlib.Path(checkpoint).absolute().parents:
+        if folder.name == "checkpoints":
+            return folder.parent
+    raise UserError(
+        f"{checkpoint} is not below a run's checkpoints folder, next to which the run"
+        " keeps its tokenizer; give WORKDIR/checkpoints/STAGE"
+    )
+
+
+def _load_run(
+    checkpoint, make: Callable[[Config], TaskSet], **sampler
+) -> tuple[TaskSet, Model, dict, Tokenizer]:
+    """Load task set, model, parameters and tokenizer of a checkpoint."""
+    params, extra = load_params(checkpoint)
+    config = from_dict(extra["config"], Config)
+    try:
+        settings = dataclasses.replace(config.sampler, **sampler)
+    except FieldError as error:
+        raise UserError(f"sampler.{error}") from error
+    task_set = open_task_set(dataclasses.replace(config, sampler=settings), make)
+    tokenizer = load_tokenizer(
+        workdir_of(checkpoint) / "tokenizer", task_set.prompt, config.mode
+    )
+    return task_set, Model(from_dict(extra["model"], LlamaConfig)), params, tokenizer
