@@ -163,8 +163,8 @@ def _draft(row: Row) -> _Draft:
     columns = zip(*(args for _, args in examples if args), strict=False)
     likes = [max(column, key=_size) for column in columns]
     base, plus = (
-        [_call(row, field, function, arguments, likes) for arguments in row.list(field)]
-        for field in ("base_input", "plus_input")
+        [_call(row, field, function, arguments, likes) for arguments in inputs]
+        for field, inputs in _inputs(row)
     )
     lines = _QUOTES.sub("", clean(row.text("prompt"))).strip().split("\n")
     text = "\n".join(x for x in lines if not x.startswith("assert ")).strip()
@@ -180,6 +180,13 @@ def _draft(row: Row) -> _Draft:
         compared=next((form for form, _ in examples if form), _HOLE),
         tolerance=_tolerance(row),
     )
+
+
+def _inputs(row: Row) -> Iterator[tuple[str, list]]:
+    yield "base_input", row.list("base_input")
+    # One published row has an empty object for no inputs.
+    none = row.fields.get("plus_input") == {}
+    yield "plus_input", [] if none else row.list("plus_input")
 
 
 def _call(row: Row, field: str, function: str, arguments, likes: list) -> str | None:

@@ -163,6 +163,12 @@ def test_mbppplus_may_be_trained_on_and_held_out_in_one_run(tmp_path):
         load_pair("mbppplus/test", "mbppplus/train", path=path)
 
 
+def test_an_empty_object_holds_no_inputs(tmp_path):
+    row = published_rows.mbppplus_row(793, plus_input={})
+    (task,) = _plus(tmp_path, row, split="all", training=True)
+    assert len(task.test_list) == 2 and task.hidden_test_list == ()
+
+
 def test_a_reference_without_values_gives_no_task(tmp_path):
     row = _of("def f(x): return f", [[1]], [[2]])
     loaded = _plus(tmp_path, row, published_rows.mbppplus_row(12))
