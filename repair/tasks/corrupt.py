@@ -11,12 +11,8 @@ four kinds of steps.
 | add | inserts a line of another program | add |
 | replace | puts a line of another program in the place of one | replace |
 | word | changes every occurrence of a word on a line | word |
-| operator | exchanges an operator of arithmetic, comparison or logic | replace |
-| constant | a number by one, a truth value, a string to another one | replace |
-| swap_arguments | exchanges two positional arguments of a call | replace |
-| off_by_one | moves a bound of range or of a slice, or an index, by one | replace |
-| variable | reads another variable of the same scope | replace |
 | drop_branch | removes a branch of an `if`, or its condition alone | delete, replace |
+| the rest of `MORE_KINDS` | changes a few characters of a line | replace |
 """
 
 import dataclasses

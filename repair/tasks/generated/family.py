@@ -11,8 +11,8 @@ A family is a block of lines; blank lines separate blocks.
 - The first line holds the verbs of the function's name, then nouns if they are not
   those of `NOUNS`, then the kinds of names that the body needs. The first kind is the
   parameter; a comma after a kind makes the next one a parameter too. With `= START`
-  the body is that of a loop over the first kind, by the second, which begins with the
-  last kind at START and returns it.
+  the body is that of a loop over the first kind, into the last: `out = []`, the loop,
+  `return out`, or after `-> RESULT` another result.
 - `?` draws values: a number (`2..5`), one of some alternatives (`a/b | c/d` for two
   values), a phrase (`predicate {item}`), or the function's `name`.
 - `>` is the text, in which `<a|b>` draws one of the two.
@@ -129,12 +129,7 @@ def parse(block: str) -> Family:
     marked = {mark: [x[2:] for x in lines if x[:2] == f"{mark} "] for mark in "?>@"}
     body = [line for line in lines if line[:2] not in ("? ", "> ", "@ ")]
     if start:
-        body = [
-            f"{{{kinds[-1]}}} = {start}",
-            f"for {{{kinds[1]}}} in {{{kinds[0]}}}:",
-            *(f"    {line}" for line in body),
-            f"return {{{kinds[-1]}}}",
-        ]
+        body = _loop(kinds, start, body)
     (text,) = marked[">"]
     return Family(
         verbs=verbs.split("|"),
@@ -146,3 +141,16 @@ def parse(block: str) -> Family:
         arguments=marked["@"][0] if marked["@"] else kinds[0],
         body="\n".join(f"    {line}" for line in body),
     )
+
+
+def _loop(kinds: Sequence[str], start: str, body: list[str]) -> list[str]:
+    """Put a body into a loop over the first kind, which fills the last."""
+    whole, *parts, last = (f"{{{kind}}}" for kind in kinds)
+    start, _, result = start.partition(" -> ")
+    loops = [f"for {parts[0]} in {whole}:"]
+    if kinds[0] == "rows":
+        loops.append(f"    for {parts[1]} in {parts[0]}:")
+    elif len(parts) > 1:
+        loops = [f"for {parts[0]}, {parts[1]} in {whole}.items():"]
+    indented = ["    " * len(loops) + line for line in body]
+    return [f"{last} = {start}", *loops, *indented, f"return {result or last}"]

@@ -53,25 +53,19 @@ count|number_of: list item count = 0
 if {condition}:
     {count} += 1
 
-largest|max: list item best
+largest|max: list item best = {start} -> {expression}
 ? start = 0..9
 ? how, expression = mapping {best}
 > <Return the largest item|Find the largest item>, taken as at least {start}, {how}.
-{best} = {start}
-for {item} in {list}:
-    if {item} > {best}:
-        {best} = {item}
-return {expression}
+if {item} > {best}:
+    {best} = {item}
 
-smallest|min: list item best
+smallest|min: list item best = {start} -> {expression}
 ? start = 2..12
 ? how, expression = mapping {best}
 > <Return the smallest item|Find the smallest item>, taken as at most {start}, {how}.
-{best} = {start}
-for {item} in {list}:
-    if {item} < {best}:
-        {best} = {item}
-return {expression}
+if {item} < {best}:
+    {best} = {item}
 
 index|find: list index
 ? what, condition = predicate {list}[{index}]
@@ -172,24 +166,16 @@ for {index} in range(len({list})):
     {out}.append({expression})
 return {out}
 
-flatten|merge rows|lists: rows row item out
+flatten|merge rows|lists: rows row item out = []
 ? what, condition = predicate {item}
 > <Return|List> the items of all rows that are {what}.
-{out} = []
-for {row} in {rows}:
-    for {item} in {row}:
-        if {condition}:
-            {out}.append({item})
-return {out}
+if {condition}:
+    {out}.append({item})
 
-sum|total rows|grid: rows row item total
+sum|total rows|grid: rows row item total = 0
 ? how, expression = mapping {item}
 > <Add up|Sum> each item {how}, over all rows.
-{total} = 0
-for {row} in {rows}:
-    for {item} in {row}:
-        {total} += {expression}
-return {total}
+{total} += {expression}
 
 pairs|count sum|of: list count
 ? goal = 4..18
