@@ -5,7 +5,7 @@ inverse of one verb of the editor. Those of `MORE_KINDS` are slips found on the 
 tree (`corrupt_tree`), which leave a program that parses; they are recorded in the same
 four kinds of steps.
 
-| kind | what a draw does | steps |
+| kind | effect of a draw | steps |
 |---|---|---|
 | delete | removes a line | delete |
 | add | inserts a line of another program | add |
@@ -49,7 +49,7 @@ class Corruption:
       text: The new line, for "add" and "replace".
       old: The word that was there, for "word".
       new: The word that is there now, for "word".
-      drawn: The kind that was drawn, where it is one of `MORE_KINDS`.
+      drawn: The kind that was drawn, if it is one of `MORE_KINDS`.
       draw: Number of the draw that made the step, from 0; one may take several steps.
     """
 
@@ -148,25 +148,25 @@ def _propose(kind, lines, donors, rng) -> tuple[Corruption, ...] | None:
     """Draw the steps of one kind; () if the draw failed, None if all draws would."""
     if kind in MORE_KINDS:
         edits = propose(kind, lines, rng)
-        return edits and tuple(
+        if edits is None:
+            return None
+        return tuple(
             Corruption("delete", line, drawn=kind)
             if text is None
             else Corruption("replace", line, text=text, drawn=kind)
             for line, text in edits
         )
-    match kind:
-        case "delete":
-            line = _any_line(lines, rng)
-            step = line and Corruption("delete", line)
-        case "add":
-            text = _donated_line(donors, rng)
-            step = text and Corruption("add", rng.randint(1, len(lines) + 1), text=text)
-        case "replace":
-            line, text = _any_line(lines, rng), _donated_line(donors, rng)
-            step = line and text and Corruption("replace", line, text=text)
-        case "word":
-            line = _any_line(lines, rng)
-            step = line and _propose_word(line, lines, donors, rng)
+    step = None
+    line = None if kind == "add" else _any_line(lines, rng)
+    text = _donated_line(donors, rng) if kind in ("add", "replace") else None
+    if kind == "delete" and line:
+        step = Corruption("delete", line)
+    elif kind == "add" and text:
+        step = Corruption("add", rng.randint(1, len(lines) + 1), text=text)
+    elif kind == "replace" and line and text:
+        step = Corruption("replace", line, text=text)
+    elif kind == "word" and line:
+        step = _propose_word(line, lines, donors, rng)
     return (step,) if step else ()
 
 

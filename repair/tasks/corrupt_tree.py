@@ -20,6 +20,7 @@ import random
 import tokenize
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 # Most lines that a dropped branch may touch: each costs one command to restore.
 MOST_LINES = 4
@@ -40,6 +41,8 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _ANNOTATIONS = ("annotation", "returns", "type_params")
 
+# A node with a position; the tree's types call each end of it optional.
+_Placed = Any
 # A line and its new text, or None if it goes.
 Edit = tuple[int, str | None]
 
@@ -65,17 +68,20 @@ def propose(
     source = _Source.read(lines)
     if source is None:
         return None
+    edits: tuple[Edit, ...]
     if kind == "drop_branch":
         ways = list(_drops(source))
+        if not ways:
+            return None
+        edits = rng.choice(ways)
     else:
-        ways = [site for site in _FINDERS[kind](source) if site.others]
-    if not ways:
-        return None
-    edits = rng.choice(ways)
-    if isinstance(edits, _Site):
-        site, line = edits, source.lines[edits.line - 1]
-        text = line[: site.start] + rng.choice(site.others) + line[site.end :]
-        edits = ((site.line, text),)
+        sites = [site for site in _FINDERS[kind](source) if site.others]
+        if not sites:
+            return None
+        site = rng.choice(sites)
+        line = source.lines[site.line - 1]
+        new = line[: site.start] + rng.choice(site.others) + line[site.end :]
+        edits = ((site.line, new),)
     changed = list(lines)
     for number, text in edits:
         changed[number - 1 : number] = [] if text is None else [text]
@@ -105,30 +111,30 @@ class _Source:
             return None
         return cls(tuple(lines), tree, tokens)
 
-    def begin(self, node: ast.AST) -> tuple[int, int]:
+    def begin(self, node: _Placed) -> tuple[int, int]:
         """Return line and column of the first character of a node."""
         return node.lineno, self._column(node.lineno, node.col_offset)
 
-    def end(self, node: ast.AST) -> tuple[int, int]:
+    def end(self, node: _Placed) -> tuple[int, int]:
         """Return line and column after the last character of a node."""
         return node.end_lineno, self._column(node.end_lineno, node.end_col_offset)
 
-    def span(self, node: ast.AST) -> tuple[int, int, int] | None:
+    def span(self, node: _Placed) -> tuple[int, int, int] | None:
         """Return line, begin and end of a node, None for more than one line."""
         (line, start), (last, end) = self.begin(node), self.end(node)
         return (line, start, end) if line == last else None
 
-    def text(self, node: ast.AST) -> str:
+    def text(self, node: _Placed) -> str:
         """Return the characters of a node that stands on one line."""
-        line, start, end = self.span(node)
+        (line, start), (_, end) = self.begin(node), self.end(node)
         return self.lines[line - 1][start:end]
 
-    def site(self, node: ast.AST, others: Sequence[str]) -> Iterator[_Site]:
+    def site(self, node: _Placed, others: Sequence[str]) -> Iterator[_Site]:
         """Yield the node's place, if it is on one line."""
         if span := self.span(node):
             yield _Site(*span, tuple(others))
 
-    def operator(self, left: ast.AST, right: ast.AST) -> Iterator[_Site]:
+    def operator(self, left: _Placed, right: _Placed) -> Iterator[_Site]:
         """Yield the place of the operator between two expressions."""
         begin, end = self.end(left), self.begin(right)
         found = [
@@ -186,7 +192,8 @@ def _operators(source: _Source) -> Iterator[_Site]:
 
 
 def _constants(source: _Source) -> Iterator[_Site]:
-    texts, found = {}, []
+    texts: dict[str, str] = {}
+    found: list[ast.Constant] = []
     for node in _walk(source.tree):
         for child in _children(node):
             # A string that is a statement is a docstring.
@@ -221,6 +228,7 @@ def _arguments(source: _Source) -> Iterator[_Site]:
 
 
 def _bounds(source: _Source) -> Iterator[_Site]:
+    bounds: Sequence[ast.expr | None]
     for node in _walk(source.tree):
         match node:
             case ast.Call(ast.Name("range"), bounds):
@@ -264,7 +272,7 @@ def _read_names(
     node: ast.AST, scope: tuple[str, ...]
 ) -> Iterator[tuple[ast.Name, tuple[str, ...]]]:
     """Yield the names read at or below a node, each with the variables of its scope."""
-    below = list(_children(node))
+    below: Sequence[ast.AST] = list(_children(node))
     if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
         yield node, scope
     elif isinstance(node, ast.ClassDef):
@@ -315,9 +323,9 @@ def _drops(source: _Source) -> Iterator[tuple[Edit, ...]]:
         begin = next(at[0] for at in colons if at >= source.end(node.test)) + 1
         if node.body[0].lineno < begin:
             continue  # all on one line
-        end = node.body[-1].end_lineno + 1
+        end = source.end(node.body[-1])[0] + 1
         body, header = _gone(range(begin, end)), _gone(range(node.lineno, begin))
-        rest = _gone(range(end, node.end_lineno + 1))
+        rest = _gone(range(end, source.end(node)[0] + 1))
         is_elif = source.lines[node.lineno - 1].lstrip().startswith("elif")
         ways = []
         if node.orelse:
@@ -339,7 +347,7 @@ def _dedented(
     source: _Source, body: Sequence[Edit], outer: int, inner: int
 ) -> list[Edit] | None:
     """Return edits that move lines out of their block; None if one cannot move."""
-    edits = []
+    edits: list[Edit] = []
     for number, _ in body:
         line = source.lines[number - 1]
         if not line.strip():
@@ -354,7 +362,7 @@ def _inside_string(source: _Source, number: int) -> bool:
     """Return True for a line that begins within a string, whose blanks are its own."""
     return any(
         isinstance(node, ast.Constant | ast.JoinedStr)
-        and node.lineno < number <= node.end_lineno
+        and node.lineno < number <= source.end(node)[0]
         for node in _walk(source.tree)
     )
 

@@ -1,6 +1,6 @@
 """Templates over integers, lists of integers and rows; `family` tells their form."""
 
-LISTS = """
+NUMBERS = """
 keep|filter: list item out = []
 ? what, condition = predicate {item}
 > <Return the items|Keep the items> that are {what}.
@@ -126,25 +126,21 @@ skip|every: list index out
 for {index} in range(0, len({list}), {step}):
     {out}.append({expression})
 return {out}
-"""
 
-LISTS_HELD_OUT = """
-last|final: list item best = None
+* last|final: list item best = None
 ? what, condition = predicate {item}
 > Return the last item that is {what}, else None.
 if {condition}:
     {best} = {item}
 
-balance|net: list item total = 0
+* balance|net: list item total = 0
 ? what, condition = predicate {item}
 > Add the items that are {what} and subtract the others.
 if {condition}:
     {total} += {item}
 else:
     {total} -= {item}
-"""
 
-COMPOUND = """
 pairs|steps: list item index out
 ? what, operator = sum/+ | difference/- | product/*
 ? how, expression = mapping {item}
@@ -227,10 +223,8 @@ for {item} in {list}:
         {out}.append({item})
 {total} = sum({out})
 return {expression}
-"""
 
-COMPOUND_HELD_OUT = """
-row|part sums|totals: rows row item out
+* row|part sums|totals: rows row item out
 ? how, expression = mapping {item}
 > List for every row the sum of each item {how}.
 {out} = []
@@ -240,9 +234,7 @@ for {row} in {rows}:
         subtotal += {expression}
     {out}.append(subtotal)
 return {out}
-"""
 
-NUMBERS = """
 clamp|limit: number
 ? low = 0..9
 ? high = 11..20

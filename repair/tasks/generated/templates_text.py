@@ -111,23 +111,21 @@ keys|find: dict key value out = [] -> sorted({out})
 > <List the keys|Return the sorted keys> whose values are {what}.
 if {condition}:
     {out}.append({key})
-"""
 
-TEXTS_HELD_OUT = """
-longest|max: words word best = ''
+* longest|max: words word best = ''
 ? what, condition = word_predicate {word}
 > Return the longest of the words that {what}.
 if {condition} and len({word}) > len({best}):
     {best} = {word}
 
-group|bucket: words word dict = {{}}
+* group|bucket: words word dict = {{}}
 ? how, expression = word_mapping {word}
 > Group the words by length, each {how}.
 if len({word}) not in {dict}:
     {dict}[len({word})] = []
 {dict}[len({word})].append({expression})
 
-best|largest: dict key best
+* best|largest: dict key best
 ? how, expression = mapping {dict}[{key}]
 > Return the largest value of the dictionary {how}.
 {best} = None

@@ -69,7 +69,7 @@ def read(
         if split in (own, "all") and (own != TRAINING or training):
             drafts.append(draft)
         elif split == "all":
-            left_out.append((draft.task.task_id, "MBPP's training split"))
+            left_out.append((str(draft.task.task_id), "MBPP's training split"))
     found = len(drafts) + len(left_out)
     if not found:
         raise UserError(f"{path} holds no row of MBPP's {split} split; give another")
@@ -79,7 +79,7 @@ def read(
         some = drafts[start : start + _JOBS]
         results = evaluate([(draft.task.code, draft.sources) for draft in some])
         for draft, values in zip(some, results, strict=True):
-            name, (task, complete) = draft.task.task_id, draft.finish(values)
+            name, (task, complete) = str(draft.task.task_id), draft.finish(values)
             if task is None:
                 left_out.append((name, "its reference gives no plain value"))
                 continue
@@ -182,7 +182,9 @@ def _call(row: Row, field: str, function: str, arguments, likes: list) -> str | 
     if not isinstance(arguments, list):
         raise row.error(field, f"holds {str(arguments)[:40]!r}, expected lists")
     texts = [literal(value) for value in _typed(arguments, likes)]
-    return None if None in texts else f"{function}({', '.join(texts)})"
+    if None in texts:
+        return None
+    return f"{function}({', '.join(filter(None, texts))})"
 
 
 def _examples(row: Row, function: str) -> Iterator[tuple[str | None, list | None]]:

@@ -20,7 +20,7 @@ def _plus(tmp_path, *rows, split="test", **settings):
 
 
 def _of(solution, base, plus=(), assertion="", **fields):
-    """A row whose function is f."""
+    """Return a row whose function is f."""
     return published_rows.mbppplus_row(
         entry_point="f",
         canonical_solution=solution,
