@@ -1,6 +1,6 @@
-"""Slips found on the syntax tree: what people get wrong in programs that still parse.
+"""Slips found on the syntax tree: common mistakes in programs that still parse.
 
-| kind | what changes | example |
+| kind | change | example |
 |---|---|---|
 | operator | an operator of arithmetic, comparison or logic | `a < b` to `a <= b` |
 | constant | a number by one, a truth value, a string to another one | `7` to `8` |
@@ -9,9 +9,8 @@
 | variable | a variable that is read, to another of its scope | `n` to `s` |
 | drop_branch | a branch goes, or its condition does and its lines stay | `if x:` |
 
-Only the characters in question change: positions in the tree say where they are on
-their line, so blanks, comments and quotes stay as they were. Text inside of f-strings
-and annotations is left alone.
+Positions in the tree tell the characters on a line that change, so blanks, comments and
+quotes stay as they were. Text inside f-strings and annotations is left alone.
 """
 
 import ast
@@ -21,13 +20,14 @@ import random
 import tokenize
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
-# Most lines that a dropped branch may touch: every one is a command to take it back.
+# Most lines that a dropped branch may touch: each costs one command to restore.
 MOST_LINES = 4
 
 _ARITHMETIC = ("+", "-", "*", "/", "//", "%")
 _COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
-# What an operator may be taken for. None becomes a power or a shift to the left, whose
+# Operators that replace one another. None becomes a power or a left shift, whose
 # values could fill the memory.
 _SLIPS = {
     **{op: tuple(o for o in _ARITHMETIC if o != op) for op in _ARITHMETIC},
@@ -36,18 +36,20 @@ _SLIPS = {
     **{"^": ("&", "|"), "and": ("or",), "or": ("and",), "is": ("is not",)},
     **{"is not": ("is",), "in": ("not in",), "not in": ("in",)},
 }
-_LARGEST = 10**15  # numbers beyond are no slip's matter
+_LARGEST = 10**15  # larger numbers stay as they are
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _ANNOTATIONS = ("annotation", "returns", "type_params")
 
+# A node with a position; the tree's types call each end of it optional.
+_Placed = Any
 # A line and its new text, or None if it goes.
 Edit = tuple[int, str | None]
 
 
 @dataclasses.dataclass(frozen=True)
 class _Site:
-    """A stretch of one line, and what could stand there instead."""
+    """A stretch of one line, and the texts that could replace it."""
 
     line: int
     start: int
@@ -58,34 +60,32 @@ class _Site:
 def propose(
     kind: str, lines: Sequence[str], rng: random.Random
 ) -> tuple[Edit, ...] | None:
-    """One slip of a kind as edits of single lines, to be made in this order.
+    """Draw one slip of a kind as edits of single lines, to be made in this order.
 
     None where the program does not parse or has no place for the kind, so that another
-    draw would find none either; () where what was drawn would not parse.
+    draw would find none either; () where the drawn slip would not parse.
     """
     source = _Source.read(lines)
     if source is None:
         return None
+    edits: tuple[Edit, ...]
     if kind == "drop_branch":
         ways = list(_drops(source))
+        if not ways:
+            return None
+        edits = rng.choice(ways)
     else:
-        ways = [site for site in _FINDERS[kind](source) if site.others]
-    if not ways:
-        return None
-    way = rng.choice(ways)
-    if isinstance(way, _Site):
-        line = source.lines[way.line - 1]
-        way = (
-            (way.line, line[: way.start] + rng.choice(way.others) + line[way.end :]),
-        )
-    return () if _Source.read(_after(lines, way)) is None else way
-
-
-def _after(lines: Sequence[str], edits: Sequence[Edit]) -> list[str]:
+        sites = [site for site in _FINDERS[kind](source) if site.others]
+        if not sites:
+            return None
+        site = rng.choice(sites)
+        line = source.lines[site.line - 1]
+        new = line[: site.start] + rng.choice(site.others) + line[site.end :]
+        edits = ((site.line, new),)
     changed = list(lines)
-    for line, text in edits:
-        changed[line - 1 : line] = [] if text is None else [text]
-    return changed
+    for number, text in edits:
+        changed[number - 1 : number] = [] if text is None else [text]
+    return () if _Source.read(changed) is None else edits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,43 +98,45 @@ class _Source:
 
     @classmethod
     def read(cls, lines: Sequence[str]) -> "_Source | None":
-        """The program, None if it does not parse or breaks lines in other ways."""
+        """Parse a program; None if it does not parse or has other line breaks."""
         code = "\n".join(lines)
         if "\r" in code or "\f" in code:
             return None
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # about the program, not about us
+                warnings.simplefilter("ignore")  # they concern the program alone
                 tree = ast.parse(code)
             tokens = tuple(tokenize.generate_tokens(io.StringIO(code).readline))
         except (SyntaxError, ValueError, tokenize.TokenError, RecursionError):
             return None
         return cls(tuple(lines), tree, tokens)
 
-    def span(self, node: ast.AST) -> tuple[int, int, int] | None:
-        """(line, first character, last + 1), None for more than one line."""
-        if node.lineno != node.end_lineno:
-            return None
-        start, end = (
-            self.column(node.lineno, at)
-            for at in (node.col_offset, node.end_col_offset)
-        )
-        return node.lineno, start, end
+    def begin(self, node: _Placed) -> tuple[int, int]:
+        """Return line and column of the first character of a node."""
+        return node.lineno, self._column(node.lineno, node.col_offset)
 
-    def text(self, node: ast.AST) -> str:
-        """The characters of a node that stands on one line."""
-        line, start, end = self.span(node)
+    def end(self, node: _Placed) -> tuple[int, int]:
+        """Return line and column after the last character of a node."""
+        return node.end_lineno, self._column(node.end_lineno, node.end_col_offset)
+
+    def span(self, node: _Placed) -> tuple[int, int, int] | None:
+        """Return line, begin and end of a node, None for more than one line."""
+        (line, start), (last, end) = self.begin(node), self.end(node)
+        return (line, start, end) if line == last else None
+
+    def text(self, node: _Placed) -> str:
+        """Return the characters of a node that stands on one line."""
+        (line, start), (_, end) = self.begin(node), self.end(node)
         return self.lines[line - 1][start:end]
 
-    def site(self, node: ast.AST, others: Sequence[str]) -> Iterator[_Site]:
-        """The node's place, if it is on one line."""
+    def site(self, node: _Placed, others: Sequence[str]) -> Iterator[_Site]:
+        """Yield the node's place, if it is on one line."""
         if span := self.span(node):
             yield _Site(*span, tuple(others))
 
-    def operator(self, left: ast.AST, right: ast.AST) -> Iterator[_Site]:
-        """The place of the operator between two expressions."""
-        begin = left.end_lineno, self.column(left.end_lineno, left.end_col_offset)
-        end = right.lineno, self.column(right.lineno, right.col_offset)
+    def operator(self, left: _Placed, right: _Placed) -> Iterator[_Site]:
+        """Yield the place of the operator between two expressions."""
+        begin, end = self.end(left), self.begin(right)
         found = [
             token
             for token in self.tokens
@@ -148,16 +150,15 @@ class _Source:
         others = _SLIPS.get(sign)
         if others is None:  # an assignment's, such as +=
             others = tuple(op + "=" for op in _SLIPS.get(sign[:-1], ()))
-        (line, start), (_, stop) = found[0].start, found[-1].end
-        yield _Site(line, start, stop, others)
+        yield _Site(*found[0].start, found[-1].end[1], others)
 
-    def column(self, line: int, offset: int) -> int:
-        """The characters before an offset, which the tree counts in bytes."""
+    def _column(self, line: int, offset: int) -> int:
+        """Return the characters before an offset, which the tree counts in bytes."""
         return len(self.lines[line - 1].encode()[:offset].decode())
 
 
 def _children(node: ast.AST) -> Iterator[ast.AST]:
-    """What is below a node, but for annotations and the inside of f-strings."""
+    """Yield the nodes below, except for annotations and the inside of f-strings."""
     if isinstance(node, ast.JoinedStr):
         return  # positions in there are wrong before Python 3.12
     for name, value in ast.iter_fields(node):
@@ -178,22 +179,21 @@ def _walk(tree: ast.AST) -> Iterator[ast.AST]:
 def _operators(source: _Source) -> Iterator[_Site]:
     for node in _walk(source.tree):
         match node:
-            case ast.BinOp(left, _, right):
-                yield from source.operator(left, right)
-            case ast.AugAssign(target, _, value):
-                yield from source.operator(target, value)
+            case ast.BinOp(left, _, right) | ast.AugAssign(left, _, right):
+                sides = [left, right]
             case ast.Compare(left, _, comparators):
                 sides = [left, *comparators]
-                for pair in zip(sides, comparators, strict=False):
-                    yield from source.operator(*pair)
-            case ast.BoolOp(_, values):
-                for pair in zip(values, values[1:], strict=False):
-                    yield from source.operator(*pair)
+            case ast.BoolOp(_, sides):
+                pass
+            case _:
+                continue
+        for pair in zip(sides, sides[1:], strict=False):
+            yield from source.operator(*pair)
 
 
 def _constants(source: _Source) -> Iterator[_Site]:
-    texts = {}
-    found = []
+    texts: dict[str, str] = {}
+    found: list[ast.Constant] = []
     for node in _walk(source.tree):
         for child in _children(node):
             # A string that is a statement is a docstring.
@@ -228,10 +228,11 @@ def _arguments(source: _Source) -> Iterator[_Site]:
 
 
 def _bounds(source: _Source) -> Iterator[_Site]:
+    bounds: Sequence[ast.expr | None]
     for node in _walk(source.tree):
         match node:
-            case ast.Call(ast.Name("range"), arguments):
-                bounds = arguments
+            case ast.Call(ast.Name("range"), bounds):
+                pass
             case ast.Subscript(slice=ast.Slice(lower, upper)):
                 bounds = [lower, upper]
             case ast.Subscript(slice=index):
@@ -240,28 +241,24 @@ def _bounds(source: _Source) -> Iterator[_Site]:
                 continue
         for bound in bounds:
             if bound is not None and source.span(bound):
-                yield from source.site(bound, _beside(source, bound))
+                yield from source.site(bound, _neighbours(source, bound))
 
 
-def _beside(source: _Source, bound: ast.expr) -> list[str]:
-    """The bound one further and one less; nothing for what is no number."""
+def _neighbours(source: _Source, bound: ast.expr) -> list[str]:
+    """Return the bound plus and minus one; nothing for all but numbers."""
     text = source.text(bound)
     match bound:
         case ast.Constant(int(value)) if not isinstance(value, bool):
             return [str(value + 1), str(value - 1)]
         case ast.UnaryOp(ast.USub(), ast.Constant(int(value))):
             return [str(1 - value), str(-1 - value)]
-        case ast.BinOp(left, ast.Add() | ast.Sub(), ast.Constant(1)) if text.endswith(
-            "1"
-        ):
+        case ast.BinOp(left, ast.Add() | ast.Sub(), ast.Constant(1)) if text[-1] == "1":
             return [source.text(left), text[:-1] + "2"]
         case ast.BinOp(_, ast.Add() | ast.Sub() | ast.Mult() | ast.FloorDiv()):
-            pass
+            return [f"{text} + 1", f"{text} - 1"]
         case ast.Name() | ast.Attribute() | ast.Subscript() | ast.Call():
-            pass
-        case _:
-            return []
-    return [f"{text} + 1", f"{text} - 1"]
+            return [f"{text} + 1", f"{text} - 1"]
+    return []
 
 
 def _variables(source: _Source) -> Iterator[_Site]:
@@ -274,20 +271,20 @@ def _variables(source: _Source) -> Iterator[_Site]:
 def _read_names(
     node: ast.AST, scope: tuple[str, ...]
 ) -> Iterator[tuple[ast.Name, tuple[str, ...]]]:
-    """Names that are read at or below a node, each with the variables of its scope."""
-    below = list(_children(node))
+    """Yield the names read at or below a node, each with the variables of its scope."""
+    below: Sequence[ast.AST] = list(_children(node))
     if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
         yield node, scope
     elif isinstance(node, ast.ClassDef):
         scope = ()
     elif isinstance(node, _COMPREHENSIONS):
         first = node.generators[0]
-        yield from _read_names(first.iter, scope)  # which does not see the targets
+        yield from _read_names(first.iter, scope)  # it does not see the targets
         bound = [n for each in node.generators for n in _stored(each.target)]
         scope = tuple(dict.fromkeys([*scope, *bound]))
         below = [*first.ifs, *(part for part in below if part is not first)]
     elif isinstance(node, _FUNCTIONS):
-        # Defaults and decorators belong to the scope around.
+        # Defaults and decorators belong to the enclosing scope.
         outside = [*node.args.defaults, *filter(None, node.args.kw_defaults)]
         for part in outside + getattr(node, "decorator_list", []):
             yield from _read_names(part, scope)
@@ -298,17 +295,17 @@ def _read_names(
 
 
 def _scope(function) -> tuple[str, ...]:
-    """Names that a function binds: its parameters and what it assigns."""
+    """Return the names that a function binds: its parameters and assigned names."""
     a = function.args
-    parameters = [*a.posonlyargs, *a.args, *a.kwonlyargs, *filter(None, [a.vararg])]
-    names = [parameter.arg for parameter in [*parameters, *filter(None, [a.kwarg])]]
+    parameters = [*a.posonlyargs, *a.args, *a.kwonlyargs, a.vararg, a.kwarg]
+    names = [parameter.arg for parameter in parameters if parameter]
     if isinstance(function.body, list):
         names += [name for part in function.body for name in _stored(part)]
     return tuple(dict.fromkeys(names))
 
 
 def _stored(node: ast.AST) -> Iterator[str]:
-    """Names that are assigned at or below a node, in its own scope."""
+    """Yield the names that are assigned at or below a node, in its own scope."""
     if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
         yield node.id
     if not isinstance(node, (*_FUNCTIONS, *_COMPREHENSIONS, ast.ClassDef)):
@@ -317,47 +314,41 @@ def _stored(node: ast.AST) -> Iterator[str]:
 
 
 def _drops(source: _Source) -> Iterator[tuple[Edit, ...]]:
-    """Ways to lose a branch of an `if`, each in few lines, the last line first."""
+    """Yield ways to lose a branch of an `if`, each with its last line first."""
     for node in _walk(source.tree):
         if not isinstance(node, ast.If):
             continue
-        begin, end = _after_colon(source, node), node.body[-1].end_lineno + 1
+        # Comments may stand between the condition and the first statement.
+        colons = (t.start for t in source.tokens if t.string == ":")
+        begin = next(at[0] for at in colons if at >= source.end(node.test)) + 1
         if node.body[0].lineno < begin:
             continue  # all on one line
-        header, body = range(node.lineno, begin), range(begin, end)
-        rest = range(end, node.end_lineno + 1)
+        end = source.end(node.body[-1])[0] + 1
+        body, header = _gone(range(begin, end)), _gone(range(node.lineno, begin))
+        rest = _gone(range(end, source.end(node)[0] + 1))
         is_elif = source.lines[node.lineno - 1].lstrip().startswith("elif")
+        ways = []
         if node.orelse:
-            yield from _few(_gone(rest))
+            ways.append(rest)
         if not node.orelse or is_elif:
-            yield from _few([*_gone(body), *_gone(header)])
+            ways.append(body + header)
         if not is_elif:
             kept = _dedented(source, body, node.col_offset, node.body[0].col_offset)
             if kept is not None:
-                yield from _few([*_gone(rest), *kept, *_gone(header)])
-
-
-def _after_colon(source: _Source, node: ast.If) -> int:
-    """The line after the condition's: comments may stand before the first statement."""
-    column = source.column(node.test.end_lineno, node.test.end_col_offset)
-    end = node.test.end_lineno, column
-    colons = (t.start[0] for t in source.tokens if t.start >= end and t.string == ":")
-    return next(colons) + 1
-
-
-def _few(edits: Sequence[Edit]) -> Iterator[tuple[Edit, ...]]:
-    if 0 < len(edits) <= MOST_LINES:
-        yield tuple(edits)
+                ways.append(rest + kept + header)
+        yield from (tuple(way) for way in ways if 0 < len(way) <= MOST_LINES)
 
 
 def _gone(lines: range) -> list[Edit]:
     return [(line, None) for line in reversed(lines)]
 
 
-def _dedented(source: _Source, body: range, outer: int, inner: int):
-    """Edits that move lines out of their block; None if one cannot be moved."""
-    edits = []
-    for number in reversed(body):
+def _dedented(
+    source: _Source, body: Sequence[Edit], outer: int, inner: int
+) -> list[Edit] | None:
+    """Return edits that move lines out of their block; None if one cannot move."""
+    edits: list[Edit] = []
+    for number, _ in body:
         line = source.lines[number - 1]
         if not line.strip():
             continue
@@ -368,10 +359,10 @@ def _dedented(source: _Source, body: range, outer: int, inner: int):
 
 
 def _inside_string(source: _Source, number: int) -> bool:
-    """Whether a line begins within a string, whose blanks are its own."""
+    """Return True for a line that begins within a string, whose blanks are its own."""
     return any(
         isinstance(node, ast.Constant | ast.JoinedStr)
-        and node.lineno < number <= node.end_lineno
+        and node.lineno < number <= source.end(node)[0]
         for node in _walk(source.tree)
     )
 

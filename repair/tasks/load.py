@@ -48,8 +48,8 @@ def load_tasks(
     """
     source, _, split = spec.partition("/")
     if _is_published(spec):
-        tasks = _read_published(spec, path, count, training)
-        return checks.check(tasks, sandbox) if sandbox else tasks
+        published = _read_published(spec, path, count, training)
+        return checks.check(published, sandbox) if sandbox else published
     if source == "generated":
         tasks = generate(split, seed, count)
     elif spec.endswith(".jsonl"):

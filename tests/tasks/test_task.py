@@ -1,4 +1,4 @@
-"""A list of tasks tells what became of the rest of its file."""
+"""A list of tasks names the programs of its file that gave none."""
 
 from repair.tasks import TaskList
 

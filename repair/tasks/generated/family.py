@@ -8,11 +8,12 @@ A family is a block of lines; blank lines separate blocks.
     if {condition}:
         {out}.append({item})
 
+- `* ` marks a family held out of train, validation and test.
 - The first line holds the verbs of the function's name, then nouns if they are not
   those of `NOUNS`, then the kinds of names that the body needs. The first kind is the
   parameter; a comma after a kind makes the next one a parameter too. With `= START`
-  the body is that of a loop over the first kind, by the second, which begins with the
-  last kind at START and returns it.
+  the body is that of a loop over the first kind, into the last: `out = []`, the loop,
+  `return out`, or after `-> RESULT` another result.
 - `?` draws values: a number (`2..5`), one of some alternatives (`a/b | c/d` for two
   values), a phrase (`predicate {item}`), or the function's `name`.
 - `>` is the text, in which `<a|b>` draws one of the two.
@@ -29,8 +30,9 @@ import random
 import re
 from collections.abc import Callable, Sequence
 
-from repair.tasks.generated import templates_numbers, templates_text
-from repair.tasks.generated.vocabulary import ARGUMENTS, NOUNS, PHRASES, names
+from repair.tasks.generated.templates_numbers import NUMBERS
+from repair.tasks.generated.templates_text import TEXTS
+from repair.tasks.generated.vocabulary import ARGUMENTS, LETTERS, NOUNS, PHRASES, names
 
 _CHOICE = re.compile(r"<([^>]*)>")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
@@ -70,10 +72,10 @@ class Family:
         """Draw one function."""
         drawn = names(rng, self.kinds)
         for line in self.draws:
-            targets, _, source = line.partition(" = ")
-            targets = targets.split(", ")
-            values = self._values(source, len(targets), drawn, rng)
-            drawn.update(zip(targets, values, strict=True))
+            if line == "name":
+                drawn["name"] = self._name(rng)
+            else:
+                _draw(line, drawn, rng)
         text = _CHOICE.sub(lambda match: rng.choice(match[1].split("|")), self.text)
         name = drawn.get("name") or self._name(rng)
         head = f"def {name}({', '.join(drawn[kind] for kind in self.parameters)}):\n"
@@ -84,19 +86,6 @@ class Family:
             draw=lambda rng: self._draw_arguments(rng, drawn),
         )
 
-    def _values(self, source: str, count: int, drawn, rng) -> Sequence[str]:
-        """Draw the values of one `?` line."""
-        if not source:
-            return (self._name(rng),)
-        if bounds := _RANGE.fullmatch(source):
-            return (str(rng.randint(int(bounds[1]), int(bounds[2]))),)
-        phrase, _, expression = source.partition(" ")
-        if phrase in PHRASES:
-            return PHRASES[phrase](rng, expression.format_map(drawn))
-        chosen = rng.choice(source.split(" | "))
-        parts = chosen.split("/") if count > 1 else [chosen]
-        return [part.format_map(drawn) for part in parts]
-
     def _name(self, rng: random.Random) -> str:
         return f"{rng.choice(self.verbs)}_{rng.choice(self.nouns)}"
 
@@ -106,43 +95,70 @@ class Family:
         return ARGUMENTS[self.arguments](rng, drawn)
 
 
+def _draw(line: str, drawn: dict[str, str], rng: random.Random) -> None:
+    """Draw the values of one `?` line into `drawn`."""
+    left, _, source = line.partition(" = ")
+    targets = left.split(", ")
+    phrase, _, expression = source.partition(" ")
+    if bounds := _RANGE.fullmatch(source):
+        values = [str(rng.randint(int(bounds[1]), int(bounds[2])))]
+    elif phrase in PHRASES:
+        lines = PHRASES[phrase].strip().split("\n")
+        inner = {"x": expression.format_map(drawn)}
+        for each in lines:
+            if each.startswith("? "):
+                _draw(each[2:], inner, rng)
+        chosen = rng.choice([each for each in lines if not each.startswith("? ")])
+        values = [part.format_map(inner) for part in chosen.split("/")]
+    elif source == "letter":
+        values = [rng.choice(LETTERS)]
+    elif source == "letters":
+        values = rng.sample(LETTERS, 2)
+    else:
+        chosen = rng.choice(source.split(" | "))
+        parts = chosen.split("/") if len(targets) > 1 else [chosen]
+        values = [part.format_map(drawn) for part in parts]
+    drawn.update(zip(targets, values, strict=True))
+
+
 def families(held_out: bool = False) -> list[Family]:
     """Read the families: those of train, validation and test, or those held out."""
-    parts = (
-        (templates_numbers.LISTS_HELD_OUT, templates_numbers.COMPOUND_HELD_OUT)
-        + (templates_text.TEXTS_HELD_OUT,)
-        if held_out
-        else (templates_numbers.LISTS, templates_numbers.COMPOUND)
-        + (templates_numbers.NUMBERS, templates_text.TEXTS)
-    )
-    return [parse(block) for part in parts for block in part.strip().split("\n\n")]
+    blocks = f"{NUMBERS}{TEXTS}".strip().split("\n\n")
+    return [parse(block) for block in blocks if block.startswith("* ") == held_out]
 
 
 def parse(block: str) -> Family:
     """Read one block of templates."""
-    head, *lines = block.split("\n")
-    function, _, kinds = head.partition(": ")
-    kinds, _, start = kinds.partition(" = ")
+    head, *lines = block.removeprefix("* ").split("\n")
+    function, _, needs = head.partition(": ")
+    needs, _, start = needs.partition(" = ")
     verbs, _, nouns = function.partition(" ")
-    parameters, _, _ = kinds.rpartition(",")
-    kinds = tuple(kinds.replace(",", "").split())
+    kinds = tuple(needs.replace(",", "").split())
     marked = {mark: [x[2:] for x in lines if x[:2] == f"{mark} "] for mark in "?>@"}
     body = [line for line in lines if line[:2] not in ("? ", "> ", "@ ")]
     if start:
-        body = [
-            f"{{{kinds[-1]}}} = {start}",
-            f"for {{{kinds[1]}}} in {{{kinds[0]}}}:",
-            *(f"    {line}" for line in body),
-            f"return {{{kinds[-1]}}}",
-        ]
+        body = _loop(kinds, start, body)
     (text,) = marked[">"]
     return Family(
         verbs=verbs.split("|"),
         nouns=nouns.split("|") if nouns else NOUNS[kinds[0]],
-        parameters=kinds[: 2 if parameters else 1],
+        parameters=kinds[: 1 + needs.count(",")],
         kinds=kinds,
         draws=tuple(marked["?"]),
         text=text,
         arguments=marked["@"][0] if marked["@"] else kinds[0],
         body="\n".join(f"    {line}" for line in body),
     )
+
+
+def _loop(kinds: Sequence[str], start: str, body: list[str]) -> list[str]:
+    """Put a body into a loop over the first kind, which fills the last."""
+    whole, *parts, last = (f"{{{kind}}}" for kind in kinds)
+    start, _, result = start.partition(" -> ")
+    loops = [f"for {parts[0]} in {whole}:"]
+    if kinds[0] == "rows":
+        loops.append(f"    for {parts[1]} in {parts[0]}:")
+    elif len(parts) > 1:
+        loops = [f"for {parts[0]}, {parts[1]} in {whole}.items():"]
+    indented = ["    " * len(loops) + line for line in body]
+    return [f"{last} = {start}", *loops, *indented, f"return {result or last}"]

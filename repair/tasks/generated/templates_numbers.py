@@ -1,6 +1,6 @@
 """Templates over integers, lists of integers and rows; `family` tells their form."""
 
-LISTS = """
+NUMBERS = """
 keep|filter: list item out = []
 ? what, condition = predicate {item}
 > <Return the items|Keep the items> that are {what}.
@@ -53,25 +53,19 @@ count|number_of: list item count = 0
 if {condition}:
     {count} += 1
 
-largest|max: list item best
+largest|max: list item best = {start} -> {expression}
 ? start = 0..9
 ? how, expression = mapping {best}
 > <Return the largest item|Find the largest item>, taken as at least {start}, {how}.
-{best} = {start}
-for {item} in {list}:
-    if {item} > {best}:
-        {best} = {item}
-return {expression}
+if {item} > {best}:
+    {best} = {item}
 
-smallest|min: list item best
+smallest|min: list item best = {start} -> {expression}
 ? start = 2..12
 ? how, expression = mapping {best}
 > <Return the smallest item|Find the smallest item>, taken as at most {start}, {how}.
-{best} = {start}
-for {item} in {list}:
-    if {item} < {best}:
-        {best} = {item}
-return {expression}
+if {item} < {best}:
+    {best} = {item}
 
 index|find: list index
 ? what, condition = predicate {list}[{index}]
@@ -132,25 +126,21 @@ skip|every: list index out
 for {index} in range(0, len({list}), {step}):
     {out}.append({expression})
 return {out}
-"""
 
-LISTS_HELD_OUT = """
-last|final: list item best = None
+* last|final: list item best = None
 ? what, condition = predicate {item}
 > Return the last item that is {what}, else None.
 if {condition}:
     {best} = {item}
 
-balance|net: list item total = 0
+* balance|net: list item total = 0
 ? what, condition = predicate {item}
 > Add the items that are {what} and subtract the others.
 if {condition}:
     {total} += {item}
 else:
     {total} -= {item}
-"""
 
-COMPOUND = """
 pairs|steps: list item index out
 ? what, operator = sum/+ | difference/- | product/*
 ? how, expression = mapping {item}
@@ -172,24 +162,16 @@ for {index} in range(len({list})):
     {out}.append({expression})
 return {out}
 
-flatten|merge rows|lists: rows row item out
+flatten|merge rows|lists: rows row item out = []
 ? what, condition = predicate {item}
 > <Return|List> the items of all rows that are {what}.
-{out} = []
-for {row} in {rows}:
-    for {item} in {row}:
-        if {condition}:
-            {out}.append({item})
-return {out}
+if {condition}:
+    {out}.append({item})
 
-sum|total rows|grid: rows row item total
+sum|total rows|grid: rows row item total = 0
 ? how, expression = mapping {item}
 > <Add up|Sum> each item {how}, over all rows.
-{total} = 0
-for {row} in {rows}:
-    for {item} in {row}:
-        {total} += {expression}
-return {total}
+{total} += {expression}
 
 pairs|count sum|of: list count
 ? goal = 4..18
@@ -241,10 +223,8 @@ for {item} in {list}:
         {out}.append({item})
 {total} = sum({out})
 return {expression}
-"""
 
-COMPOUND_HELD_OUT = """
-row|part sums|totals: rows row item out
+* row|part sums|totals: rows row item out
 ? how, expression = mapping {item}
 > List for every row the sum of each item {how}.
 {out} = []
@@ -254,9 +234,7 @@ for {row} in {rows}:
         subtotal += {expression}
     {out}.append(subtotal)
 return {out}
-"""
 
-NUMBERS = """
 clamp|limit: number
 ? low = 0..9
 ? high = 11..20

@@ -63,14 +63,11 @@ count|number_of: words word count = 0
 if {condition}:
     {count} += 1
 
-join|glue: words word out
+join|glue: words word out = [] -> '{mark}'.join({out})
 ? how, expression = word_mapping {word}
 ? mark = - | , | + | /
 > <Join|Glue> the words, each {how}, with '{mark}'.
-{out} = []
-for {word} in {words}:
-    {out}.append({expression})
-return '{mark}'.join({out})
+{out}.append({expression})
 
 sort|order: words out
 ? what, key = length/len | last letter/lambda w: w[-1]
@@ -92,22 +89,16 @@ make|build dict|table|lookup: words word dict = {{}}
 @ few_words
 {dict}[{word}] = {expression}
 
-keep|filter: dict key value out
+keep|filter: dict key value out = {{}}
 ? what, condition = predicate {value}
 > <Return the entries|Keep the entries> whose values are {what}.
-{out} = {{}}
-for {key}, {value} in {dict}.items():
-    if {condition}:
-        {out}[{key}] = {value}
-return {out}
+if {condition}:
+    {out}[{key}] = {value}
 
-map|change: dict key value out
+map|change: dict key value out = {{}}
 ? how, expression = mapping {value}
 > <Return the dictionary with each value|Make each value> {how}.
-{out} = {{}}
-for {key}, {value} in {dict}.items():
-    {out}[{key}] = {expression}
-return {out}
+{out}[{key}] = {expression}
 
 sum|total: dict key total = 0
 ? what, condition = predicate {dict}[{key}]
@@ -115,31 +106,26 @@ sum|total: dict key total = 0
 if {condition}:
     {total} += {dict}[{key}]
 
-keys|find: dict key value out
+keys|find: dict key value out = [] -> sorted({out})
 ? what, condition = predicate {value}
 > <List the keys|Return the sorted keys> whose values are {what}.
-{out} = []
-for {key}, {value} in {dict}.items():
-    if {condition}:
-        {out}.append({key})
-return sorted({out})
-"""
+if {condition}:
+    {out}.append({key})
 
-TEXTS_HELD_OUT = """
-longest|max: words word best = ''
+* longest|max: words word best = ''
 ? what, condition = word_predicate {word}
 > Return the longest of the words that {what}.
 if {condition} and len({word}) > len({best}):
     {best} = {word}
 
-group|bucket: words word dict = {{}}
+* group|bucket: words word dict = {{}}
 ? how, expression = word_mapping {word}
 > Group the words by length, each {how}.
 if len({word}) not in {dict}:
     {dict}[len({word})] = []
 {dict}[len({word})].append({expression})
 
-best|largest: dict key best
+* best|largest: dict key best
 ? how, expression = mapping {dict}[{key}]
 > Return the largest value of the dictionary {how}.
 {best} = None

@@ -53,77 +53,53 @@ def names(rng: random.Random, kinds: tuple[str, ...]) -> dict[str, str]:
     return taken
 
 
-def _predicate(rng: random.Random, x: str) -> tuple[str, str]:
-    """Draw a condition on the integer x: words after "are", expression."""
-    c, divisor = rng.randint(2, 10), rng.randint(3, 7)
-    return rng.choice(
-        (
-            (f"greater than {c}", f"{x} > {c}"),
-            (f"less than {c}", f"{x} < {c}"),
-            (f"at least {c}", f"{x} >= {c}"),
-            (f"at most {c}", f"{x} <= {c}"),
-            (f"not equal to {c}", f"{x} != {c}"),
-            (f"divisible by {divisor}", f"{x} % {divisor} == 0"),
-            ("even", f"{x} % 2 == 0"),
-            ("odd", f"{x} % 2 == 1"),
-        )
-    )
-
-
-def _mapping(rng: random.Random, x: str) -> tuple[str, str]:
-    """Draw a map of the integer x: words after its name, expression."""
-    c, factor = rng.randint(1, 9), rng.randint(2, 9)
-    return rng.choice(
-        (
-            (f"plus {c}", f"{x} + {c}"),
-            (f"minus {c}", f"{x} - {c}"),
-            (f"times {factor}", f"{x} * {factor}"),
-            (f"modulo {factor}", f"{x} % {factor}"),
-            ("squared", f"{x} * {x}"),
-            ("negated", f"-{x}"),
-        )
-    )
-
-
-def _word_predicate(rng: random.Random, w: str) -> tuple[str, str]:
-    """Draw a condition on the word w: words after "that", expression."""
-    c, letter = rng.randint(2, 4), rng.choice(LETTERS)
-    return rng.choice(
-        (
-            (f"have more than {c} letters", f"len({w}) > {c}"),
-            (f"have at most {c} letters", f"len({w}) <= {c}"),
-            (f"contain '{letter}'", f"'{letter}' in {w}"),
-            (f"lack '{letter}'", f"'{letter}' not in {w}"),
-            (f"end with '{letter}'", f"{w}.endswith('{letter}')"),
-        )
-    )
-
-
-def _word_mapping(rng: random.Random, w: str) -> tuple[str, str]:
-    """Draw a map of the word w: a participle, expression."""
-    c, cut, mark = rng.randint(2, 4), rng.randint(2, 3), rng.choice("!?*+-_#.")
-    return rng.choice(
-        (
-            ("in upper case", f"{w}.upper()"),
-            ("reversed", f"{w}[::-1]"),
-            ("capitalized", f"{w}.capitalize()"),
-            (f"cut to {c} letters", f"{w}[:{c}]"),
-            (f"without its first {cut} letters", f"{w}[{cut}:]"),
-            (f"followed by '{mark}'", f"{w} + '{mark}'"),
-            (f"preceded by '{mark}'", f"'{mark}' + {w}"),
-            (f"repeated {c} times", f"{w} * {c}"),
-        )
-    )
-
-
-# Draws that a template may name: from an expression to one or two strings.
-PHRASES: dict[str, Callable[[random.Random, str], tuple[str, ...]]] = {
-    "predicate": _predicate,
-    "mapping": _mapping,
-    "word_predicate": _word_predicate,
-    "word_mapping": _word_mapping,
-    "letter": lambda rng, _: (rng.choice(LETTERS),),
-    "letters": lambda rng, _: tuple(rng.sample(LETTERS, 2)),
+# Phrases about an expression {x}, in the notation of `family`: draws, then
+# alternatives of words and code.
+PHRASES = {
+    "predicate": """
+? c = 2..10
+? d = 3..7
+greater than {c}/{x} > {c}
+less than {c}/{x} < {c}
+at least {c}/{x} >= {c}
+at most {c}/{x} <= {c}
+not equal to {c}/{x} != {c}
+divisible by {d}/{x} % {d} == 0
+even/{x} % 2 == 0
+odd/{x} % 2 == 1
+""",
+    "mapping": """
+? c = 1..9
+? d = 2..9
+plus {c}/{x} + {c}
+minus {c}/{x} - {c}
+times {d}/{x} * {d}
+modulo {d}/{x} % {d}
+squared/{x} * {x}
+negated/-{x}
+""",
+    "word_predicate": """
+? c = 2..4
+? letter = letter
+have more than {c} letters/len({x}) > {c}
+have at most {c} letters/len({x}) <= {c}
+contain '{letter}'/'{letter}' in {x}
+lack '{letter}'/'{letter}' not in {x}
+end with '{letter}'/{x}.endswith('{letter}')
+""",
+    "word_mapping": """
+? c = 2..4
+? cut = 2..3
+? mark = ! | ? | * | + | - | _ | # | .
+in upper case/{x}.upper()
+reversed/{x}[::-1]
+capitalized/{x}.capitalize()
+cut to {c} letters/{x}[:{c}]
+without its first {cut} letters/{x}[{cut}:]
+followed by '{mark}'/{x} + '{mark}'
+preceded by '{mark}'/'{mark}' + {x}
+repeated {c} times/{x} * {c}
+""",
 }
 
 

@@ -32,7 +32,7 @@ def check(tasks: TaskList, sandbox: Sandbox) -> TaskList:
             changed.append((name, reason))
             task = sound
         if task.faulty_code is not None:
-            shown = _with_failing_test(task, sandbox)
+            shown = _with_failing_test(task, task.faulty_code, sandbox)
             if shown is None:
                 left_out.append((name, "its faulty program passes every test"))
                 continue
@@ -65,9 +65,9 @@ def _without_unsound_tests(task: Task, sandbox: Sandbox) -> Task | None:
     return None
 
 
-def _with_failing_test(task: Task, sandbox: Sandbox) -> Task | None:
+def _with_failing_test(task: Task, code: str, sandbox: Sandbox) -> Task | None:
     """Return the task with a shown test that its bug fails; None if it fails none."""
-    code, setup = task.faulty_code, task.test_setup_code
+    setup = task.test_setup_code
     if not sandbox.run(code, task.test_list, setup).passed:
         return task
     hidden = task.hidden_test_list

@@ -61,11 +61,12 @@ def expect(call: str, value, tolerance: float = 0.0) -> str | None:
 
 def expect_one_of(call: str, *values) -> str | None:
     """Return an assert that a call gives one of some values; None without literals."""
-    texts = dict.fromkeys(map(literal, values))
-    if None in texts:
+    found = [literal(value) for value in values]
+    texts = list(dict.fromkeys(filter(None, found)))
+    if None in found:
         return None
     if len(texts) == 1:
-        return f"assert {call} == {next(iter(texts))}"
+        return f"assert {call} == {texts[0]}"
     return f"assert {call} in ({', '.join(texts)})"
 
 

@@ -69,7 +69,7 @@ def read(
         if split in (own, "all") and (own != TRAINING or training):
             drafts.append(draft)
         elif split == "all":
-            left_out.append((draft.name, "MBPP's training split"))
+            left_out.append((str(draft.task.task_id), "MBPP's training split"))
     found = len(drafts) + len(left_out)
     if not found:
         raise UserError(f"{path} holds no row of MBPP's {split} split; give another")
@@ -77,15 +77,15 @@ def read(
     changed = []
     for start in range(0, len(drafts), _JOBS):
         some = drafts[start : start + _JOBS]
-        values = evaluate([(draft.code, draft.sources) for draft in some])
-        for draft, results in zip(some, values, strict=True):
-            task, complete = draft.finish(results)
+        results = evaluate([(draft.task.code, draft.sources) for draft in some])
+        for draft, values in zip(some, results, strict=True):
+            name, (task, complete) = str(draft.task.task_id), draft.finish(values)
             if task is None:
-                left_out.append((draft.name, "its reference gives no plain value"))
+                left_out.append((name, "its reference gives no plain value"))
                 continue
             tasks.append(task)
             if not complete:
-                changed.append((draft.name, "without inputs that give no plain value"))
+                changed.append((name, "without inputs that give no plain value"))
         if count is not None and len(tasks) >= count:
             break
     return TaskList(tasks[:count], found, left_out, changed)
@@ -93,55 +93,40 @@ def read(
 
 @dataclasses.dataclass(frozen=True)
 class _Draft:
-    """A row without the expected values of its tests.
+    """A row whose tests still lack their expected values.
 
     Attributes:
       number: MBPP's task id.
-      text: The task in English.
-      code: The reference.
-      calls: The calls to test, of which the first `shown` are shown.
-      shown: See `calls`.
-      complete: Every input of the row has become a call.
-      compared: The expression that a test compares, with `_HOLE` for the call.
+      task: The task without tests.
+      sources: Expressions to test, of which the first `shown` are shown.
+      shown: See `sources`.
+      complete: Every input of the row has become an expression.
       tolerance: The absolute error that a float may have.
     """
 
     number: int
-    text: str
-    code: str
-    calls: tuple[str, ...]
+    task: Task
+    sources: tuple[str, ...]
     shown: int
     complete: bool
-    compared: str
     tolerance: float
 
-    @property
-    def name(self) -> str:
-        return f"Mbpp/{self.number}"
-
-    @property
-    def sources(self) -> list[str]:
-        """Expressions whose values the tests expect."""
-        return [self.compared.replace(_HOLE, call) for call in self.calls]
-
-    def finish(self, results: Sequence[tuple | None]) -> tuple[Task | None, bool]:
+    def finish(self, values: Sequence[tuple | None]) -> tuple[Task | None, bool]:
         """Return the task, None if no test is left to show; and if all tests are left.
 
         Args:
-          results: The value of each source in a tuple of one, None where there is none.
+          values: The value of each source in a tuple of one, None where there is none.
         """
         tests = [
-            None if result is None else expect(source, result[0], self.tolerance)
-            for source, result in zip(self.sources, results, strict=True)
+            None if value is None else expect(source, value[0], self.tolerance)
+            for source, value in zip(self.sources, values, strict=True)
         ]
         shown = [test for test in tests[: self.shown] if test]
         hidden = [test for test in tests[self.shown :] if test and test not in shown]
         if not shown:
             return None, False
-        task = Task(
-            task_id=self.name,
-            text=self.text,
-            code=self.code,
+        task = dataclasses.replace(
+            self.task,
             test_list=tuple(dict.fromkeys(shown)),
             hidden_test_list=tuple(dict.fromkeys(hidden)),
         )
@@ -163,23 +148,33 @@ def _draft(row: Row) -> _Draft:
     columns = zip(*(args for _, args in examples if args), strict=False)
     likes = [max(column, key=_size) for column in columns]
     base, plus = (
-        [_call(row, field, function, arguments, likes) for arguments in row.list(field)]
-        for field in ("base_input", "plus_input")
+        [_call(row, field, function, arguments, likes) for arguments in inputs]
+        for field, inputs in _inputs(row)
     )
     lines = _QUOTES.sub("", clean(row.text("prompt"))).strip().split("\n")
     text = "\n".join(x for x in lines if not x.startswith("assert ")).strip()
     if not text:
         raise row.error("prompt", "is empty")
+    tolerance = row.fields.get("atol", 0)
+    is_number = isinstance(tolerance, int | float) and not isinstance(tolerance, bool)
+    if not is_number or tolerance < 0:
+        raise row.error("atol", f"is {tolerance!r}, expected a number of 0 or more")
+    compared = next((compared for compared, _ in examples if compared), _HOLE)
     return _Draft(
         number=number,
-        text=text,
-        code=code,
-        calls=tuple(call for call in base + plus if call),
+        task=Task(f"Mbpp/{number}", text, code, test_list=()),
+        sources=tuple(compared.replace(_HOLE, call) for call in base + plus if call),
         shown=len(base) - base.count(None),
         complete=None not in base + plus,
-        compared=next((form for form, _ in examples if form), _HOLE),
-        tolerance=_tolerance(row),
+        tolerance=float(tolerance),
     )
+
+
+def _inputs(row: Row) -> Iterator[tuple[str, list]]:
+    yield "base_input", row.list("base_input")
+    # One published row has an empty object for no inputs.
+    none = row.fields.get("plus_input") == {}
+    yield "plus_input", [] if none else row.list("plus_input")
 
 
 def _call(row: Row, field: str, function: str, arguments, likes: list) -> str | None:
@@ -187,14 +182,9 @@ def _call(row: Row, field: str, function: str, arguments, likes: list) -> str | 
     if not isinstance(arguments, list):
         raise row.error(field, f"holds {str(arguments)[:40]!r}, expected lists")
     texts = [literal(value) for value in _typed(arguments, likes)]
-    return None if None in texts else f"{function}({', '.join(texts)})"
-
-
-def _tolerance(row: Row) -> float:
-    value = row.fields.get("atol", 0)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-        raise row.error("atol", f"is {value!r}, expected a number of 0 or more")
-    return float(value)
+    if None in texts:
+        return None
+    return f"{function}({', '.join(filter(None, texts))})"
 
 
 def _examples(row: Row, function: str) -> Iterator[tuple[str | None, list | None]]:

@@ -146,6 +146,7 @@ def _is_generator(function: ast.FunctionDef) -> bool:
 
 def _makes_tuples(function: ast.FunctionDef) -> bool:
     """Return True if a tuple is passed on, unlike in `a, b = b, a` or `x[i, j]`."""
+    values: Sequence[ast.expr | None]
     for node in ast.walk(function):
         match node:
             case ast.Call(args=values) | ast.List(elts=values) | ast.Tuple(elts=values):

@@ -46,7 +46,7 @@ QUIXBUGS = {
 
 
 def write_quixbugs(folder):
-    """A clone of QuixBugs, but for its contents; returns the path."""
+    """Write a clone of QuixBugs with programs of our own; return the path."""
     for part in ("python_programs", "correct_python_programs", "json_testcases"):
         (folder / part).mkdir()
     for name, (reference, faulty, text, cases) in QUIXBUGS.items():
@@ -64,7 +64,7 @@ def write_quixbugs(folder):
 
 
 def humaneval_row(number=0, **fields):
-    """A Python row of HumanEvalPack."""
+    """Return a Python row of HumanEvalPack."""
     row = {
         "task_id": f"Python/{number}",
         "prompt": "ignored",
@@ -90,7 +90,7 @@ def humaneval_row(number=0, **fields):
 
 
 def mbppplus_row(number=11, **fields):
-    """A row of EvalPlus's MbppPlus.jsonl."""
+    """Return a row of EvalPlus's MbppPlus.jsonl."""
     row = {
         "task_id": f"Mbpp/{number}",
         "prompt": '"""\nKeep what both have.\nassert both((1,), (1,)) == (1,)\n"""\n',
@@ -108,13 +108,13 @@ def mbppplus_row(number=11, **fields):
 
 
 def write_rows(path, *rows):
-    """A file of JSON lines; returns the path."""
+    """Write a file of JSON lines; return the path."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
 
 def judge(sandbox, tasks):
-    """Results of the references and of the faulty programs, on all tests."""
+    """Return the results of references and of faulty programs, on all tests."""
     jobs = [
         (code, (*task.test_list, *task.hidden_test_list), task.test_setup_code)
         for task in tasks

@@ -1,4 +1,4 @@
-"""Asserts hold for the value and what is nearly it, and for nothing else."""
+"""Asserts hold for the value and near values, and for nothing else."""
 
 import math
 
@@ -23,7 +23,7 @@ _values = st.recursive(
 
 
 def holds(test, value):
-    """Whether an assert about f() holds where f gives the value."""
+    """Return True if an assert about f() holds for an f that gives the value."""
     try:
         exec(test, {"f": lambda: value})
     except (AssertionError, TypeError):
@@ -32,7 +32,7 @@ def holds(test, value):
 
 
 def nudged(value, by):
-    """The value with its floats a little off."""
+    """Return the value with its floats a little off."""
     if isinstance(value, float):
         return value + by
     if isinstance(value, list | tuple):

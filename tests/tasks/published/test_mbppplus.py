@@ -20,7 +20,7 @@ def _plus(tmp_path, *rows, split="test", **settings):
 
 
 def _of(solution, base, plus=(), assertion="", **fields):
-    """A row whose function is f."""
+    """Return a row whose function is f."""
     return published_rows.mbppplus_row(
         entry_point="f",
         canonical_solution=solution,
@@ -161,6 +161,12 @@ def test_mbppplus_may_be_trained_on_and_held_out_in_one_run(tmp_path):
     assert [task.task_id for task in train + held] == ["Mbpp/601", "Mbpp/11"]
     with pytest.raises(UserError, match="no evaluation"):
         load_pair("mbppplus/test", "mbppplus/train", path=path)
+
+
+def test_an_empty_object_holds_no_inputs(tmp_path):
+    row = published_rows.mbppplus_row(793, plus_input={})
+    (task,) = _plus(tmp_path, row, split="all", training=True)
+    assert len(task.test_list) == 2 and task.hidden_test_list == ()
 
 
 def test_a_reference_without_values_gives_no_task(tmp_path):
