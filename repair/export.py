@@ -1,4 +1,4 @@
-"""Writes a checkpoint in Hugging Face's format, for transformers and what reads it.
+"""Write a checkpoint in Hugging Face's format, as transformers loads it.
 
 python -m repair.export --checkpoint=runs/tiny/checkpoints/rlvr --out=exported
 """
@@ -10,7 +10,7 @@ from rich.console import Console
 
 from repair import cli
 from repair.errors import UserError
-from repair.model.hf.folder import save_hf
+from repair.model.hf.folder import local_folder, save_hf
 from repair.model.hf.peft import save_peft
 from repair.model.llama import LlamaConfig
 from repair.training.checkpoint import load_params
@@ -19,34 +19,38 @@ from repair.training.load import workdir_of
 
 
 def main():
-    """Writes the whole model with its tokenizer, or with --adapter what was trained."""
+    """Write the whole model with its tokenizer, or with --adapter the adapters only."""
     args, console = flags.FLAGS, Console()
     out = pathlib.Path(args.out)
     if any(out.glob("*.json")):
         raise UserError(f"{out} holds a model already; choose another --out")
-    tokenizer = workdir_of(args.checkpoint) / "tokenizer"
     params, extra = load_params(args.checkpoint)
-    config = from_dict(extra["model"], LlamaConfig)
+    config, run = from_dict(extra["model"], LlamaConfig), extra["config"]
     if args.adapter:
-        save_peft(out, config, params, _base_of(extra["config"], args.base))
+        save_peft(out, config, params, _base_of(run, args.base))
     else:
-        save_hf(out, config, params, tokenizer)
-    what = "adapters" if args.adapter else "model and tokenizer"
-    console.print(f"{what} of {args.checkpoint} are in {out}", highlight=False)
+        tokenizer = workdir_of(args.checkpoint) / "tokenizer"
+        # A run keeps the config.json of its source with the tokenizer of that source.
+        source = tokenizer if run["init_from"] else None
+        if source and run["text"]["tokenizer"]:
+            source = local_folder(run["init_from"])
+        save_hf(out, config, params, tokenizer, source)
+    content = "adapters" if args.adapter else "model and tokenizer"
+    console.print(f"{content} of {args.checkpoint} are in {out}", highlight=False)
 
 
-def _base_of(config: dict, named: str) -> str:
-    """What the adapters of a run belong to: what was named, or else its init_from."""
-    if config["train"] != "lora":
+def _base_of(run: dict, named: str) -> str:
+    """Return the model that a run's adapters belong to: --base, or its init_from."""
+    if run["train"] != "lora":
         raise UserError(
-            f"the run trained with train={config['train']!r}, which changes the weights"
+            f"the run trained with train={run['train']!r}, which changes the weights"
             " under the adapters; export it without --adapter"
         )
-    base = named or config["init_from"]
+    base = named or run["init_from"]
     if not base:
         raise UserError(
-            "the run started from fresh weights, which are nowhere but in it; export it"
-            " without --adapter, or name what the adapters belong to with --base"
+            "the run started from fresh weights, which no other folder holds; export it"
+            " without --adapter, or name the base model of the adapters with --base"
         )
     return base
 
@@ -54,7 +58,7 @@ def _base_of(config: dict, named: str) -> str:
 if __name__ == "__main__":
     flags.DEFINE_string("checkpoint", None, "A stage's checkpoints, or one step.")
     flags.DEFINE_string("out", None, "Folder to write; made if missing.")
-    flags.DEFINE_bool("adapter", False, "Only the adapters, in PEFT's format.")
-    flags.DEFINE_string("base", "", "What they belong to; else the run's init_from.")
+    flags.DEFINE_bool("adapter", False, "Write the adapters only, in PEFT's format.")
+    flags.DEFINE_string("base", "", "Base model of the adapters; by default init_from.")
     flags.mark_flags_as_required(["checkpoint", "out"])
     cli.run(main)

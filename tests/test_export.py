@@ -5,6 +5,7 @@ import json
 import types
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
@@ -13,11 +14,11 @@ from repair import export
 from repair.errors import UserError
 from repair.model.api import Model
 from repair.model.hf.folder import load_hf
+from repair.model.hf.model_config import format_config
 from repair.model.llama import LlamaConfig
-from repair.model.lora import merge_adapters
 from repair.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from repair.training.checkpoint import Checkpointer
-from repair.training.config import Config
+from repair.training.config import Config, TextConfig
 
 SHAPE = LlamaConfig(260, 16, 24, 1, 2, 1, 8, lora_rank=2, scan_layers=True)
 
@@ -56,13 +57,39 @@ def test_the_whole_model_with_its_tokenizer(run, params, capsys):
     assert str(out) in capsys.readouterr().out.replace("\n", "")
     config, loaded = load_hf(out, scan_layers=True)
     assert config == dataclasses.replace(SHAPE, lora_rank=0)
-    merged = merge_adapters(SHAPE, params)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), loaded, merged
-    )
+    zero = jax.tree.map(jnp.zeros_like, params["lora"])
+    tokens = jnp.arange(12).reshape(2, 6)
+    expected, _ = jax.jit(Model(SHAPE).forward)(params, tokens)
+    without, _ = jax.jit(Model(SHAPE).forward)({**params, "lora": zero}, tokens)
+    logits, _ = jax.jit(Model(config).forward)(loaded, tokens)
+    np.testing.assert_allclose(logits, expected, atol=1e-4)
+    assert np.abs(logits - without).max() > 0.05, "far more than the tolerance"
     assert load_tokenizer(out, "short").encode("a") == [65]
     with pytest.raises(UserError, match="holds a model already"):
         export.main()
+
+
+@pytest.mark.parametrize("own_tokenizer", [True, False])
+def test_the_config_of_the_source_is_kept(run, tmp_path, own_tokenizer):
+    """It lies with the run's tokenizer, unless that is another model's."""
+    source = format_config(SHAPE)
+    source |= {"max_position_embeddings": 32_768, "eos_token_id": [7, 9]}
+    init_from = tmp_path / "source"
+    for folder, raw in (
+        (init_from, source),
+        (tmp_path / "run/tokenizer", source if own_tokenizer else {"model_type": "t5"}),
+    ):
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text(json.dumps(raw))
+    (tmp_path / "run/tokenizer/generation_config.json").write_text('{"top_k": 7}')
+    fields = {"init_from": str(init_from)}
+    if own_tokenizer:
+        (init_from / "config.json").unlink()  # as when the source is gone
+    else:
+        fields["text"] = TextConfig(tokenizer="other/model")
+    out = run(fields)
+    assert json.loads((out / "config.json").read_text()) == source
+    assert (out / "generation_config.json").read_text() == '{"top_k": 7}'
 
 
 def test_the_adapter_names_its_base(run, params):

@@ -1,8 +1,8 @@
 """The keys and values of past tokens: an explicit pytree, and attention over it.
 
-One layer's cache is {"k": BKHS, "v": BKSH} (axis letters: see llama.py). Both
-matmuls of a decoded token then read it in the order in which it lies in memory. A
-slot's index is its token's position, so each row fills at its own pace.
+One layer's cache is {"k": BKHS, "v": BKSH} (axis letters: see llama.py), so that both
+matmuls of a decoded token read memory in order. A slot's index is its token's position:
+each row fills at its own pace.
 """
 
 import dataclasses
@@ -12,12 +12,12 @@ import jax.numpy as jnp
 
 # Large enough to vanish in a softmax, small enough not to overflow in bfloat16.
 MASKED = -1e30
-# Scores attended at once on CPU, about what stays in a core's cache.
+# Scores computed at once on CPU: about the size of a core's cache.
 CPU_TILE = 1 << 20
 
 
 def empty(lead, batch, length, kv_heads, head_size, dtype) -> dict:
-    """Zeros: one layer's cache with the leading axes `lead` (L when stacked)."""
+    """Return one layer's cache of zeros, with leading axes `lead` (L when stacked)."""
     return {
         "k": jnp.zeros((*lead, batch, kv_heads, head_size, length), dtype),
         "v": jnp.zeros((*lead, batch, kv_heads, length, head_size), dtype),
@@ -25,12 +25,12 @@ def empty(lead, batch, length, kv_heads, head_size, dtype) -> dict:
 
 
 def slots(cache) -> int:
-    """S of any cache: one layer's, a tuple of layers' or a stacked one."""
+    """Return S of any cache: one layer's, a tuple of layers' or a stacked one."""
     return (cache if isinstance(cache, dict) else cache[0])["k"].shape[-1]
 
 
 def resize(cache, S: int):
-    """Cuts or pads the slots of every row to S."""
+    """Cut or pad the slots of every row to S."""
 
     def fit(x, axis):
         x = jax.lax.slice_in_dim(x, 0, min(S, x.shape[axis]), axis=axis)
@@ -45,15 +45,12 @@ def resize(cache, S: int):
 
 
 def take_rows(cache, index_B):
-    """The rows index_B of every layer, in that order."""
+    """Return the rows index_B of every layer, in that order."""
     return jax.tree.map(lambda x: jnp.take(x, index_B, axis=x.ndim - 4), cache)
 
 
 def copy_row(cache, source, from_row, to_row):
-    """Row `from_row` of `source` over the first slots of row `to_row`.
-
-    Slots beyond those of `source`, which may be shorter, keep what they hold.
-    """
+    """Copy row `from_row` of `source`, which may have fewer slots, to row `to_row`."""
 
     def copy(x, y):
         axis = x.ndim - 4
@@ -67,36 +64,35 @@ def copy_row(cache, source, from_row, to_row):
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Items:
-    """Where the tokens of a call belong that come as one row: pieces of equal length.
+class Pieces:
+    """The layout of a ragged prefill: one row of T tokens, cut into equal pieces.
 
-    Rows get different numbers of new tokens; laid out so, next to none are computed
-    for nothing. Tokens that fill up a piece have positions at or past S.
+    Rows of the cache get different numbers of new tokens without padding to the
+    longest. Tokens that fill up a piece have positions at or past S.
 
     Attributes:
-      rows_I: int32, the row of the cache of each piece; B for a piece of padding.
+      rows: int32 (pieces,), the cache's row of each piece; B for a piece of padding.
     """
 
-    rows_I: jax.Array
+    rows: jax.Array
 
-    def attend(self, q_1NNH, k_1NKH, v_1NKH, cache, positions_1N):
-        """Writes keys and values, then as `attend`: (1N(N*H), cache)."""
-        pieces = self.rows_I.shape[0]
-        size = positions_1N.shape[1] // pieces
-        rows_1N = jnp.repeat(self.rows_I, size, total_repeat_length=pieces * size)[None]
-        cache = write(cache, k_1NKH, v_1NKH, positions_1N, rows_1N)
-        q_IQNH = q_1NNH.reshape(pieces, size, *q_1NNH.shape[2:])
-        mine = take_rows(cache, jnp.minimum(self.rows_I, cache["v"].shape[0] - 1))
-        out = attend(q_IQNH, mine, positions_1N.reshape(pieces, size))
+    def attend(self, q_1TNH, k_1TKH, v_1TKH, cache, positions_1T):
+        """Write keys and values, then attend: (1T(N*H), cache)."""
+        pieces = self.rows.shape[0]
+        size = positions_1T.shape[1] // pieces
+        rows_1T = jnp.repeat(self.rows, size, total_repeat_length=pieces * size)[None]
+        cache = write(cache, k_1TKH, v_1TKH, positions_1T, rows_1T)
+        q = q_1TNH.reshape(pieces, size, *q_1TNH.shape[2:])
+        mine = take_rows(cache, jnp.minimum(self.rows, cache["v"].shape[0] - 1))
+        out = attend(q, mine, positions_1T.reshape(pieces, size))
         return out.reshape(1, pieces * size, -1), cache
 
 
 def write(cache, k_BTKH, v_BTKH, positions_BT, rows_BT=None) -> dict:
-    """Writes one layer's keys and values at each row's own positions.
+    """Write one layer's keys and values at each row's own positions.
 
-    Rows are those of the call unless rows_BT says where each token belongs. Positions
-    at or past S are dropped, which is how callers mark padding: such tokens leave no
-    trace in the cache.
+    A token belongs to its row of the call unless rows_BT names another. Positions at or
+    past S, which mark padding, are dropped.
     """
     rows = jnp.arange(k_BTKH.shape[0])[:, None] if rows_BT is None else rows_BT
     k, v = (new.astype(cache["k"].dtype) for new in (k_BTKH, v_BTKH))
@@ -107,13 +103,7 @@ def write(cache, k_BTKH, v_BTKH, positions_BT, rows_BT=None) -> dict:
 
 
 def attend(q_BTNH, cache, positions_BT):
-    """Attention of this call's queries to every slot up to their own position.
-
-    Keys and values are not repeated for the groups; softmax in float32.
-
-    Returns:
-      BT(N*H), in the queries' type.
-    """
+    """Attend from each query to all slots up to its own position: BT(N*H)."""
     B, T, N, _ = q_BTNH.shape
     scores_per_row = N * T * slots(cache)
     tile = max(1, CPU_TILE // scores_per_row)
@@ -122,8 +112,8 @@ def attend(q_BTNH, cache, positions_BT):
     if tile == B:
         return _attend(q_BTNH, cache, positions_BT)
 
-    # A CPU spends more time on writing all rows' scores to memory and reading
-    # them back than on computing them, so there a few rows go at a time.
+    # A CPU takes longer to write all rows' scores to memory and to read them back than
+    # to compute them, so there a few rows go at a time.
     def on_cpu(*args):
         tiles = jax.tree.map(lambda x: x.reshape(B // tile, tile, *x.shape[1:]), args)
         return jax.lax.map(lambda rows: _attend(*rows), tiles).reshape(B, T, -1)
@@ -147,7 +137,7 @@ def _attend(q_BTNH, cache, positions_BT):
     scores = jnp.where(
         visible_BTS[:, None, None], scores.reshape(B, K, G, T, S), MASKED
     )
-    # Dividing after the matmul saves a pass over the scores.
+    # Division after the matmul saves a pass over the scores.
     weights = jnp.exp(scores - jnp.max(scores, axis=-1, keepdims=True))
     total_BKGT = jnp.sum(weights, axis=-1)
     out = jnp.matmul(

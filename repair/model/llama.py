@@ -2,22 +2,21 @@
 
 One decoder for Llama 3, SmolLM2, Qwen2.5 (biases on q, k, v) and Qwen3 (norms on q, k).
 
-The network is a pure function of (variables, tokens, positions, segments, cache).
-The cache is an explicit pytree that goes in and comes out, never a mutable
-collection; low-rank adapters are a collection of their own ("lora") beside
-"params", so that policy, reference and sampler are views of one tree.
+The network is a pure function of (variables, tokens, positions, segments, cache). The
+cache is an explicit pytree, never a mutable collection. Adapters are the collection
+"lora" next to "params": policy, reference and sampler are views of one tree.
 
-Axis letters used in names and einsums everywhere in `repair`:
+Axis letters in names and einsums everywhere in `repair` (an axis that is none of these
+is a word):
 
-  B rows            N query heads         D width         P problems
-  T tokens of call  K key-value heads     F mlp width     C candidates of a problem
-  S cache slots     G = N / K             V vocabulary    E turns
-  L layers          H head size           R adapter rank
+  B batch rows           N query heads        D width        P problems
+  T tokens of the call   K key-value heads    F mlp width    C samples of a problem
+  S cache slots          G = N / K            V vocabulary   E turns
+  L layers               H head size          R adapter rank
 
-Sources: Touvron et al. 2023 (arXiv 2302.13971), the Llama 3 report
-(arXiv 2407.21783), Ainslie et al. 2023 (arXiv 2305.13245) for grouped queries,
-Hu et al. 2021 (arXiv 2106.09685) for the adapters, the Qwen2.5 and Qwen3 reports
-(arXiv 2412.15115, 2505.09388).
+Sources: Touvron et al. 2023 (arXiv 2302.13971), the Llama 3 report (arXiv 2407.21783),
+Ainslie et al. 2023 (arXiv 2305.13245) for grouped queries, Hu et al. 2021 (arXiv
+2106.09685) for adapters, the Qwen2.5 and Qwen3 reports (arXiv 2412.15115, 2505.09388).
 """
 
 import dataclasses
@@ -32,7 +31,7 @@ from repair.model import kv_cache as kv
 from repair.model.rope import Rope, rope_tables, rotate
 from repair.model.sharding import over_rows, over_vocabulary
 
-# What a layer keeps of its forward pass for the backward one.
+# Values that a layer saves for its backward pass, which computes the rest again.
 REMAT = {
     "none": None,
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
@@ -53,20 +52,20 @@ class LlamaConfig:
       kv_heads: K.
       head_size: H, even.
       rope: Rotary frequencies.
-      rms_eps: Added to the mean square before its root.
-      qkv_bias: Whether q, k and v have a bias (Qwen2).
-      qk_norm: Whether each head of q and k is normed before its rotation (Qwen3).
-      tie_embeddings: Whether the output head is the transposed embedding.
-      lora_rank: R; 0 means no adapters.
-      lora_alpha: The adapters' output is scaled by lora_alpha / lora_rank.
+      rms_eps: Term added to the mean square before its root.
+      qkv_bias: True for biases on q, k and v (Qwen2).
+      qk_norm: True for a norm of each head of q and k before its rotation (Qwen3).
+      tie_embeddings: True if the output head is the transposed embedding.
+      lora_rank: R; 0 for no adapters.
+      lora_alpha: Numerator of the adapters' scale, lora_alpha / lora_rank.
       dtype: Type of activations; softmax and norms are computed in float32.
-      param_dtype: Type in which the parameters are kept.
-      scan_layers: One traced layer under `nn.scan` (fast to compile, and what
-        deep models want) or an unrolled loop (faster to run on CPU).
-      remat: What each layer computes again in the backward pass: "none" of it, all but
+      param_dtype: Type of the stored parameters.
+      scan_layers: True for one traced layer under `nn.scan` (compiles fast, for deep
+        models), False for an unrolled loop (runs faster on CPU).
+      remat: Part of each layer that the backward pass computes again: "none", all but
         the products with its weights ("dots"), or "full", which needs least memory.
-      query_block: Queries attended at once in the cache-free pass; a block only
-        meets the keys up to its own end, which skips most of the masked half.
+      query_block: Queries attended at once in a pass without a cache; a block meets no
+        keys past its own end, which skips most of the masked half.
     """
 
     vocab_size: int = 1024
@@ -99,16 +98,16 @@ class LlamaConfig:
 
 
 def attend_packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, query_block: int):
-    """Causal attention within segments, in blocks of queries.
+    """Attend causally within segments, in blocks of queries: BT(N*H).
 
-    A block of queries ending at t only meets keys before t: of the T * T scores,
-    about half are never computed.
+    A block that ends at t meets the keys before t only, so about half of the T * T
+    scores are never computed.
     """
     B, T, N, H = q_BTNH.shape
     K = k_BTKH.shape[2]
     G = N // K
-    # Heads before time, and the queries of a group as rows of one matrix: plain
-    # batched matmuls, with nothing repeated for the groups.
+    # Heads before time, and the queries of a group as rows of one matrix: batched
+    # matmuls that repeat no keys or values.
     q_BKGTH = (q_BTNH * H**-0.5).reshape(B, T, K, G, H).transpose(0, 2, 3, 1, 4)
     k_BKHT = k_BTKH.transpose(0, 2, 3, 1)
     v_BKTH = v_BTKH.transpose(0, 2, 1, 3)
@@ -120,8 +119,8 @@ def attend_packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, query_block: int):
         same = segments_BT[:, start:end, None] == segments_BT[:, None, :end]
         q = q_BKGTH[:, :, :, start:end].reshape(B, K, -1, H)
         scores = jnp.matmul(q, k_BKHT[..., :end], preferred_element_type=jnp.float32)
-        # Added, not chosen by: what no layer changes jax computes before a scan over
-        # layers, and a choice's mask would be held spread over all heads.
+        # Added, not selected with where: jax hoists the mask out of a scan over layers,
+        # and would hold a selection's mask broadcast over all heads.
         bias = jnp.where(causal & same, 0.0, kv.MASKED)[:, None, None]
         scores = scores.reshape(B, K, G, end - start, end) + bias
         weights = jax.nn.softmax(scores, axis=-1).astype(v_BKTH.dtype)
@@ -132,28 +131,24 @@ def attend_packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, query_block: int):
 
 
 class RMSNorm(nn.Module):
-    """x / rms(x) * scale, computed in float32."""
+    """Root-mean-square norm, x / rms(x) * scale, computed in float32."""
 
     config: LlamaConfig
 
     @nn.compact
     def __call__(self, x_BTD):
-        scale_D = self.param(
-            "scale",
-            nn.initializers.ones,
-            (x_BTD.shape[-1],),
-            jnp.dtype(self.config.param_dtype),
-        )
+        c, ones = self.config, nn.initializers.ones
+        scale_D = self.param("scale", ones, x_BTD.shape[-1:], jnp.dtype(c.param_dtype))
         x32 = x_BTD.astype(jnp.float32)
         mean_square = jnp.mean(x32 * x32, axis=-1, keepdims=True)
-        x32 = x32 * jax.lax.rsqrt(mean_square + self.config.rms_eps)
+        x32 = x32 * jax.lax.rsqrt(mean_square + c.rms_eps)
         return (x32 * scale_D[(None,) * (x32.ndim - 1)]).astype(x_BTD.dtype)
 
 
 class Linear(nn.Module):
-    """x @ kernel, plus scale * (x @ a) @ b when the config asks for adapters.
+    """Linear layer, x @ kernel, plus scale * (x @ a) @ b with adapters.
 
-    `b` starts at zero, so that a fresh adapter changes nothing.
+    `b` starts at zero, so a fresh adapter changes nothing.
     """
 
     config: LlamaConfig
@@ -174,8 +169,7 @@ class Linear(nn.Module):
         )
         out = x @ kernel.astype(x.dtype)
         if c.lora_rank:
-            # Adapters stay in float32 even over a bfloat16 base: their updates
-            # would vanish in eight bits of mantissa.
+            # In float32 even over a bfloat16 base, where small updates would vanish.
             a = self.variable("lora", "a", self._init_a, (fan_in, c.lora_rank))
             b = self.variable(
                 "lora", "b", jnp.zeros, (c.lora_rank, self.features), jnp.float32
@@ -195,7 +189,7 @@ class Linear(nn.Module):
 
 
 class Attention(nn.Module):
-    """Rotary grouped-query attention over this call's tokens or over a cache."""
+    """Rotary grouped-query attention over the call's tokens or over a cache."""
 
     config: LlamaConfig
 
@@ -216,7 +210,7 @@ class Attention(nn.Module):
         v_BTKH = heads("v", c.kv_heads)
         if cache is None:
             out = attend_packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, c.query_block)
-        elif isinstance(segments_BT, kv.Items):
+        elif isinstance(segments_BT, kv.Pieces):
             out, cache = segments_BT.attend(q_BTNH, k_BTKH, v_BTKH, cache, positions_BT)
         else:
             cache = kv.write(cache, k_BTKH, v_BTKH, positions_BT)
@@ -226,7 +220,7 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """down(silu(gate(x)) * up(x))."""
+    """SwiGLU, down(silu(gate(x)) * up(x))."""
 
     config: LlamaConfig
 
@@ -240,7 +234,7 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """One pre-norm layer. Shaped for `nn.scan`: carry in, cache slice through."""
+    """One pre-norm layer, as `nn.scan` takes it: (carry, cache) in and out."""
 
     config: LlamaConfig
     mesh: Any = None
@@ -248,21 +242,17 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x_BTD, cache, cos, sin, positions_BT, segments_BT):
         c = self.config
-        attended, cache = Attention(c, name="attention")(
-            RMSNorm(c, name="attention_norm")(x_BTD),
-            cos,
-            sin,
-            positions_BT,
-            segments_BT,
-            cache,
+        normed_BTD = RMSNorm(c, name="attention_norm")(x_BTD)
+        attended_BTD, cache = Attention(c, name="attention")(
+            normed_BTD, cos, sin, positions_BT, segments_BT, cache
         )
-        x_BTD = x_BTD + attended
+        x_BTD = x_BTD + attended_BTD
         x_BTD = x_BTD + Mlp(c, name="mlp")(RMSNorm(c, name="mlp_norm")(x_BTD))
         return over_rows(self.mesh, x_BTD), cache
 
 
 class Llama(nn.Module):
-    """The decoder; `hidden` and `logits` apart, so that losses can skip the head."""
+    """The decoder; `hidden` and `logits` are apart for losses that chunk the head."""
 
     config: LlamaConfig
     mesh: Any = None
@@ -278,9 +268,9 @@ class Llama(nn.Module):
         )
         block = Block
         if c.remat != "none":
-            # A scan keeps layers apart by itself; a loop needs a barrier for it.
-            apart = not c.scan_layers
-            block = nn.remat(Block, policy=REMAT[c.remat], prevent_cse=apart)
+            # Under a scan, CSE cannot undo the recomputation; in a loop it would.
+            loop = not c.scan_layers
+            block = nn.remat(Block, policy=REMAT[c.remat], prevent_cse=loop)
         if c.scan_layers:
             self.layers = nn.scan(
                 block,
@@ -303,9 +293,9 @@ class Llama(nn.Module):
             )
 
     def hidden(self, tokens_BT, positions_BT, segments_BT, cache) -> Any:
-        """Final normed activations BTD and the updated cache (None without one)."""
+        """Return the final normed activations BTD and the updated cache, or None."""
         c = self.config
-        # Each device looks up all of its rows' widths in its part of the vocabulary.
+        # Each device looks up whole embeddings in its part of the vocabulary.
         table_VD = over_vocabulary(self.mesh, self.embed.embedding)
         x_BTD = jnp.take(table_VD.astype(c.dtype), tokens_BT, axis=0)
         x_BTD = over_rows(self.mesh, x_BTD)
@@ -315,23 +305,18 @@ class Llama(nn.Module):
             x_BTD, cache = self.layers(x_BTD, cache, *shared)
         else:
             caches = []
-            for i, layer in enumerate(self.layers):
-                mine = None if cache is None else cache[i]
-                x_BTD, mine = layer(x_BTD, mine, *shared)
-                caches.append(mine)
-            cache = None if cache is None else tuple(caches)
+            for layer, old in zip(self.layers, cache or [None] * c.layers, strict=True):
+                x_BTD, new = layer(x_BTD, old, *shared)
+                caches.append(new)
+            cache = cache and tuple(caches)
         return self.final_norm(x_BTD), cache
 
     def logits(self, hidden_D):
-        """Float32 logits over V of activations with any leading axes."""
-        out = (
-            self.embed.attend(hidden_D)
-            if self.config.tie_embeddings
-            else self.head(hidden_D)
-        )
-        return out.astype(jnp.float32)
+        """Return float32 logits over V of activations with any leading axes."""
+        head = self.embed.attend if self.config.tie_embeddings else self.head
+        return head(hidden_D).astype(jnp.float32)
 
     def __call__(self, tokens_BT, positions_BT, segments_BT, cache):
-        """Logits BTV and the updated cache."""
+        """Return logits BTV and the updated cache."""
         hidden_BTD, cache = self.hidden(tokens_BT, positions_BT, segments_BT, cache)
         return self.logits(hidden_BTD), cache

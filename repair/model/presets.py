@@ -1,8 +1,8 @@
-"""The shapes of published models, for whoever needs them without their weights.
+"""The shapes of published models, known without their weights.
 
-Numbers are those of each model's config.json on the Hub; `load_hf` reads the same from
-a folder. The rest is how such a model is trained here on one accelerator: stacked
-layers in bfloat16, activations computed again in the backward pass, adapters.
+Sizes are those of each model's config.json on the Hub; `load_hf` reads the same from a
+folder. The other fields are for training on one accelerator: stacked layers in
+bfloat16, activations computed again in the backward pass, adapters.
 
 Sources: the Llama 3 report (arXiv 2407.21783) and Llama 3.2's model cards, SmolLM2
 (arXiv 2502.02737), Qwen2.5-Coder (arXiv 2409.12186), Qwen3 (arXiv 2505.09388).
@@ -13,7 +13,7 @@ import dataclasses
 from repair.model.llama import LlamaConfig
 from repair.model.rope import Rope
 
-# Whose numbers they are: the finetuned model of each shape.
+# The finetuned model of each shape.
 HUB = {
     "llama32_1b": "meta-llama/Llama-3.2-1B-Instruct",
     "llama32_3b": "meta-llama/Llama-3.2-3B-Instruct",
@@ -25,7 +25,7 @@ HUB = {
     "qwen3_0_6b": "Qwen/Qwen3-0.6B",
 }
 
-# A family's own fields, and how we train all of them.
+# Fields for training, then those of each family.
 _ALL = LlamaConfig(
     dtype="bfloat16",
     param_dtype="bfloat16",
@@ -57,34 +57,19 @@ _QWEN25 = dataclasses.replace(_QWEN, qkv_bias=True)
 _QWEN3 = dataclasses.replace(_QWEN, qk_norm=True)
 
 
-def _sized(
-    family: LlamaConfig,
-    width: int,
-    mlp_width: int,
-    layers: int,
-    heads: int,
-    kv_heads: int,
-    head_size: int,
-) -> LlamaConfig:
-    return dataclasses.replace(
-        family,
-        width=width,
-        mlp_width=mlp_width,
-        layers=layers,
-        heads=heads,
-        kv_heads=kv_heads,
-        head_size=head_size,
-    )
-
-
-# Columns: D, F, L, N, K, H.
+# D, F, L, N, K, H of each model.
+_SIZES = {
+    "llama32_1b": (_LLAMA32, 2048, 8192, 16, 32, 8, 64),
+    "llama32_3b": (_LLAMA32, 3072, 8192, 28, 24, 8, 128),
+    "llama31_8b": (_LLAMA31, 4096, 14_336, 32, 32, 8, 128),
+    "smollm2_135m": (_SMOLLM2, 576, 1536, 30, 9, 3, 64),
+    "smollm2_360m": (_SMOLLM2, 960, 2560, 32, 15, 5, 64),
+    "qwen25_coder_0_5b": (_QWEN25, 896, 4864, 24, 14, 2, 64),
+    "qwen25_coder_1_5b": (_QWEN25, 1536, 8960, 28, 12, 2, 128),
+    "qwen3_0_6b": (_QWEN3, 1024, 3072, 28, 16, 8, 128),
+}
+_FIELDS = ("width", "mlp_width", "layers", "heads", "kv_heads", "head_size")
 SHAPES = {
-    "llama32_1b": _sized(_LLAMA32, 2048, 8192, 16, 32, 8, 64),
-    "llama32_3b": _sized(_LLAMA32, 3072, 8192, 28, 24, 8, 128),
-    "llama31_8b": _sized(_LLAMA31, 4096, 14_336, 32, 32, 8, 128),
-    "smollm2_135m": _sized(_SMOLLM2, 576, 1536, 30, 9, 3, 64),
-    "smollm2_360m": _sized(_SMOLLM2, 960, 2560, 32, 15, 5, 64),
-    "qwen25_coder_0_5b": _sized(_QWEN25, 896, 4864, 24, 14, 2, 64),
-    "qwen25_coder_1_5b": _sized(_QWEN25, 1536, 8960, 28, 12, 2, 128),
-    "qwen3_0_6b": _sized(_QWEN3, 1024, 3072, 28, 16, 8, 128),
+    name: dataclasses.replace(family, **dict(zip(_FIELDS, sizes, strict=True)))
+    for name, (family, *sizes) in _SIZES.items()
 }

@@ -1,6 +1,6 @@
 """Rotary positions (Su et al. 2021, arXiv 2104.09864), with Llama 3's long contexts.
 
-Rotary halves are laid out as in the Hugging Face checkpoints: pairs are (i, i + H/2).
+Pairs are (i, i + H/2), as in the checkpoints of Hugging Face.
 """
 
 import dataclasses
@@ -14,12 +14,13 @@ class Rope:
     """Frequencies of the rotation.
 
     Attributes:
-      theta: Their base.
-      factor: Above 1, low frequencies are divided by it, as in Llama 3.1 ("llama3" in
-        Hugging Face's config.json); 1 for none of it.
-      low: Wave lengths over original / low are divided by the whole factor.
-      high: Those under original / high by nothing; between, by something between.
-      original: Tokens of the context that the frequencies were first trained for.
+      theta: Base of the frequencies.
+      factor: Divisor of low frequencies, as in Llama 3.1 ("llama3" in config.json); 1
+        for none.
+      low: Frequencies of less than `low` turns in the original context are divided by
+        the whole factor.
+      high: Those of more than `high` turns stay; between, the divisor is interpolated.
+      original: Context length of the first training, in tokens.
     """
 
     theta: float = 10_000.0
@@ -36,25 +37,25 @@ class Rope:
             )
 
     def frequencies(self, head_size: int):
-        """Radians per token of each pair, (H/2) float32."""
+        """Return radians per token of each pair, float32 (H/2)."""
         exponents = jnp.arange(0, head_size, 2, dtype=jnp.float32) / head_size
         frequencies = self.theta**-exponents
         if self.factor == 1.0:
             return frequencies
-        turns = self.original * frequencies / (2 * math.pi)  # over the old context
+        turns = self.original * frequencies / (2 * math.pi)
         keep = jnp.clip((turns - self.low) / (self.high - self.low), 0.0, 1.0)
         return frequencies * (keep + (1 - keep) / self.factor)
 
 
 def rope_tables(positions_BT, head_size: int, rope: Rope):
-    """Cosine and sine of the rotary angles, each BT(H/2), float32."""
+    """Return cosine and sine of the rotary angles, each float32 BT(H/2)."""
     frequencies = rope.frequencies(head_size)[None, None]
     angles = positions_BT[..., None].astype(jnp.float32) * frequencies
     return jnp.cos(angles), jnp.sin(angles)
 
 
 def rotate(x_BTNH, cos, sin):
-    """Rotates pairs (i, i + H/2) of every head by the angles of its position."""
+    """Rotate pairs (i, i + H/2) of every head by the angles of its position."""
     first, second = jnp.split(x_BTNH.astype(jnp.float32), 2, axis=-1)
     cos, sin = cos[:, :, None, :], sin[:, :, None, :]
     out = jnp.concatenate(

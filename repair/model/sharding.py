@@ -1,12 +1,12 @@
-"""Where arrays live on a mesh of devices: one mesh, one table of rules.
+"""The placement of arrays on a mesh of devices: one mesh, one table of rules.
 
-Axes: "data" holds different rows and the same weights, "fsdp" holds different rows
-and parts of the weights (gathered layer by layer), "tensor" parts of each layer's
-heads and mlp. Everything is `jax.jit` with shardings over Auto axes: the compiler
+Devices along "data" hold different rows and the same weights; along "fsdp" different
+rows and parts of the weights, gathered layer by layer; along "tensor" parts of each
+layer's heads and mlp. All is `jax.jit` with shardings over Auto axes: the compiler
 places the collectives.
 
-Training uses the whole mesh. Rollouts use its places: devices that differ in nothing
-but "tensor" hold a whole model between them and need no others.
+Training uses the whole mesh. Rollouts use its places: the devices of one place differ
+in "tensor" only, and hold a whole model between them.
 """
 
 import math
@@ -21,9 +21,8 @@ from repair.errors import UserError
 AXES = ("data", "fsdp", "tensor")
 ROWS = ("data", "fsdp")
 
-# First match of the path wins. Specs are those of one layer; a stacked leaf has one
-# more axis in front, which is not split. Adapters follow the kernel they belong to,
-# with the rank whole.
+# First match of the path wins. Specs are those of one layer; the leading axis of
+# stacked leaves is not split. Adapters follow their kernel, with the rank whole.
 RULES = (
     (r"embed/embedding", P("tensor", "fsdp")),
     (r"head/kernel", P("fsdp", "tensor")),
@@ -39,13 +38,9 @@ RULES = (
 
 
 def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices=None) -> Mesh:
-    """A mesh of all devices, or of those given.
+    """Return a mesh of the devices, by default all.
 
-    Args:
-      data: Size of the axis; one of the three may be -1, for what is left.
-      fsdp: As data.
-      tensor: As data.
-      devices: By default `jax.devices()`.
+    One of the three sizes may be -1, for the devices that are left.
 
     Raises:
       UserError: The sizes do not multiply to the number of devices.
@@ -57,9 +52,9 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices=None) -> M
         sizes[sizes.index(-1)] = len(devices) // known
     if min(sizes) < 1 or math.prod(sizes) != len(devices):
         raise UserError(
-            f"The mesh data={data}, fsdp={fsdp}, tensor={tensor} does not fit "
-            f"{len(devices)} devices; the sizes must multiply to that, with -1 for "
-            "at most one of them."
+            f"The mesh data={data}, fsdp={fsdp}, tensor={tensor} does not fit"
+            f" {len(devices)} devices; the sizes must multiply to that, with -1 for"
+            " at most one of them."
         )
     return jax.make_mesh(
         sizes, AXES, devices=devices, axis_types=(AxisType.Auto,) * len(AXES)
@@ -67,83 +62,77 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices=None) -> M
 
 
 def places(mesh: Mesh) -> list[list]:
-    """The devices of this process that hold a whole model between them, by place.
+    """Return the devices of each place of this process.
 
     Raises:
       UserError: The axis tensor reaches beyond a process.
     """
-    mine = jax.process_index()
+    this = jax.process_index()
     found = []
     for group in mesh.devices.reshape(-1, mesh.shape["tensor"]).tolist():
         owners = {device.process_index for device in group}
-        if mine in owners and len(owners) > 1:
+        if this in owners and len(owners) > 1:
             raise UserError(
                 f"mesh.tensor={mesh.shape['tensor']} puts a layer's heads on devices of"
                 f" processes {sorted(owners)}; use a tensor that divides the"
                 f" {jax.local_device_count()} devices of one"
             )
-        if owners == {mine}:
+        if owners == {this}:
             found.append(group)
     return found
 
 
 def param_shardings(mesh: Mesh, abstract):
-    """The sharding of every leaf, in a tree like `abstract`.
+    """Return the sharding of every leaf of `abstract`, in a tree like it.
 
-    An axis that its mesh axes do not divide stays whole, so that a small model fits
-    any mesh. What is no parameter, nor follows one as an optimizer's moments do, is
-    whole on every device.
+    An axis that its mesh axes do not divide stays whole, so a small model fits any
+    mesh. A leaf that is no parameter, nor shaped like one as an optimizer's moments
+    are, is replicated.
 
     Args:
       mesh: From `make_mesh`.
-      abstract: Arrays or ShapeDtypeStructs: parameters, for instance
-        `jax.eval_shape(model.init_params, key)`, or a whole training state.
+      abstract: Arrays or ShapeDtypeStructs: parameters, or a whole training state.
 
     Raises:
       ValueError: No rule matches a parameter's path.
     """
 
     def sharding(path, leaf):
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        spec = _spec(name)
+        spec = _spec(jax.tree_util.keystr(path, simple=True, separator="/"))
         lead = len(leaf.shape) - len(spec)
-        if lead < 0:  # not one of the parameter's shape, such as a count
-            return NamedSharding(mesh, P())
-        axes = (None,) * lead + tuple(spec)
+        if lead < 0:  # not shaped like the parameter, such as a count
+            return replicated(mesh)
         axes = [
             axis if axis and size % mesh.shape[axis] == 0 else None
-            for axis, size in zip(axes, leaf.shape, strict=True)
+            for axis, size in zip(spec, leaf.shape[lead:], strict=True)
         ]
-        return NamedSharding(mesh, P(*axes))
+        return NamedSharding(mesh, P(*(None,) * lead, *axes))
 
     return jax.tree_util.tree_map_with_path(sharding, abstract)
 
 
 def constrain(mesh: Mesh | None, tree):
-    """Within a jitted function: asks for parameters, or a state, as by the rules."""
+    """Constrain parameters, or a state, to the rules; within a jitted function."""
     if mesh is None:
         return tree
     return jax.lax.with_sharding_constraint(tree, param_shardings(mesh, tree))
 
 
 def build(mesh: Mesh, function, *args):
-    """function(*args), a tree of parameters or a state, made where it belongs."""
+    """Return function(*args), parameters or a state, created sharded."""
     shardings = param_shardings(mesh, jax.eval_shape(function, *args))
     return jax.jit(function, out_shardings=shardings)(*args)
 
 
 def over_rows(mesh: Mesh | None, x_B):
-    """Asks for activations to have their rows over data and fsdp, the rest whole.
-
-    As they are without a mesh, and where the rows do not divide.
-    """
+    """Constrain activations to rows over data and fsdp, where these divide them."""
     if mesh is None or mesh.size == 1 or x_B.shape[0] % row_parts(mesh):
         return x_B
     return jax.lax.with_sharding_constraint(x_B, batch_sharding(mesh))
 
 
 def over_vocabulary(mesh: Mesh | None, weights, axis: int = 0):
-    """Asks for an embedding or a head to be split along its axis of ids only."""
+    """Constrain an embedding or a head to be split along its axis of ids only."""
     if mesh is None or mesh.size == 1:
         return weights
     parts: list = [None] * weights.ndim
@@ -153,31 +142,30 @@ def over_vocabulary(mesh: Mesh | None, weights, axis: int = 0):
 
 
 def row_parts(mesh: Mesh) -> int:
-    """Into how many parts the rows of a batch are split."""
+    """Return the number of parts that the rows of a batch are split into."""
     return math.prod(mesh.shape[axis] for axis in ROWS)
 
 
 def place_batch(mesh: Mesh, batch):
-    """Arrays that all processes hold whole, as global ones: each feeds its own rows."""
-    here = batch_sharding(mesh)
+    """Return host arrays, the same in all processes, as global ones split by rows."""
+    sharding = batch_sharding(mesh)
     return jax.tree.map(
-        lambda x: jax.make_array_from_callback(x.shape, here, lambda index: x[index]),
+        lambda x: jax.make_array_from_callback(x.shape, sharding, lambda i: x[i]),
         batch,
     )
 
 
 def mesh_of(tree) -> Mesh | None:
-    """The mesh that the leaves of a tree are on, or None if they are on none."""
-    leaves = jax.tree.leaves(tree)
-    shardings = (getattr(leaf, "sharding", None) for leaf in leaves)
+    """Return the mesh of a tree's leaves, or None if they are on none."""
+    shardings = (getattr(leaf, "sharding", None) for leaf in jax.tree.leaves(tree))
     meshes = (s.mesh for s in shardings if isinstance(s, NamedSharding))
     return next(meshes, None)
 
 
 def gather(params):
-    """Parameters with all parts but those of "tensor" on each device of their mesh.
+    """Return parameters gathered along "fsdp": on each place a whole model.
 
-    Arrays on no mesh, or on one of a single device, stay as they are.
+    Arrays on no mesh, or on one that does not split along "fsdp", stay as they are.
     """
     mesh = mesh_of(params)
     if mesh is None or mesh.shape["fsdp"] == 1:
@@ -192,7 +180,7 @@ def gather(params):
 
 
 def place(mesh: Mesh, params):
-    """Parameters, as from `gather`, on a place: without a copy if they are there."""
+    """Return parameters, as from `gather`, on a place; no copy if they are there."""
 
     def on_place(x, sharding):
         here = set(mesh.devices.flat)
@@ -206,12 +194,12 @@ def place(mesh: Mesh, params):
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Rows over data and fsdp together; every other axis whole."""
+    """Return the sharding of a batch: rows over data and fsdp, other axes whole."""
     return NamedSharding(mesh, P(ROWS))
 
 
 def cache_sharding(mesh: Mesh, config) -> NamedSharding:
-    """Of every leaf of a sampler's cache (..BKHS, ..BKSH): heads over tensor."""
+    """Return the sharding of a sampler's cache (..BKHS, ..BKSH): heads over tensor."""
     if config.kv_heads % mesh.shape["tensor"]:
         return replicated(mesh)
     lead = (None,) * (2 if config.scan_layers else 1)
@@ -219,11 +207,11 @@ def cache_sharding(mesh: Mesh, config) -> NamedSharding:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The whole array on every device."""
+    """Return the sharding of arrays that are whole on every device."""
     return NamedSharding(mesh, P())
 
 
-def _same(tree):
+def _same(tree):  # a named function, which jit compiles once
     return tree
 
 

@@ -89,7 +89,7 @@ def extend(model, params, cache, logits_BV, blocks: Blocks):
         tokens_N, positions_N, rows_I, ends_N = (x[m] for x in blocks[:-1])
         positions_N = jnp.where(positions_N < 0, S, positions_N)  # not written
         hidden_1ND, cache = model.hidden(
-            params, tokens_N[None], cache, positions_N[None], kv.Items(rows_I)
+            params, tokens_N[None], cache, positions_N[None], kv.Pieces(rows_I)
         )
         last_BD = last_BD.at[ends_N].set(hidden_1ND[0], mode="drop")
         return cache, last_BD, fresh_B.at[ends_N].set(True, mode="drop")

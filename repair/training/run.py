@@ -32,7 +32,8 @@ from repair.demos.traces import read_traces
 from repair.errors import UserError
 from repair.model import multihost
 from repair.model.api import Model, count_params
-from repair.model.hf.folder import load_hf, local_folder
+from repair.model.hf.folder import copy_settings, load_hf, local_folder
+from repair.model.hf.model_config import RUN_FIELDS
 from repair.model.lora import init_adapters, join
 from repair.model.sharding import build, make_mesh, place_batch
 from repair.rollout.clock import Clock
@@ -43,7 +44,6 @@ from repair.text.episodes import encode_demos, encode_traces
 from repair.text.prompts import render_prompt
 from repair.text.tokenizer import (
     Tokenizer,
-    copy_tokenizer,
     load_tokenizer,
     train_tokenizer,
 )
@@ -62,11 +62,6 @@ from repair.training.workdir import open_workdir, write_whole
 
 # Demonstrations that a tokenizer is trained on; more change next to nothing.
 _TOKENIZER_DEMOS = 2000
-# What a folder of weights leaves to us.
-_OURS = (
-    *("lora_rank", "lora_alpha", "dtype", "param_dtype"),
-    *("scan_layers", "remat", "query_block"),
-)
 # What ends an answer of many lines, in a tokenizer of our own.
 _END = "<end>"
 
@@ -190,7 +185,7 @@ class _Run:
         if (folder / "tokenizer.json").exists():
             return
         if source := c.tokenizer or self.config.init_from:
-            copy_tokenizer(local_folder(source), folder)
+            copy_settings(local_folder(source), folder)
             return
         every = max(len(demos) // _TOKENIZER_DEMOS, 1)
         some = as_answers([demos[i] for i in range(0, len(demos), every)], mode)
@@ -207,13 +202,14 @@ class _Run:
             Tokenizer(train_tokenizer(texts, size), prompt).save(folder)
         else:
             tokenizer = train_tokenizer(texts, size, ("<pad>", _END))
-            Tokenizer(tokenizer, prompt, mode=mode, end_token=_END).save(folder)
+            ends = [tokenizer.token_to_id(_END)]
+            Tokenizer(tokenizer, prompt, mode=mode, eos_ids=ends).save(folder)
 
     def _model(self, tokenizer) -> tuple[Model, dict]:
         c = self.config
         key = jax.random.key(c.seed)
         if c.init_from:
-            ours = {name: getattr(c.model, name) for name in _OURS}
+            ours = {name: getattr(c.model, name) for name in RUN_FIELDS}
             shape, params = load_hf(c.init_from, self.mesh, **ours)
             model = Model(shape, self.mesh)
             if shape.lora_rank:

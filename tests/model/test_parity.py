@@ -236,7 +236,9 @@ def test_what_we_export_loads_with_adapters_merged(family, adapted, tmp_path):
 def test_types_and_tokenizer_are_those_that_we_export(make, tmp_path):
     model, params = make(param_dtype="bfloat16", vocab_size=262)
     tokenizer = train_tokenizer(["a b"], 262, ("<pad>", "<end>"))
-    tokenizer = Tokenizer(tokenizer, "short", mode="direct", end_token="<end>")
+    tokenizer = Tokenizer(
+        tokenizer, "short", mode="direct", eos_ids=[tokenizer.token_to_id("<end>")]
+    )
     tokenizer.save(tmp_path / "tokenizer")
     save_hf(tmp_path / "out", model.config, params, tmp_path / "tokenizer")
     theirs = transformers.AutoModelForCausalLM.from_pretrained(

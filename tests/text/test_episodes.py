@@ -83,7 +83,9 @@ def test_context_of_a_turn_is_a_prefix_of_the_next(tokenizer):
 
 def test_a_trace_is_one_answer_and_only_that_is_learnt():
     tokenizer = train_tokenizer(["What is 2 + 2? four"], 300, ("<pad>", "<end>"))
-    tokenizer = Tokenizer(tokenizer, "short", mode="cot", end_token="<end>")
+    tokenizer = Tokenizer(
+        tokenizer, "short", mode="cot", eos_ids=[tokenizer.token_to_id("<end>")]
+    )
     (episode,) = encode_traces(tokenizer, [Trace("What is 2 + 2?", "Two\ntwice.\n4")])
     answer = [i for i, m in zip(episode.ids, episode.mask, strict=True) if m]
     assert tokenizer.decode(answer) == "Two\ntwice.\n4<end>"

@@ -1,13 +1,16 @@
-"""The tokenizer's door: one newline token, nothing lost, segments on their own."""
+"""One newline token, nothing lost, segments apart, BOS and EOS ids of a folder."""
 
 import itertools
 import json
+import subprocess
+import sys
 
 import pytest
 import tokenizers
+import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import models
+from tokenizers import models, processors
 
 from repair.errors import UserError
 from repair.tasks import Task
@@ -65,7 +68,8 @@ def test_segments_encode_alike_alone_and_in_company(tokenizer, texts):
 
 def test_an_answer_in_one_piece_has_many_lines_and_an_end_of_its_own(tmp_path):
     tokenizer = train_tokenizer(TEXTS * 3, 320, ("<pad>", "<end>"))
-    Tokenizer(tokenizer, "short", mode="direct", end_token="<end>").save(tmp_path)
+    ends = [tokenizer.token_to_id("<end>")]
+    Tokenizer(tokenizer, "short", mode="direct", eos_ids=ends).save(tmp_path)
     tokenizer = load_tokenizer(tmp_path, "short", "direct")
     (ids,) = tokenizer.command_ids(["x = 1\ny = 2"])
     assert (
@@ -102,25 +106,130 @@ def test_braces_of_a_task_stay_as_they_are(tokenizer):
     assert "assert x == {1: 2}[1]" in render_prompt(TASK, "full")
 
 
-def test_prompt_starts_with_bos_only_if_there_is_one(tokenizer):
+@pytest.fixture
+def published(tmp_path):
+    """A function that writes a folder as a model's authors do."""
+
+    def write(settings, model_type="llama", adds=None, **files):
+        backend = train_tokenizer(TEXTS * 3, 320, ("<s>", "</s>", "<|end|>"))
+        if adds:
+            backend.post_processor = processors.TemplateProcessing(
+                single=f"{adds} $A </s>", special_tokens=[(adds, 0), ("</s>", 1)]
+            )
+        backend.save(str(tmp_path / "tokenizer.json"))
+        files |= {"config": {"model_type": model_type}, "tokenizer_config": settings}
+        for name, content in files.items():
+            (tmp_path / f"{name}.json").write_text(json.dumps(content))
+        return tmp_path
+
+    return write
+
+
+# As SmolLM2, Qwen2.5 and Llama 3.2 name their tokens and their classes.
+SMOLLM2 = {
+    "bos_token": "<s>",
+    "eos_token": "</s>",
+    "unk_token": "<|end|>",
+    "tokenizer_class": "GPT2Tokenizer",
+}
+QWEN25 = {
+    "bos_token": None,
+    "eos_token": "</s>",
+    "unk_token": "<|end|>",
+    "pad_token": "<|end|>",
+    "add_bos_token": False,
+    "tokenizer_class": "Qwen2Tokenizer",
+}
+LLAMA32 = {
+    "bos_token": {"content": "<s>", "__type": "AddedToken"},
+    "eos_token": "</s>",
+    "tokenizer_class": "PreTrainedTokenizerFast",
+}
+
+
+@pytest.mark.parametrize(
+    ("settings", "model_type", "adds", "bos_ids"),
+    [
+        (SMOLLM2, "llama", None, []),
+        (QWEN25, "qwen2", None, []),
+        (LLAMA32, "llama", None, []),
+        (LLAMA32, "llama", "<s>", [0]),
+    ],
+)
+def test_bos_is_in_front_only_where_the_tokenizer_adds_it(
+    published, settings, model_type, adds, bos_ids
+):
+    folder = published(settings, model_type, adds)
+    tokenizer = load_tokenizer(folder, "short")
     ids = tokenizer.encode(render_prompt(TASK, "short"))
-    assert tokenizer.prompt_ids(TASK) == ids
-    with_bos = Tokenizer(tokenizer.backend, "short", "<pad>")
-    assert with_bos.prompt_ids(TASK) == [tokenizer.backend.token_to_id("<pad>"), *ids]
+    assert 0 not in ids and 1 not in ids
+    assert tokenizer.prompt_ids(TASK) == bos_ids + ids
+    theirs = transformers.AutoTokenizer.from_pretrained(folder)
+    added = theirs.encode(render_prompt(TASK, "short"))
+    assert added[: len(added) - bool(adds)] == tokenizer.prompt_ids(TASK)
 
 
-@pytest.mark.parametrize("bos", [None, "<pad>"])
-def test_saved_folder_gives_the_same_ids(tokenizer, tmp_path, bos):
-    Tokenizer(tokenizer.backend, "short", bos).save(tmp_path / "new")
+@pytest.mark.parametrize(
+    ("files", "eos_ids"),
+    [
+        ({}, [1]),
+        ({"generation_config": {"eos_token_id": [2, 1]}}, [1, 2]),
+        ({"generation_config": {"eos_token_id": 2}}, [1, 2]),
+        ({"generation_config": {"eos_token_id": [2, 9999]}}, [1, 2]),
+        ({"generation_config": {"max_length": 9}}, [1]),
+    ],
+)
+def test_all_eos_ids_of_a_folder_end_an_answer(published, files, eos_ids):
+    folder = published(LLAMA32, **files)
+    tokenizer = load_tokenizer(folder, "short", "direct")
+    assert tokenizer.eos_ids == eos_ids and tokenizer.end_ids == [1]
+    assert tokenizer.stop_V.nonzero()[0].tolist() == eos_ids
+    stops_V = tokenizer.stops(400)
+    assert stops_V.shape == (400,) and stops_V.nonzero()[0].tolist() == eos_ids
+    assert not tokenizer.ends(399)
+    answer = tokenizer.encode("x = 1\n")
+    writer = tokenizer.with_examples([])
+    for end in eos_ids:
+        assert tokenizer.ends(end) and writer.ends(end)
+        assert tokenizer.command_text([*answer, end]) == "x = 1\n"
+        assert writer.command_text([*answer, end]) == "x = 1\n"
+    # The editor's commands end in newlines alone.
+    editor = load_tokenizer(folder, "short")
+    assert editor.stop_V.nonzero()[0].tolist() == [editor.newline_id]
+
+
+def test_eos_ids_of_a_config_count_without_a_generation_config(published):
+    folder = published(LLAMA32)
+    config = {"model_type": "llama", "eos_token_id": [1, 2]}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert load_tokenizer(folder, "short", "cot").eos_ids == [1, 2]
+
+
+def test_a_folder_that_asks_for_short_texts_gets_whole_ones(published):
+    folder = published(LLAMA32, adds="<s>")
+    backend = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    whole = backend.encode(TEXTS[0], add_special_tokens=False).ids
+    backend.enable_truncation(5)
+    backend.save(str(folder / "tokenizer.json"))
+    assert load_tokenizer(folder, "short").encode(TEXTS[0]) == whole
+
+
+def test_saved_folder_gives_the_same_ids(tokenizer, tmp_path):
+    tokenizer.save(tmp_path / "new")
     again = load_tokenizer(tmp_path / "new", "short")
-    assert (again.bos_ids == []) == (bos is None)
+    assert again.bos_ids == again.eos_ids == []
     assert again.vocab_size == tokenizer.vocab_size
-    for text in TEXTS:
+    for text in [*TEXTS, "<pad>\u00e9 \r\n"]:
         assert again.encode(text) == tokenizer.encode(text)
 
 
+def test_transformers_is_imported_only_to_read_a_folder(tmp_path):
+    code = "import sys, repair.text.tokenizer; print('transformers' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.stdout == "False\n", run.stderr
+
+
 def test_saved_folder_opens_in_transformers(tokenizer, tmp_path):
-    transformers = pytest.importorskip("transformers")
     tokenizer.save(tmp_path)
     for kind in (transformers.AutoTokenizer, transformers.PreTrainedTokenizerFast):
         theirs = kind.from_pretrained(str(tmp_path))
@@ -150,17 +259,15 @@ def test_mistakes_are_told_in_a_sentence(tokenizer, tmp_path):
         train_tokenizer(TEXTS, 256)
     tokenizer.save(tmp_path)
     settings_path = tmp_path / "tokenizer_config.json"
-    settings_path.write_text('{"bos_token": "<s>"}')
-    with pytest.raises(UserError, match="bos_token '<s>'"):
-        load_tokenizer(tmp_path, "short")
-    settings_path.write_text('{"bos_token": {"content": "<s>"}}')
-    with pytest.raises(UserError, match="bos_token '<s>'"):
-        load_tokenizer(tmp_path, "short")
     settings_path.write_text("{torn")
-    with pytest.raises(UserError, match="tokenizer_config.json"):
+    with pytest.raises(UserError, match=f"{tmp_path} is unreadable"):
+        load_tokenizer(tmp_path, "short")
+    tokenizer.save(tmp_path)
+    (tmp_path / "generation_config.json").write_text("{torn")
+    with pytest.raises(UserError, match=f"{tmp_path} is unreadable .*generation_conf"):
         load_tokenizer(tmp_path, "short")
     (tmp_path / "tokenizer.json").write_text("garbage")
-    with pytest.raises(UserError, match="no readable tokenizer file"):
+    with pytest.raises(UserError, match=f"{tmp_path} is unreadable"):
         load_tokenizer(tmp_path, "short")
 
 

@@ -1,21 +1,22 @@
 """Models in Hugging Face's folder format, read and written without torch.
 
 A folder holds config.json, weights in safetensors and most often a tokenizer; a name
-such as HuggingFaceTB/SmolLM2-135M-Instruct stands for one on the Hub. Each process
-reads the parts of the weights that its devices hold, and no more than one leaf at once.
+such as HuggingFaceTB/SmolLM2-135M-Instruct is one on the Hub. Each process reads the
+parts of the weights that its devices hold, at most one leaf at a time.
 """
 
 import json
 import math
 import pathlib
 import re
+import shutil
 
 import jax
 import numpy as np
 from huggingface_hub import snapshot_download
 
 from repair.errors import UserError
-from repair.model.hf.model_config import format_config, parse_config
+from repair.model.hf.model_config import format_config, parse_config, update_config
 from repair.model.hf.names import (
     STACKED,
     TOP_NAMES,
@@ -24,79 +25,76 @@ from repair.model.hf.names import (
     leaves_of,
     tensor_names,
 )
-from repair.model.hf.weights import find_tensors, read_json, write_tensors
+from repair.model.hf.weights import INDEX, find_tensors, write_tensors
 from repair.model.llama import LlamaConfig
 from repair.model.lora import merge_kernel
 from repair.model.sharding import param_shardings
-from repair.text.tokenizer import copy_tokenizer, special_ids
+from repair.text.tokenizer import read_tokenizer
 
-# What is fetched of a model on the Hub.
-_FILES = (
-    *("config.json", "generation_config.json"),
-    *("model*.safetensors", "model.safetensors.index.json"),
-    *("tokenizer.json", "tokenizer_config.json"),
-    *("special_tokens_map.json", "chat_template.jinja"),
+# The files of a folder but its weights and config.json. A folder with tokenizer.json,
+# the last one copied, has a whole tokenizer.
+_TEXT_FILES = (
+    *("generation_config.json", "chat_template.jinja", "special_tokens_map.json"),
+    *("tokenizer_config.json", "tokenizer.json"),
 )
+_FETCHED = ("config.json", "model*.safetensors", INDEX, *_TEXT_FILES)
 _HUB_NAME = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
 
 
-def local_folder(name) -> pathlib.Path:
-    """The folder of a model, fetched from the Hub unless it is one already.
+def local_folder(source) -> pathlib.Path:
+    """Resolve a model's source to a folder, fetched from the Hub if need be.
 
     Args:
-      name: A folder, or owner/model on the Hub.
+      source: A folder, or owner/model on the Hub.
 
     Raises:
       UserError: It is neither, or cannot be fetched.
     """
-    folder = pathlib.Path(name)
+    folder = pathlib.Path(source)
     if folder.is_dir():
         return folder
     reason = "it has no name of the form owner/model"
-    if re.fullmatch(_HUB_NAME, str(name)):
+    if re.fullmatch(_HUB_NAME, str(source)):
         try:
-            return pathlib.Path(snapshot_download(str(name), allow_patterns=_FILES))
-        except Exception as error:  # several libraries' own, for one and the same
+            return pathlib.Path(snapshot_download(str(source), allow_patterns=_FETCHED))
+        except Exception as error:  # of several libraries
             first = re.split(r"\.\s|\n", str(error).strip())[0]
             reason = f"{type(error).__name__}: {first[:200]}"
     raise UserError(
-        f"{name} is neither a folder nor reachable on the Hugging Face Hub ({reason});"
-        " log in with `hf auth login` if it is gated, or download it elsewhere and give"
-        " its folder."
+        f"{source} is neither a folder nor reachable on the Hugging Face Hub"
+        f" ({reason}); log in with `hf auth login` if it is gated, or download it"
+        " elsewhere and give its folder."
     )
 
 
-def load_hf(folder, mesh=None, **overrides):
-    """Reads a model of an architecture in `hf_config.FAMILIES`.
+def load_hf(source, mesh=None, **overrides):
+    """Load a model of one of the families in `model_config.FAMILIES`.
 
     Args:
-      folder: A folder in Hugging Face's format, or a name; see `local_folder`.
-      mesh: Where the parameters are placed, by the rules of `repair.model.sharding`;
-        by default on the default device.
-      **overrides: Fields of LlamaConfig that the folder does not decide: dtype,
-        param_dtype, scan_layers, remat, lora_rank and so on. By default both types
-        are that of the stored embedding (bfloat16, or else float32).
+      source: A folder or a name, as for `local_folder`.
+      mesh: Mesh of the parameters, sharded by the rules of `repair.model.sharding`; by
+        default they are on the default device.
+      **overrides: Fields of LlamaConfig in `model_config.RUN_FIELDS`. By default both
+        types are that of the stored embedding (bfloat16, or else float32).
 
     Returns:
-      (LlamaConfig, {"params": ...}). Adapters, if lora_rank asks for them, are added
-      by `lora.init_adapters`.
+      (LlamaConfig, {"params": ...}). `lora.init_adapters` makes the adapters, if
+      lora_rank asks for them.
 
     Raises:
       UserError: A file is missing or torn, or the folder holds another model.
     """
-    folder = local_folder(folder)
-    raw = read_json(folder / "config.json")
+    folder = local_folder(source)
     tensors = find_tensors(folder)
     embedding = tensors.get(TOP_NAMES["embed", "embedding"])
     dtype = "bfloat16" if embedding and embedding.dtype == "BF16" else "float32"
-    fields = {"dtype": dtype, "param_dtype": dtype} | overrides
-    config = parse_config(folder / "config.json", raw, **fields)
+    config = parse_config(folder, **{"dtype": dtype, "param_dtype": dtype} | overrides)
     tree = expected_params(config)
     expected = leaves_of(tree["params"])
     _check(folder, config, expected, tensors)
     placed = {} if mesh is None else leaves_of(param_shardings(mesh, tree)["params"])
     found: dict = {}
-    # The largest first: what it takes to read one is then free for what follows.
+    # The largest first, while the memory that reading it takes is free.
     for path in sorted(expected, key=lambda path: -expected[path].size):
         stored = [tensors[name] for name in tensor_names(config, path)]
         leaf = _read(path, expected[path], stored, placed.get(path))
@@ -112,46 +110,65 @@ def save_hf(
     config: LlamaConfig,
     params,
     tokenizer=None,
+    source=None,
     shard_bytes: int = 5_000_000_000,
-    **fields,
 ) -> None:
-    """Writes a folder that transformers loads, with adapters merged into the weights.
+    """Write a folder that transformers loads, with adapters merged into the weights.
 
     Parameters may be spread over the devices of this process. config.json is written
-    last, so that a torn export has none and loads nowhere.
+    last: a torn export has none and does not load.
 
     Args:
       folder: Created if missing; a model that it holds is replaced.
       config: The model's.
       params: As from `Model.init_params`.
-      tokenizer: A folder whose tokenizer is copied, with what stands beside it.
-      shard_bytes: Most bytes of a file of weights.
-      **fields: More of config.json: eos_token_id, max_position_embeddings and so on.
+      tokenizer: Folder whose tokenizer, chat template and generation config are copied.
+      source: Folder that training started from: the new config.json is its own, but for
+        the changes that training made.
+      shard_bytes: Largest file of weights, unless a single tensor is larger.
 
     Raises:
       UserError: The folder cannot be written, the tokenizer cannot be read, or no
         architecture of transformers is this model.
     """
     folder = pathlib.Path(folder)
-    settings = format_config(config)
+    settings = source and update_config(config, source)
+    if not settings:
+        settings = format_config(config)
+        if tokenizer is not None:
+            auto, _ = read_tokenizer(tokenizer)
+            settings["bos_token_id"] = auto.bos_token_id
+            settings["eos_token_id"] = auto.eos_token_id
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").unlink(missing_ok=True)
         if tokenizer is not None:
-            copy_tokenizer(tokenizer, folder)
-            settings |= special_ids(folder)
+            _copy(pathlib.Path(tokenizer), folder, _TEXT_FILES)
         write_tensors(folder, _merged(config, params), shard_bytes)
-        text = json.dumps(settings | fields, indent=2) + "\n"
-        (folder / "config.json").write_text(text)
+        (folder / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
     except OSError as error:
         raise UserError(
             f"Cannot write a model to {folder} ({error}); choose another folder."
         ) from error
 
 
+def copy_settings(source, folder) -> None:
+    """Copy all of a model's folder but its weights, after a check of its tokenizer."""
+    read_tokenizer(source)
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _copy(pathlib.Path(source), folder, ("config.json", *_TEXT_FILES))
+
+
+def _copy(source: pathlib.Path, folder: pathlib.Path, names) -> None:
+    for name in names:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
+
+
 def _check(folder, config: LlamaConfig, expected: dict, tensors: dict) -> None:
-    """Refuses weights that are not those of the model, before any is read."""
-    known = {TOP_NAMES["head", "kernel"]}  # stored with some models that do not use it
+    """Raise UserError for weights of another model, before any is read."""
+    known = {TOP_NAMES["head", "kernel"]}  # stored with some tied models, unused
     for path, leaf in expected.items():
         shape = leaf.shape[1:] if path[0] == STACKED else leaf.shape
         names = tensor_names(config, path)
@@ -165,8 +182,8 @@ def _check(folder, config: LlamaConfig, expected: dict, tensors: dict) -> None:
             stored = stored[::-1] if is_flipped(path) else stored
             if stored != shape:
                 raise UserError(
-                    f"{folder}: {name} has shape {stored}, but config.json asks for "
-                    f"{shape} (in, out); the weights belong to another config."
+                    f"{folder}: {name} has shape {stored}, but config.json asks for"
+                    f" {shape} (in, out); the weights belong to another config."
                 )
     # Older exports store the rotary frequencies, which follow from the config.
     strange = [n for n in tensors if n not in known and not n.endswith(".inv_freq")]
@@ -179,7 +196,7 @@ def _check(folder, config: LlamaConfig, expected: dict, tensors: dict) -> None:
 
 
 def _read(path, leaf, stored, sharding):
-    """One leaf, on its devices; the host reads each part of it once."""
+    """Return one leaf on its devices; the host reads each part of it once."""
     flip, stacked, parts = is_flipped(path), path[0] == STACKED, {}
 
     def part(index):
@@ -199,12 +216,12 @@ def _read(path, leaf, stored, sharding):
         array = jax.device_put(part((slice(None),) * len(leaf.shape)))
     else:
         array = jax.make_array_from_callback(leaf.shape, sharding, part)
-    # Without waiting, the host would hold what is still on its way to the devices.
+    # Otherwise the host would hold several leaves on their way to the devices.
     return jax.block_until_ready(array)
 
 
 def _empty(shape, dtype):
-    """Room for an array, placed so that on a CPU it becomes jax's without a copy."""
+    """Return an empty array, aligned so that on CPU jax takes it without a copy."""
     size, line = math.prod(shape) * dtype.itemsize, 64
     room = np.empty(size + line, np.uint8)
     start = -room.ctypes.data % line
@@ -212,7 +229,7 @@ def _empty(shape, dtype):
 
 
 def _merged(config: LlamaConfig, params):
-    """(name, numpy array) of every tensor, in the reference's layout."""
+    """Yield (name, numpy array) of every tensor, in transformers' layout."""
     adapters = leaves_of(params.get("lora", {}))
     for path, leaf in leaves_of(params["params"]).items():
         leaves = [leaf]

@@ -1,131 +1,147 @@
-"""Hugging Face's config.json, read into a LlamaConfig and written from one.
+"""The config.json of Hugging Face, read as a LlamaConfig and written from one.
 
-Three architectures are the decoder that we have: LlamaForCausalLM (with or without
-Llama 3.1's rotary scaling), Qwen2ForCausalLM (biases on q, k and v; Qwen2.5 has the
-same name) and Qwen3ForCausalLM (norms on q and k). What a file asks for beyond that is
-refused, never skipped: weights would load, and say something else.
-
-Spellings differ between transformers 4 (rope_theta at the top, the rest in
-rope_scaling) and 5 (all of it in rope_parameters); both are read and written.
+transformers reads the file, with its defaults and both spellings of the rotary fields
+(rope_scaling of version 4, rope_parameters of version 5). Three of its models are the
+decoder of `repair`: llama (with or without Llama 3.1's rotary scaling), qwen2 (biases
+on q, k and v; Qwen2.5 is one) and qwen3 (norms on q and k). A file that asks for more
+is refused: its weights would load, and compute something else.
 """
 
 import dataclasses
+import pathlib
 
 from repair.errors import UserError
+from repair.model.hf.weights import read_json
 from repair.model.llama import LlamaConfig
 from repair.model.rope import Rope
+from repair.text.tokenizer import import_transformers
+
+# Fields of LlamaConfig that a run decides, not a folder.
+RUN_FIELDS = (
+    *("lora_rank", "lora_alpha", "dtype", "param_dtype"),
+    *("scan_layers", "remat", "query_block"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """An architecture of transformers, as far as its config.json goes.
+    """A model of transformers.
 
     Attributes:
-      model_type: Its name in lower case.
+      architecture: Its class.
       ours: Fields of LlamaConfig that it decides.
-      fixed: Fields of config.json that can have only this value here.
-      head_size: Where config.json does not say: H, or None for width / heads.
+      fixed: Fields of config.json, each with the only value that is supported.
     """
 
-    model_type: str
+    architecture: str
     ours: dict
     fixed: dict
-    head_size: int | None = None
 
 
 FAMILIES = {
-    "LlamaForCausalLM": Family(
-        "llama",
+    "llama": Family(
+        "LlamaForCausalLM",
         {"qkv_bias": False, "qk_norm": False},
         {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False},
     ),
-    "Qwen2ForCausalLM": Family(
-        "qwen2",
+    "qwen2": Family(
+        "Qwen2ForCausalLM",
         {"qkv_bias": True, "qk_norm": False},
         {"hidden_act": "silu", "use_sliding_window": False},
     ),
-    "Qwen3ForCausalLM": Family(
-        "qwen3",
+    "qwen3": Family(
+        "Qwen3ForCausalLM",
         {"qkv_bias": False, "qk_norm": True},
         {"hidden_act": "silu", "attention_bias": False, "use_sliding_window": False},
-        head_size=128,
     ),
 }
-# Fields of Rope -> of "llama3".
+# Fields of Rope -> of rope_type "llama3".
 _SCALING = {
     "factor": "factor",
     "low": "low_freq_factor",
     "high": "high_freq_factor",
     "original": "original_max_position_embeddings",
 }
-_ROPE_TYPES = ("default", "llama3")
 
 
-def parse_config(path, raw: dict, **overrides) -> LlamaConfig:
-    """The model that a config.json describes.
+def parse_config(folder, **overrides) -> LlamaConfig:
+    """Read the model that a folder's config.json describes.
 
     Args:
-      path: Whose it is, for messages.
-      raw: Its JSON object.
-      **overrides: Fields of LlamaConfig that it does not decide.
+      folder: The folder.
+      **overrides: Fields of LlamaConfig, such as `RUN_FIELDS`.
 
     Raises:
-      UserError: It describes what we do not model, or nothing that could be.
+      UserError: It describes an unsupported or impossible model, or is unreadable.
     """
-    architectures = raw.get("architectures")
-    known = [name for name in FAMILIES if architectures == [name]]
-    if not known:
-        raise UserError(
-            f"{path} describes the architectures {architectures}; use a model of one"
-            f" of {', '.join(FAMILIES)}."
-        )
-    family = FAMILIES[known[0]]
-    _check_fixed(path, raw, family)
+    path = pathlib.Path(folder) / "config.json"
+    read_json(path)
     try:
-        heads = raw["num_attention_heads"]
-        head_size = raw.get("head_dim") or family.head_size
+        c = import_transformers().AutoConfig.from_pretrained(folder)
+    except Exception as error:  # of several libraries, over several lines
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"transformers cannot read {path} ({reason}); copy it again."
+        ) from error
+    family = FAMILIES.get(c.model_type)
+    if family is None or c.architectures != [family.architecture]:
+        known = ", ".join(f.architecture for f in FAMILIES.values())
+        raise UserError(
+            f"{path} describes model_type={c.model_type!r} with architectures"
+            f" {c.architectures}; use a model of one of {known}."
+        )
+    # Under version 4 the rotary fields are apart.
+    rope = getattr(c, "rope_parameters", None)
+    rope = rope or {"rope_theta": c.rope_theta} | (c.rope_scaling or {})
+    _check_supported(path, c, rope, family)
+    scaling = {}
+    if rope.get("rope_type") == "llama3":
+        scaling = {ours: rope[theirs] for ours, theirs in _SCALING.items()}
+    try:
         return LlamaConfig(
-            vocab_size=raw["vocab_size"],
-            width=raw["hidden_size"],
-            mlp_width=raw["intermediate_size"],
-            layers=raw["num_hidden_layers"],
-            heads=heads,
-            kv_heads=raw.get("num_key_value_heads") or heads,
-            head_size=head_size or raw["hidden_size"] // heads,
-            rope=_parse_rope(path, raw),
-            rms_eps=raw.get("rms_norm_eps", 1e-6),
-            tie_embeddings=raw.get("tie_word_embeddings", False),
+            vocab_size=c.vocab_size,
+            width=c.hidden_size,
+            mlp_width=c.intermediate_size,
+            layers=c.num_hidden_layers,
+            heads=c.num_attention_heads,
+            kv_heads=c.num_key_value_heads,
+            head_size=getattr(c, "head_dim", None)
+            or c.hidden_size // c.num_attention_heads,
+            rope=Rope(rope["rope_theta"], **scaling),
+            rms_eps=c.rms_norm_eps,
+            tie_embeddings=c.tie_word_embeddings,
             **family.ours,
             **overrides,
         )
-    except KeyError as error:
-        raise UserError(
-            f"{path} lacks the field {error}; copy it again from where the model is."
-        ) from error
     except (TypeError, ValueError, ZeroDivisionError) as error:
         raise UserError(
-            f"{path} and the fields given beside it describe an impossible model:"
-            f" {error}; mend the field."
+            f"{path} and the run's fields describe an impossible model: {error};"
+            " correct the field."
         ) from error
 
 
 def format_config(config: LlamaConfig) -> dict:
-    """config.json, with the spellings that transformers 4 and 5 read.
+    """Return config.json of a new model, in the spellings of transformers 4 and 5.
 
     Raises:
-      UserError: No architecture of transformers is this model.
+      UserError: No model of transformers is this one.
     """
     c = config
-    name = _family_of(config)
-    family = FAMILIES[name]
+    biases = {"qkv_bias": c.qkv_bias, "qk_norm": c.qk_norm}
+    name = next((k for k, family in FAMILIES.items() if family.ours == biases), None)
+    if name is None:
+        raise UserError(
+            f"a model with {biases} has no architecture in transformers; export one"
+            " with at most one of the two."
+        )
     scheme = {"rope_type": "default"}
     if c.rope.factor != 1:
         scheme = {"rope_type": "llama3"} | {
             theirs: getattr(c.rope, ours) for ours, theirs in _SCALING.items()
         }
     return {
-        "architectures": [name],
-        "model_type": family.model_type,
+        "architectures": [FAMILIES[name].architecture],
+        "model_type": name,
         "vocab_size": c.vocab_size,
         "hidden_size": c.width,
         "intermediate_size": c.mlp_width,
@@ -134,84 +150,61 @@ def format_config(config: LlamaConfig) -> dict:
         "num_key_value_heads": c.kv_heads,
         "head_dim": c.head_size,
         "max_position_embeddings": int(c.rope.original * c.rope.factor),
-        **family.fixed,
+        **FAMILIES[name].fixed,
         "rms_norm_eps": c.rms_eps,
         "rope_theta": c.rope.theta,
         "rope_scaling": scheme if c.rope.factor != 1 else None,
         "rope_parameters": scheme | {"rope_theta": c.rope.theta},
         "tie_word_embeddings": c.tie_embeddings,
         "torch_dtype": c.param_dtype,
-        # Without these the reference assumes ids 1 and 2.
+        # Without these transformers assumes ids 1 and 2.
         "bos_token_id": None,
         "eos_token_id": None,
     }
 
 
-def _family_of(config: LlamaConfig) -> str:
-    """The first architecture with this model's biases and norms."""
-    mine = {"qkv_bias": config.qkv_bias, "qk_norm": config.qk_norm}
-    for name, family in FAMILIES.items():
-        if family.ours == mine:
-            return name
-    raise UserError(
-        f"a model with {mine} has no architecture in transformers; export one with at"
-        " most one of the two."
-    )
+def update_config(config: LlamaConfig, folder) -> dict | None:
+    """Return the config.json of a folder with the changes that training made.
+
+    Args:
+      config: The model that training started from the folder.
+      folder: A folder; its config.json may be missing.
+
+    Returns:
+      The JSON object, or None where the folder does not describe this model.
+    """
+    path = pathlib.Path(folder) / "config.json"
+    if not path.is_file():
+        return None
+    ours = {name: getattr(config, name) for name in RUN_FIELDS}
+    described = parse_config(folder, **ours)
+    if dataclasses.replace(described, vocab_size=config.vocab_size) != config:
+        return None
+    raw = read_json(path)
+    dtype = "dtype" if "dtype" in raw else "torch_dtype"  # versions 5 and 4
+    return raw | {"vocab_size": config.vocab_size, dtype: config.param_dtype}
 
 
-def _check_fixed(path, raw: dict, family: Family) -> None:
-    """Refuses fields that ask for what we do not model."""
-    expected = {
-        **family.fixed,
+def _check_supported(path, c, rope: dict, family: Family) -> None:
+    """Raise UserError for a field that asks for more than the decoder computes."""
+    expected = family.fixed | {
         "quantization_config": None,
-        # Sliding windows under the name that transformers 5 gives each layer.
-        "layer_types": ["full_attention"] * len(raw.get("layer_types") or ()),
+        # Version 5 gives each layer its kind of attention.
+        "layer_types": ["full_attention"] * c.num_hidden_layers,
     }
-    for name, supported in expected.items():
-        found = raw.get(name)
-        if found and found != supported:
+    found = {name: getattr(c, name, None) for name in expected}
+    expected |= {"rope_type": "llama3", "partial_rotary_factor": 1.0}
+    rope_type = rope.get("rope_type", "default")
+    found["rope_type"] = None if rope_type == "default" else rope_type
+    found["partial_rotary_factor"] = rope.get("partial_rotary_factor")
+    for name, value in found.items():
+        if value and value != expected[name]:
             raise UserError(
-                f"{path} has {name}={found!r}; only {supported!r} is supported, so"
-                " use another model."
+                f"{path} has {name}={value!r}; only {expected[name]!r} is supported,"
+                " so use another model."
             )
-
-
-def _parse_rope(path, raw: dict) -> Rope:
-    """The rotation, from whichever of the two spellings are there."""
-    merged: dict = {}
-    for name in ("rope_scaling", "rope_parameters"):
-        scheme = dict(raw.get(name) or {})
-        older = scheme.pop("type", None) or "default"  # before it was rope_type
-        scheme["rope_type"] = scheme.get("rope_type") or older
-        _check_scheme(path, scheme)
-        if raw.get(name):
-            unlike = [k for k in scheme if merged.get(k, scheme[k]) != scheme[k]]
-            if unlike:
-                raise UserError(
-                    f"{path} has {unlike[0]}={merged[unlike[0]]!r} in rope_scaling and"
-                    f" {scheme[unlike[0]]!r} in rope_parameters; delete one of the two."
-                )
-            merged |= scheme
-    theta = merged.get("rope_theta") or raw.get("rope_theta") or 10_000.0
-    if merged.get("rope_type") != "llama3":
-        return Rope(theta)
-    return Rope(theta, **{ours: merged[theirs] for ours, theirs in _SCALING.items()})
-
-
-def _check_scheme(path, scheme: dict) -> None:
-    rope_type = scheme["rope_type"]
-    if rope_type not in _ROPE_TYPES:
-        raise UserError(
-            f"{path} has rope_type={rope_type!r}; only {' and '.join(_ROPE_TYPES)} are"
-            " supported, so use another model."
-        )
-    if scheme.get("partial_rotary_factor", 1.0) not in (None, 1.0):
-        raise UserError(
-            f"{path} has partial_rotary_factor={scheme['partial_rotary_factor']!r};"
-            " only 1.0 is supported, so use another model."
-        )
-    known = {"rope_type", "rope_theta", "partial_rotary_factor", *_SCALING.values()}
-    if strange := sorted(scheme.keys() - known):
+    known = {"rope_type", "type", "rope_theta", "partial_rotary_factor"}
+    if strange := sorted(rope.keys() - known - set(_SCALING.values())):
         raise UserError(
             f"{path} has {strange[0]} among its rotary fields, which is not supported;"
             " use another model."

@@ -1,6 +1,6 @@
-"""Which leaf of our parameters is which tensor of a Hugging Face checkpoint.
+"""Names of the tensors of a Hugging Face checkpoint, by leaf of our parameters.
 
-Linear weights are [out, in] there and [in, out] here; nothing else differs, the rotary
+Linear weights are [out, in] there and [in, out] here. Nothing else differs, the rotary
 layout included (first half with second half).
 """
 
@@ -9,7 +9,7 @@ import jax
 from repair.model.api import Model
 from repair.model.llama import LlamaConfig
 
-# Path under a layer's subtree -> the reference's name under model.layers.{i}.
+# Path under a layer's subtree -> name under model.layers.{i}.
 LAYER_NAMES = {
     ("attention_norm", "scale"): "input_layernorm.weight",
     ("attention", "q", "kernel"): "self_attn.q_proj.weight",
@@ -31,11 +31,11 @@ TOP_NAMES = {
     ("final_norm", "scale"): "model.norm.weight",
     ("head", "kernel"): "lm_head.weight",
 }
-STACKED = "layers"  # the subtree of a scanned model; else there is one for each layer
+STACKED = "layers"  # subtree of a scanned model; else there is one for each layer
 
 
 def leaves_of(tree) -> dict:
-    """Leaves by path, a tuple of keys, in tree order."""
+    """Return leaves by path, a tuple of keys, in tree order."""
     return {
         tuple(entry.key for entry in path): leaf
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
@@ -43,13 +43,13 @@ def leaves_of(tree) -> dict:
 
 
 def expected_params(config: LlamaConfig) -> dict:
-    """{"params"} with the shape and type of every leaf."""
+    """Return {"params"} with the shape and type of every leaf."""
     tree = jax.eval_shape(Model(config).init_params, jax.random.key(0))
     return {"params": tree["params"]}
 
 
 def tensor_names(config: LlamaConfig, path) -> list[str]:
-    """The tensors of a leaf: one, or of a stack one for each layer."""
+    """Return the tensors of a leaf: one, or for a stacked leaf one for each layer."""
     if path in TOP_NAMES:
         return [TOP_NAMES[path]]
     name = LAYER_NAMES[path[1:]]
@@ -59,5 +59,5 @@ def tensor_names(config: LlamaConfig, path) -> list[str]:
 
 
 def is_flipped(path) -> bool:
-    """Whether the tensor of this leaf is stored transposed."""
+    """Return True if the tensor of this leaf is stored transposed."""
     return path[-1] == "kernel"

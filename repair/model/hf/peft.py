@@ -1,4 +1,4 @@
-"""Adapters as a folder that PEFT loads beside the base model they were trained on.
+"""Adapters as a folder that PEFT loads with their base model.
 
 Source: the checkpoint format of Hugging Face's PEFT, with the fewest settings that it
 takes without a warning.
@@ -22,13 +22,13 @@ _HALVES = {"a": "lora_A", "b": "lora_B"}
 
 
 def save_peft(folder, config: LlamaConfig, params, base: str = "") -> None:
-    """Writes the adapters alone.
+    """Write the adapters alone.
 
     Args:
       folder: Created if missing; an adapter that it holds is replaced.
       config: The model's.
       params: As from `Model.init_params`, of one process.
-      base: Folder or Hub name of the model whose weights are under the adapters.
+      base: Folder or Hub name of the model that the adapters were trained on.
 
     Raises:
       UserError: The model has no adapters, or the folder cannot be written.
@@ -47,29 +47,16 @@ def save_peft(folder, config: LlamaConfig, params, base: str = "") -> None:
             module = name.removesuffix(".weight")
             modules.add(module.rsplit(".", 1)[1])
             key = f"base_model.model.{module}.{_HALVES[half]}.weight"
-            # The writer stores memory as it lies, so a transposed view would scramble.
+            # The writer copies memory as it lies: it would scramble a transposed view.
             tensors[key] = np.ascontiguousarray(layer.T)
-    text = json.dumps(_settings(config, sorted(modules), base), indent=2) + "\n"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / CONFIG).unlink(missing_ok=True)
-        save_file(tensors, folder / ADAPTER, metadata={"format": "pt"})
-        (folder / CONFIG).write_text(text)
-    except OSError as error:
-        raise UserError(
-            f"Cannot write adapters to {folder} ({error}); choose another folder."
-        ) from error
-
-
-def _settings(config: LlamaConfig, modules: list[str], base: str) -> dict:
-    return {
+    settings = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": base,
         "r": config.lora_rank,
         "lora_alpha": config.lora_alpha,
         "lora_dropout": 0.0,
-        "target_modules": modules,
+        "target_modules": sorted(modules),
         "bias": "none",
         "fan_in_fan_out": False,
         "inference_mode": True,
@@ -77,3 +64,12 @@ def _settings(config: LlamaConfig, modules: list[str], base: str) -> dict:
         "use_rslora": False,
         "use_dora": False,
     }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CONFIG).unlink(missing_ok=True)
+        save_file(tensors, folder / ADAPTER, metadata={"format": "pt"})
+        (folder / CONFIG).write_text(json.dumps(settings, indent=2) + "\n")
+    except OSError as error:
+        raise UserError(
+            f"Cannot write adapters to {folder} ({error}); choose another folder."
+        ) from error

@@ -18,7 +18,7 @@ from repair.errors import UserError
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-# Rows read at once: their transpose is written in whole lines of the processor's cache.
+# Rows read at once: their transpose is written in whole cache lines.
 _ROWS = 64
 
 
@@ -27,7 +27,7 @@ class Tensor:
     """A tensor in a file.
 
     Attributes:
-      name: Its name there.
+      name: Its name in the file.
       path: The file.
       shape: Its shape.
       dtype: The file's name for its type, such as "BF16".
@@ -39,15 +39,15 @@ class Tensor:
     dtype: str
 
     def read_into(self, out, index, flip: bool) -> None:
-        """Fills an array with a part of the tensor, and casts it.
+        """Fill an array with a part of the tensor, cast to the array's type.
 
-        The file is mapped for as long as this takes and no longer: pages once touched
-        count as memory of the process until then.
+        The file is mapped during this call only: pages once touched count as memory of
+        the process until they are unmapped.
 
         Args:
           out: numpy array, filled.
           index: A slice for each axis of `out`.
-          flip: Whether `out` is a part of the transpose.
+          flip: True if `out` is a part of the transpose.
         """
         rows, *rest = index[::-1] if flip else index
         target = out.T if flip else out
@@ -61,7 +61,7 @@ class Tensor:
 
 
 def find_tensors(folder: pathlib.Path) -> dict[str, Tensor]:
-    """All tensors of a folder by name; nothing but the files' headers is read.
+    """Return all tensors of a folder by name; only the files' headers are read.
 
     Raises:
       UserError: A file is missing or torn.
@@ -84,39 +84,45 @@ def find_tensors(folder: pathlib.Path) -> dict[str, Tensor]:
 
 
 def write_tensors(folder: pathlib.Path, tensors, shard_bytes: int) -> None:
-    """Writes tensors as they come, in as many files as it takes.
+    """Write tensors as they come, in as many files as it takes.
 
     Args:
-      folder: Must exist. Weights that it holds are replaced.
-      tensors: Pairs (name, numpy array), none of which is kept longer than its file.
-      shard_bytes: Most bytes of a file, unless a single tensor has more.
+      folder: An existing folder; weights that it holds are replaced.
+      tensors: Pairs (name, numpy array), each kept until its file is written.
+      shard_bytes: Largest file, unless a single tensor is larger.
     """
     for name in (WEIGHTS, INDEX):
         (folder / name).unlink(missing_ok=True)
     written, pending, size, total = [], {}, 0, 0
+
+    def write():
+        path = folder / f"part-{len(written)}.safetensors"
+        save_file(pending, path, metadata={"format": "pt"})
+        written.append((path, list(pending)))
+
     for name, array in tensors:
         if pending and size + array.nbytes > shard_bytes:
-            written.append(_write(folder, len(written), pending))
+            write()
             pending, size = {}, 0
-        # The writer stores memory as it lies, so a transposed view would scramble.
+        # The writer copies memory as it lies, so it would scramble a transposed view.
         pending[name] = np.ascontiguousarray(array)
         size += array.nbytes
         total += array.nbytes
-    written.append(_write(folder, len(written), pending))
+    write()
     if len(written) == 1:
-        (folder / _part(0)).rename(folder / WEIGHTS)
+        written[0][0].rename(folder / WEIGHTS)
         return
     index = {}
-    for number, names in enumerate(written):
-        shard = f"model-{number + 1:05}-of-{len(written):05}.safetensors"
-        (folder / _part(number)).rename(folder / shard)
+    for number, (path, names) in enumerate(written, 1):
+        shard = f"model-{number:05}-of-{len(written):05}.safetensors"
+        path.rename(folder / shard)
         index |= dict.fromkeys(names, shard)
     content = {"metadata": {"total_size": total}, "weight_map": index}
     (folder / INDEX).write_text(json.dumps(content, indent=2) + "\n")
 
 
 def read_json(path: pathlib.Path) -> dict:
-    """The JSON object in a file.
+    """Return the JSON object in a file.
 
     Raises:
       UserError: It cannot be read, or is none.
@@ -130,22 +136,14 @@ def read_json(path: pathlib.Path) -> dict:
     return fields
 
 
-def _part(number: int) -> str:
-    return f"part-{number}.safetensors"
-
-
-def _write(folder, number: int, tensors: dict) -> list[str]:
-    save_file(tensors, folder / _part(number), metadata={"format": "pt"})
-    return list(tensors)
-
-
 def _tensors(path) -> dict[str, Tensor]:
+    found = {}
     with _open(path) as file:
-        parts = {name: file.get_slice(name) for name in file.keys()}
-        return {
-            name: Tensor(name, path, tuple(part.get_shape()), part.get_dtype())
-            for name, part in parts.items()
-        }
+        for name in file.keys():
+            part = file.get_slice(name)
+            shape = tuple(part.get_shape())
+            found[name] = Tensor(name, path, shape, part.get_dtype())
+    return found
 
 
 @contextlib.contextmanager

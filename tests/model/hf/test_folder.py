@@ -1,5 +1,6 @@
 """Folders in Hugging Face's format, without torch: round trips and refusals."""
 
+import dataclasses
 import json
 from fnmatch import fnmatch
 
@@ -11,9 +12,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from repair.errors import UserError
+from repair.model.api import Model
 from repair.model.hf import folder as hf
-from repair.model.hf.folder import load_hf, local_folder, save_hf
-from repair.model.hf.model_config import parse_config
+from repair.model.hf.folder import copy_settings, load_hf, local_folder, save_hf
+from repair.model.hf.model_config import parse_config, update_config
 from repair.model.hf.weights import INDEX, WEIGHTS
 from repair.model.rope import Rope
 from repair.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
@@ -24,7 +26,7 @@ def saved(make, tmp_path_factory):
     """(folder, model, params) of an untied model."""
     model, params = make(tie_embeddings=False)
     folder = tmp_path_factory.mktemp("hf")
-    save_hf(folder, model.config, params, eos_token_id=9)
+    save_hf(folder, model.config, params)
     return folder, model, params
 
 
@@ -66,12 +68,12 @@ def test_round_trip_is_exact(family, make, tmp_path):
     model, params = make(**FAMILIES[family])
     keys = iter(jax.random.split(jax.random.key(3), 99))
     params = jax.tree.map(lambda x: x + jax.random.normal(next(keys), x.shape), params)
-    save_hf(tmp_path, model.config, params, eos_token_id=9)
+    save_hf(tmp_path, model.config, params)
     config, loaded = load_hf(tmp_path, query_block=8)
     assert config == model.config
     assert_equal(loaded, params)
     raw = json.loads((tmp_path / "config.json").read_text())
-    assert raw["eos_token_id"] == 9
+    assert raw["bos_token_id"] is None and raw["eos_token_id"] is None
     assert raw["architectures"] == [family.split(",")[0]]
     # transformers 4 reads the one, 5 the other.
     older, newer = raw["rope_scaling"], dict(raw["rope_parameters"])
@@ -129,20 +131,22 @@ def test_rope_of_either_version(copy):
     assert load_hf(copy)[0].rope == ROPE3
 
 
-QWEN2 = {"architectures": ["Qwen2ForCausalLM"]}
-QWEN3 = {"architectures": ["Qwen3ForCausalLM"]}
+QWEN2 = {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]}
+QWEN3 = {"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"]}
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"architectures": ["MistralForCausalLM"]}, "MistralForCausalLM"),
+        ({"architectures": ["LlamaForQuestionAnswering"]}, "QuestionAnswering"),
+        ({"model_type": "mistral"}, "model_type='mistral'"),
+        ({"model_type": "no-such"}, "cannot read .*`no-such`"),
         ({"architectures": None}, "None"),
-        ({"rope_parameters": {"rope_type": "dynamic"}}, "rope_type='dynamic'"),
-        ({"rope_parameters": None, "rope_scaling": {"type": "linear"}}, "linear"),
-        ({"rope_scaling": {"rope_type": "yarn"}}, "rope_type='yarn'"),
-        ({"rope_scaling": LLAMA3}, "rope_type='llama3' in rope_scaling and 'default'"),
-        ({"rope_parameters": {"rope_type": "llama3"}}, "lacks the field 'factor'"),
+        ({"rope_parameters": {"rope_type": "dynamic", "factor": 2.0}}, "'dynamic'"),
+        ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "'linear'"),
+        ({"rope_scaling": {"rope_type": "yarn", "factor": 2.0}}, "rope_type='yarn'"),
+        ({"rope_parameters": {"rope_type": "llama3"}}, "factor"),
         ({"rope_parameters": LLAMA3 | {"factor": 0.5}}, "impossible model"),
         ({"rope_parameters": {"full_attention": {}}}, "full_attention"),
         ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
@@ -150,6 +154,7 @@ QWEN3 = {"architectures": ["Qwen3ForCausalLM"]}
         ({"attention_bias": True}, "attention_bias"),
         ({"hidden_act": "gelu"}, "hidden_act='gelu'"),
         ({"quantization_config": {"bits": 4}}, "quantization_config"),
+        ({"hidden_size": "wide"}, "cannot read .*hidden_size"),
         ({"hidden_size": 48}, "another config"),
         ({"num_hidden_layers": 3}, "lacks the tensor model.layers.2"),
         ({"num_hidden_layers": 1}, "9 tensors that .* such as model.layers.1"),
@@ -175,23 +180,26 @@ def test_missing_and_torn_files_are_named(copy):
     (copy / WEIGHTS).unlink()
     with pytest.raises(UserError, match="holds neither"):
         load_hf(copy)
+    (copy / WEIGHTS).write_bytes(whole)
     (copy / "config.json").write_text('{"architectures": ["Lla')
     with pytest.raises(UserError, match=r"Cannot read .*config\.json"):
         load_hf(copy)
     (copy / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
-    (copy / WEIGHTS).write_bytes(whole)
-    with pytest.raises(UserError, match="num_attention_heads"):
+    with pytest.raises(UserError, match="model_type"):
         load_hf(copy)
 
 
 def test_fields_that_a_file_may_leave_out(copy):
     """As transformers reads them: Qwen3's heads do not follow from its width."""
-    raw = json.loads((copy / "config.json").read_text())
+    path = copy / "config.json"
+    raw = json.loads(path.read_text())
     for name in ("head_dim", "num_key_value_heads", "rope_parameters", "rope_theta"):
         del raw[name]
-    config = parse_config("config.json", raw)
+    path.write_text(json.dumps(raw))
+    config = parse_config(copy)
     assert (config.head_size, config.kv_heads, config.rope) == (6, 4, Rope(10_000.0))
-    assert parse_config("config.json", raw | QWEN3).head_size == 128
+    path.write_text(json.dumps(raw | QWEN3 | {"num_key_value_heads": 2}))
+    assert parse_config(copy).head_size == 128
 
 
 def test_a_head_that_a_tied_model_does_not_use_is_left(copy):
@@ -227,21 +235,177 @@ def test_shards_hold_no_more_than_asked_and_replace_what_was_there(saved, tmp_pa
     assert not (tmp_path / INDEX).exists()
 
 
-def test_a_tokenizer_goes_with_the_model(saved, tmp_path):
+@pytest.fixture
+def text_files(tmp_path):
+    """A folder with a tokenizer, its files as their author left them."""
+    folder = tmp_path / "tokenizer"
+    tokenizer = train_tokenizer(["a b"], 260, ("<s>", "</s>"))
+    Tokenizer(tokenizer, "short", mode="direct", eos_ids=[1]).save(folder)
+    settings = {"tokenizer_class": "GPT2Tokenizer", "bos_token": "<s>"}
+    settings |= {"eos_token": "</s>", "unk_token": "</s>", "add_prefix_space": False}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    (folder / "generation_config.json").write_text('{"eos_token_id": [1, 2]}')
+    (folder / "chat_template.jinja").write_text("{{ messages }}\n")
+    return folder
+
+
+def test_a_tokenizer_goes_with_the_model(saved, text_files, tmp_path):
     _, model, params = saved
-    source, out = tmp_path / "tokenizer", tmp_path / "out"
-    tokenizer = train_tokenizer(["a b"], 260, ("<pad>", "<end>"))
-    Tokenizer(tokenizer, "short", mode="direct", end_token="<end>").save(source)
-    (source / "generation_config.json").write_text('{"eos_token_id": [1, 2]}')
-    save_hf(out, model.config, params, source)
+    out = tmp_path / "out"
+    save_hf(out, model.config, params, text_files)
     raw = json.loads((out / "config.json").read_text())
-    assert raw["eos_token_id"] == tokenizer.token_to_id("<end>")
-    assert raw["bos_token_id"] is None
-    settings = json.loads((out / "tokenizer_config.json").read_text())
-    assert settings["tokenizer_class"] == "PreTrainedTokenizerFast"
-    generation = (out / "generation_config.json").read_text()
-    assert generation == '{"eos_token_id": [1, 2]}'
-    assert load_tokenizer(out, "short").encode("a b") == tokenizer.encode("a b").ids
+    assert (raw["bos_token_id"], raw["eos_token_id"]) == (0, 1)
+    for path in text_files.iterdir():
+        assert (out / path.name).read_bytes() == path.read_bytes()
+    theirs = load_tokenizer(out, "short", "direct")
+    assert theirs.eos_ids == [1, 2] and theirs.bos_ids == []
+
+
+def test_settings_are_copied_once_their_tokenizer_is_readable(
+    saved, text_files, tmp_path
+):
+    config = (saved[0] / "config.json").read_bytes()
+    (text_files / "config.json").write_bytes(config)
+    (text_files / "model.gguf").write_text("weights")
+    copy_settings(text_files, tmp_path / "out")
+    copied = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert copied.keys() == {
+        *("config.json", "generation_config.json", "chat_template.jinja"),
+        *("tokenizer.json", "tokenizer_config.json"),
+    }
+    assert copied["config.json"] == config
+    (text_files / "tokenizer.json").write_text("{torn")
+    with pytest.raises(UserError, match="unreadable"):
+        copy_settings(text_files, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+# Fields of the authors' own files, at a small size.
+SMALL = {
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "initializer_range": 0.02,
+    "use_cache": True,
+}
+QWEN = {
+    "attention_dropout": 0.0,
+    "bos_token_id": 151643,
+    "eos_token_id": 151645,
+    "hidden_act": "silu",
+    "max_window_layers": 28,
+    "rms_norm_eps": 1e-06,
+    "rope_theta": 1000000.0,
+    "sliding_window": 32768,
+    "tie_word_embeddings": True,
+    "torch_dtype": "bfloat16",
+    "use_sliding_window": False,
+}
+PUBLISHED = {
+    "llama 3.2": {
+        "architectures": ["LlamaForCausalLM"],
+        "attention_bias": False,
+        "bos_token_id": 128000,
+        "eos_token_id": [128001, 128008, 128009],
+        "head_dim": 8,
+        "hidden_act": "silu",
+        "max_position_embeddings": 131072,
+        "mlp_bias": False,
+        "model_type": "llama",
+        "pretraining_tp": 1,
+        "rms_norm_eps": 1e-05,
+        "rope_scaling": {
+            "factor": 32.0,
+            "high_freq_factor": 4.0,
+            "low_freq_factor": 1.0,
+            "original_max_position_embeddings": 8192,
+            "rope_type": "llama3",
+        },
+        "rope_theta": 500000.0,
+        "tie_word_embeddings": True,
+        "torch_dtype": "bfloat16",
+        "transformers_version": "4.45.0.dev0",
+    },
+    "qwen2.5": QWEN
+    | {
+        "architectures": ["Qwen2ForCausalLM"],
+        "max_position_embeddings": 32768,
+        "model_type": "qwen2",
+    },
+    "qwen3": QWEN
+    | {
+        "architectures": ["Qwen3ForCausalLM"],
+        "attention_bias": False,
+        "head_dim": 16,
+        "max_position_embeddings": 40960,
+        "model_type": "qwen3",
+        "rope_scaling": None,
+        "sliding_window": None,
+    },
+    "smollm2": {
+        "architectures": ["LlamaForCausalLM"],
+        "attention_bias": False,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "hidden_act": "silu",
+        "is_llama_config": True,
+        "max_position_embeddings": 8192,
+        "mlp_bias": False,
+        "model_type": "llama",
+        "pad_token_id": 2,
+        "rms_norm_eps": 1e-05,
+        "rope_interleaved": False,
+        "rope_scaling": None,
+        "rope_theta": 100000,
+        "tie_word_embeddings": True,
+        "torch_dtype": "bfloat16",
+        "transformers.js_config": {"kv_cache_dtype": {"q4f16": "float16"}},
+    },
+    "written by transformers 5": {
+        "architectures": ["LlamaForCausalLM"],
+        "dtype": "bfloat16",
+        "max_position_embeddings": 2048,
+        "model_type": "llama",
+        "rope_parameters": {"rope_theta": 5e5, "rope_type": "default"},
+    },
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_an_export_keeps_the_config_that_it_started_from(name, tmp_path):
+    raw = SMALL | PUBLISHED[name]
+    (tmp_path / "config.json").write_text(json.dumps(raw))
+    config = parse_config(
+        tmp_path, param_dtype="bfloat16", lora_rank=2, scan_layers=True, remat="full"
+    )
+    params = Model(config).init_params(jax.random.key(0))
+    out = tmp_path / "out"
+    save_hf(out, config, params, source=tmp_path)
+    assert json.loads((out / "config.json").read_text()) == raw
+    again, _ = load_hf(out)
+    merged = dataclasses.replace(
+        config, dtype="bfloat16", lora_rank=0, scan_layers=False, remat="none"
+    )
+    assert again == merged
+    # Where training changed something, that alone.
+    other = dataclasses.replace(config, param_dtype="float32", vocab_size=65)
+    changed = {
+        "vocab_size": 65,
+        "dtype" if "dtype" in raw else "torch_dtype": "float32",
+    }
+    assert update_config(other, tmp_path) == raw | changed
+
+
+def test_the_config_of_another_model_is_not_kept(saved, tmp_path):
+    _, model, params = saved
+    (tmp_path / "config.json").write_text(json.dumps(SMALL | PUBLISHED["smollm2"]))
+    assert update_config(model.config, tmp_path) is None
+    assert update_config(model.config, tmp_path / "nowhere") is None
+    save_hf(tmp_path / "out", model.config, params, source=tmp_path)
+    assert load_hf(tmp_path / "out", query_block=8)[0] == model.config
 
 
 def test_a_name_on_the_hub_is_fetched_once_and_in_part(saved, monkeypatch):
