@@ -40,12 +40,11 @@ def main():
 
 def _plan(config, name: str) -> int:
     """Prints what the run would need on a machine; 1 if it does not fit there."""
-    where = plan.machine(name)
-    plan.pretend(where.devices)
+    plan.pretend(plan.machine(name)[0])
     phases = plan.plan(config)
-    good = plan.fits(where, phases)
+    good = plan.fits(name, phases)
     console = Console()
-    console.print(plan.table(where, config, phases))
+    console.print(plan.table(name, config, phases))
     share = f"{plan.ROOM:.0%} of the memory"
     console.print(f"fits in {share}" if good else f"does not fit in {share}")
     return 0 if good else 1

@@ -1,10 +1,9 @@
-"""What a run would need on devices that are not here: memory, operations, traffic.
+"""Memory and work of a run on devices that are not here.
 
-The programs of training are compiled ahead of time for as many fake devices, without
-weights. Formulas to hold them against are in docs/scaling.md.
+The training programs are compiled ahead of time, without weights, for as many fake CPU
+devices as the machine has. docs/scaling.md says how far the figures can be trusted.
 """
 
-import collections
 import dataclasses
 import re
 
@@ -13,8 +12,7 @@ import numpy as np
 from rich.table import Table
 
 from repair.errors import UserError
-from repair.model import cost
-from repair.model.api import Model, unstack
+from repair.model.api import Model
 from repair.model.lora import join, split
 from repair.model.sharding import (
     batch_sharding,
@@ -29,8 +27,8 @@ from repair.training.config import Config, check_mesh
 from repair.training.optimizer import init_state, make_optimizer
 
 GIB = 2**30
-# Memory of a device in GiB, and how many of a machine's numbered parts make a device:
-# Google counts the cores of v4 and v5p, of which two are one device to jax.
+# GiB of a device, and numbered parts of a machine that make a device: Google counts the
+# cores of v4 and v5p, and jax sees two of them as one device.
 MACHINES = {
     "a100": (80, 1),
     "h100": (80, 1),
@@ -40,31 +38,21 @@ MACHINES = {
     "v5p": (95, 2),
     "v6e": (32, 1),
 }
-# Share of the memory that a plan may fill: the rest is the compiler's and for pieces.
-ROOM = 0.9
+ROOM = 0.9  # of the memory; the compiler and fragmentation need the rest
 
 
-@dataclasses.dataclass(frozen=True)
-class Machine:
-    """Devices of one kind: how many, and the memory of each in bytes."""
-
-    name: str
-    devices: int
-    memory: float
-
-
-def machine(name: str) -> Machine:
-    """The machine of a name like "v5p-64" or "h200-8".
+def machine(name: str) -> tuple[int, float]:
+    """Return devices and bytes of each, for a name like "v5p-64" or "h200-8".
 
     Raises:
-      UserError: There is none of that name.
+      UserError: No machine has the name.
     """
     found = re.fullmatch(r"(\w+)-(\d+)", name)
     if found and found[1] in MACHINES:
         gib, parts = MACHINES[found[1]]
         count = int(found[2])
         if count > 0 and count % parts == 0:
-            return Machine(name, count // parts, gib * GIB)
+            return count // parts, gib * GIB
     raise UserError(
         f"--plan={name} is no machine; give KIND-COUNT with KIND one of"
         f" {', '.join(MACHINES)}, such as h200-8 or v5p-64 (64 cores, 32 devices)"
@@ -72,86 +60,138 @@ def machine(name: str) -> Machine:
 
 
 def pretend(devices: int) -> None:
-    """Makes jax see so many devices; call before it has looked for any."""
+    """Make jax see so many CPU devices; call before it has looked for any."""
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", devices)
 
 
-@dataclasses.dataclass(frozen=True)
-class Phase:
-    """One phase of a run, on each device.
+def plan(config: Config) -> dict[str, dict[str, float]]:
+    """Return the bytes that a device holds at once, by phase and purpose.
 
-    Attributes:
-      held: Bytes by what they are for; all are there at once.
-      unit: What the rest is of.
-      operations: Over all devices.
-      traffic: Bytes that a device sends, by collective.
-    """
-
-    held: dict[str, float]
-    unit: str
-    operations: float = 0.0
-    traffic: dict[str, float] = dataclasses.field(default_factory=dict)
-
-    @property
-    def total(self) -> float:
-        """Bytes on each device."""
-        return sum(self.held.values())
-
-
-def plan(config: Config, devices=None) -> dict[str, Phase]:
-    """The phases of a run of this config over the devices that jax sees.
-
-    bfloat16 is compiled as float16, which is as large: this backend computes the one
-    in float32, whatever it is told; other devices compute neither so.
+    bfloat16 is compiled as float16, which is as large: the CPU backend computes
+    bfloat16 in float32, which would double the activations.
 
     Raises:
-      UserError: The mesh does not fit the devices, or the batches not the mesh.
+      UserError: No stage trains, or the mesh does not fit the devices or the batches.
     """
-    half = {"bfloat16": "float16"}
-    shape = dataclasses.replace(
-        config.model,
-        dtype=half.get(config.model.dtype, config.model.dtype),
-        param_dtype=half.get(config.model.param_dtype, config.model.param_dtype),
-    )
-    mesh = make_mesh(**dataclasses.asdict(config.mesh), devices=devices)
+    if not stages(config):
+        raise UserError("nothing to plan: stages has neither sft nor rlvr; name one")
+    half, c = {"bfloat16": "float16"}, config.model
+    types = {name: getattr(c, name) for name in ("dtype", "param_dtype")}
+    shape = dataclasses.replace(c, **{k: half.get(v, v) for k, v in types.items()})
+    mesh = make_mesh(**dataclasses.asdict(config.mesh))
     check_mesh(config, mesh)
-    model = Model(shape, mesh)
-    params = jax.eval_shape(model.init_params, jax.random.key(0))
-    trainable, frozen = split(params, config.train)
-    weights = {"weights": _bytes(_placed(mesh, frozen))}
-    phases = {}
-    if "sft" in config.stages:
-        phases["sft"] = _sft(config, model, trainable, frozen, weights)
-    if "rlvr" in config.stages:
-        state = _placed(mesh, _state(config.rlvr, trainable))
-        # The policy that stage one ended with stays beside the one that learns.
-        weights["policy before"] = _bytes(_placed(mesh, trainable))
-        weights["trained, with its optimizer"] = _bytes(state)
-        phases["rlvr: update"] = _update(config, model, state, frozen, weights)
-        here = _at_a_place(model)
-        if mesh.shape["fsdp"] > 1:
-            phases["rlvr: gather"] = _gather(model, here, params, weights)
-        phases["rlvr: rollouts"] = _rollouts(config, model, here, params, weights)
+    model, phases = Model(shape, mesh), {}
+    for stage in stages(config):
+        state, frozen = _abstract(config, model, stage)
+        parameters = _bytes(state.trainable)
+        held = {
+            "frozen parameters": _bytes(frozen),
+            "trained parameters": parameters,
+            "optimizer": _bytes(state) - parameters,
+        }
+        # Or the CPU backend would copy the operands of float16 products to float32.
+        options = {"xla_cpu_strict_dot_conv_math": True}
+        program = _lower(config, model, stage)[0].compile(compiler_options=options)
+        memory = program.memory_analysis()
+        work = float(memory.temp_size_in_bytes)
+        if stage == "rlvr":
+            held["reference policy"] = parameters
+            phases["rollouts"] = held | _rollouts(config, model)
+            work += 2 * memory.output_size_in_bytes  # gradients, and their sum
+        phases[stage] = held | {"activations, gradients": work}
     return phases
 
 
-def _state(settings, trainable):
-    optimizer = make_optimizer(settings.optimizer, settings.steps)
-    return jax.eval_shape(lambda t: init_state(t, optimizer), trainable)
+def stages(config: Config) -> list[str]:
+    """Return the training stages of a run."""
+    return [stage for stage in ("sft", "rlvr") if stage in config.stages]
 
 
-def _placed(mesh, tree):
-    """Abstract arrays with the shardings that they will have."""
+def flops(config: Config, stage: str) -> float:
+    """Return the FLOPs of an SFT step or an RLVR micro-batch, as the compiler counts.
+
+    The compiler counts the body of a loop once, so the programs counted here have none:
+    layers unrolled, the batch in one part, the loss in one chunk (which leaves out the
+    logits that `loss_chunk` computes twice). One and two layers tell the rest.
+    """
+    sft_whole = dataclasses.replace(config.sft, accumulate=1)
+    whole = dataclasses.replace(config, loss_chunk=0, sft=sft_whole)
+    mesh = make_mesh(devices=jax.devices()[:1])
+    counts = []
+    for layers in (1, 2):
+        shape = dataclasses.replace(config.model, layers=layers, scan_layers=False)
+        programs = _lower(whole, Model(shape, mesh), stage)
+        counts.append(sum(each.cost_analysis()["flops"] for each in programs))
+    return counts[0] + (config.model.layers - 1) * (counts[1] - counts[0])
+
+
+def _abstract(config: Config, model: Model, stage: str):
+    """Training state and frozen parameters, with shardings and without numbers."""
+    c = getattr(config, stage)
+    params = jax.eval_shape(model.init_params, jax.random.key(0))
+    trainable, frozen = split(params, config.train)
+    optimizer = make_optimizer(c.optimizer, c.steps)
+    state = jax.eval_shape(lambda t: init_state(t, optimizer), trainable)
+    return _placed(model.mesh, state), _placed(model.mesh, frozen)
+
+
+def _lower(config: Config, model: Model, stage: str) -> list:
+    """Lower the programs of a step; the first needs most memory."""
+    c, chunk, place = getattr(config, stage), config.loss_chunk, batch_sharding
+    state, frozen = _abstract(config, model, stage)
+    ids, floats = (
+        jax.ShapeDtypeStruct((c.rows, c.row_length), dtype, sharding=place(model.mesh))
+        for dtype in ("int32", "float32")
+    )
+    batch = Batch(ids, ids, ids, floats, floats, floats, ids)
+    if stage == "sft":
+        optimizer = make_optimizer(c.optimizer, c.steps)
+        step = (model, state, frozen, batch, optimizer, c.accumulate, chunk)
+        return [sft.update.lower(*step)]
+    scalar = jax.ShapeDtypeStruct((), "float32")
+    reference = floats if c.loss.kl_coef else None
+    before = floats if c.loss.importance_cap else None
+    step = (model, state.trainable, frozen, batch, reference, scalar, scalar, c.loss)
+    programs = [rlvr.gradients.lower(*step, chunk, before)]
+    params = join(state.trainable, frozen)
+    for _ in [each for each in (reference, before) if each is not None]:
+        programs.append(rlvr.log_probs.lower(model, params, batch, scalar, chunk))
+    return programs
+
+
+def _rollouts(config: Config, model: Model) -> dict[str, float]:
+    """Bytes with all slots full of the longest episodes, by shapes: the worst case."""
+    c, shape, devices = config.sampler, model.config, places(model.mesh)[0]
+    mesh = make_mesh(tensor=len(devices), devices=devices)
+    rows = -(-c.slots // c.cohorts)
+    # One cohort more: its cache is copied where it grows.
+    count = rows * (c.cohorts + 1) + c.prefill
+    length, dtype = config.text.max_length, c.cache_dtype or None
+    cache = jax.eval_shape(lambda: Model(shape, mesh).init_cache(count, length, dtype))
+    heads = cache_sharding(mesh, shape)
+    held = {
+        "caches": _bytes(_placed(mesh, cache, jax.tree.map(lambda _: heads, cache)))
+    }
+    # float32: logits, logits over the temperature, log-probs and probabilities.
+    held["logits"] = 4.0 * 4 * (rows * c.cohorts + c.prefill) * shape.vocab_size
+    if shape.scan_layers or model.mesh.shape["fsdp"] > 1:  # a copy, whole on each place
+        params = jax.eval_shape(model.init_params, jax.random.key(0))
+        held["parameters for rollouts"] = _bytes(_placed(mesh, params))
+    return held
+
+
+def _placed(mesh, tree, shardings=None):
+    """Abstract arrays with shardings, by default those of parameters."""
     return jax.tree.map(
         lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
         tree,
-        param_shardings(mesh, tree),
+        shardings or param_shardings(mesh, tree),
     )
 
 
 def _bytes(tree) -> float:
-    """Of the parts that one device holds."""
+    """Bytes of the shards that one device holds."""
     return float(
         sum(
             np.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
@@ -160,174 +200,27 @@ def _bytes(tree) -> float:
     )
 
 
-def _batch(mesh, settings) -> Batch:
-    def field(dtype):
-        shape = settings.rows, settings.row_length
-        return jax.ShapeDtypeStruct(shape, dtype, sharding=batch_sharding(mesh))
-
-    return Batch(*[field("int32")] * 3, *[field("float32")] * 3, field("int32"))
-
-
-def _sft(config: Config, model: Model, trainable, frozen, weights) -> Phase:
-    c, mesh = config.sft, model.mesh
-    state = _placed(mesh, _state(c, trainable))
-    batch = _batch(mesh, c)
-    traced = sft.update.trace(
-        model,
-        state,
-        _placed(mesh, frozen),
-        batch,
-        make_optimizer(c.optimizer, c.steps),
-        c.accumulate,
-        config.loss_chunk,
-    )
-    compiled = _compile(traced)
-    held = weights | {
-        "trained, with its optimizer": _bytes(state),
-        "batch": _bytes(batch),
-        "activations and gradients": _temporary(compiled),
-    }
-    sent = cost.traffic(compiled.as_text())
-    return Phase(held, "a step", cost.operations(traced.jaxpr), sent)
-
-
-def _update(config: Config, model: Model, state, frozen, weights) -> Phase:
-    """One micro-batch; a step has a few, by the length of its episodes."""
-    c, mesh = config.rlvr, model.mesh
-    frozen = _placed(mesh, frozen)
-    batch = _batch(mesh, c)
-    scalar = jax.ShapeDtypeStruct((), "float32")
-    traced = rlvr.gradients.trace(
-        model,
-        state.trainable,
-        frozen,
-        batch,
-        batch.log_probs if c.loss.kl_coef else None,
-        scalar,
-        scalar,
-        c.loss,
-        config.loss_chunk,
-        batch.log_probs if c.loss.importance_cap else None,
-    )
-    compiled = _compile(traced)
-    held = weights | {
-        "batch": _bytes(batch),
-        "sum of gradients": _bytes(state.trainable),
-        "activations and gradients": _temporary(compiled)
-        + compiled.memory_analysis().output_size_in_bytes,
-    }
-    operations = cost.operations(traced.jaxpr)
-    sent = collections.Counter(cost.traffic(compiled.as_text()))
-    # Log-probs of other policies come first, and need less memory.
-    if others := bool(c.loss.kl_coef) + bool(c.loss.importance_cap):
-        params = join(state.trainable, frozen)
-        traced = rlvr.log_probs.trace(model, params, batch, scalar, config.loss_chunk)
-        operations += others * cost.operations(traced.jaxpr)
-        for kind, size in cost.traffic(_compile(traced).as_text()).items():
-            sent[kind] += others * size
-    return Phase(held, "a micro-batch", operations, dict(sent))
-
-
-def _at_a_place(model: Model) -> Model:
-    """The model as a sampler has it."""
-    devices = places(model.mesh)[0]
-    shape = dataclasses.replace(model.config, scan_layers=False)
-    return Model(shape, make_mesh(tensor=len(devices), devices=devices))
-
-
-def _for_rollouts(model: Model, here: Model, params) -> dict[str, float]:
-    """What a place holds beside what is trained, if it needs a copy."""
-    if model.config.scan_layers:
-        params = jax.eval_shape(unstack, params)
-    elif model.mesh.shape["fsdp"] == 1:
-        return {}
-    return {"weights for rollouts": _bytes(_placed(here.mesh, params))}
-
-
-def _gather(model: Model, here: Model, params, weights) -> Phase:
-    """The moment when all parts of the weights come together."""
-    held = weights | _for_rollouts(model, here, params)
-    together = _bytes(_placed(here.mesh, params))
-    parts = _bytes(_placed(model.mesh, params))
-    if model.config.scan_layers:
-        held["layers apart, in parts"] = parts
-    sent = together - parts
-    return Phase(held, "a step's rollouts", traffic={"all-gather": sent})
-
-
-def _rollouts(config: Config, model: Model, here: Model, params, weights) -> Phase:
-    """All slots full, of the longest episodes: the worst that may come.
-
-    Counted, not compiled: this backend would keep the weights in float32 as well.
-    """
-    c, shape = config.sampler, here.config
-    held = weights | _for_rollouts(model, here, params)
-    rows = -(-c.slots // c.cohorts)
-    # One cohort more: it is copied where its cache grows.
-    count = rows * (c.cohorts + 1) + c.prefill
-    cache = jax.eval_shape(
-        lambda: here.init_cache(count, config.text.max_length, c.cache_dtype or None)
-    )
-    sharding = cache_sharding(here.mesh, shape)
-    held["caches"] = _bytes(
-        jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), cache
-        )
-    )
-    # As they come, over the temperature, as log-probs and as probabilities.
-    held["logits"] = 4.0 * 4 * (rows * c.cohorts + c.prefill) * shape.vocab_size
-    if model.config.scan_layers:
-        params = jax.eval_shape(unstack, params)
-    token = cost.operations(jax.make_jaxpr(_one_token(here))(params))
-    slots = c.slots * len(places(model.mesh))
-    return Phase(held, "a token in all slots", token * slots)
-
-
-def _one_token(model: Model):
-    def forward(params):
-        return model.forward(params, np.zeros((1, 1), np.int32))
-
-    return forward
-
-
-def _compile(traced):
-    # Or this backend would copy all operands of float16 products to float32.
-    options = {"xla_cpu_strict_dot_conv_math": True}
-    return traced.lower().compile(compiler_options=options)
-
-
-def _temporary(compiled) -> float:
-    return float(compiled.memory_analysis().temp_size_in_bytes)
-
-
-def table(where: Machine, config: Config, phases: dict[str, Phase]) -> Table:
-    """The phases side by side, in GiB on each device."""
-    names = dict.fromkeys(name for phase in phases.values() for name in phase.held)
-    mesh = make_mesh(**dataclasses.asdict(config.mesh))
-    sizes = ", ".join(f"{axis}={size}" for axis, size in mesh.shape.items())
-    shown = Table(
-        title=f"{where.name}: {where.devices} devices of {where.memory / GIB:.0f} GiB,"
-        f" mesh {sizes}"
-    )
+def table(name: str, config: Config, phases: dict[str, dict[str, float]]) -> Table:
+    """Return the phases side by side, in GiB on each device, and the FLOPs."""
+    devices, memory = machine(name)
+    shown = Table(title=f"{name}: {devices} devices of {memory / GIB:.0f} GiB")
     shown.add_column("GiB on each device")
-    for name in phases:
-        shown.add_column(name, justify="right")
-    for name in names:
-        held = [phase.held.get(name) for phase in phases.values()]
-        shown.add_row(name, *("" if b is None else f"{b / GIB:.2f}" for b in held))
+    for phase in phases:
+        shown.add_column(phase, justify="right")
+    for item in dict.fromkeys(item for held in phases.values() for item in held):
+        held = [phase.get(item) for phase in phases.values()]
+        shown.add_row(item, *("" if b is None else f"{b / GIB:.2f}" for b in held))
     shown.add_section()
-    totals = [phase.total for phase in phases.values()]
-    shown.add_row("together", *(f"{b / GIB:.2f}" for b in totals))
-    shown.add_row("of its memory", *(f"{b / where.memory:.0%}" for b in totals))
+    totals = [sum(held.values()) for held in phases.values()]
+    shown.add_row("total", *(f"{b / GIB:.2f}" for b in totals))
+    shown.add_row("share of its memory", *(f"{b / memory:.0%}" for b in totals))
     shown.add_section()
-    shown.add_row("what follows is of", *(phase.unit for phase in phases.values()))
-    work = [phase.operations / 1e12 for phase in phases.values()]
-    shown.add_row("10^12 operations", *(f"{o:,.1f}" for o in work))
-    sent = [sum(phase.traffic.values()) / 1e9 for phase in phases.values()]
-    shown.add_row("GB sent by each device", *(f"{b:.2f}" for b in sent))
+    work = {stage: f"{flops(config, stage) / 1e12:,.1f}" for stage in stages(config)}
+    shown.add_row("TFLOPs of a step", *(work.get(phase, "") for phase in phases))
     return shown
 
 
-def fits(where: Machine, phases: dict[str, Phase]) -> bool:
-    """Whether every phase leaves some of the memory free."""
-    return all(phase.total <= ROOM * where.memory for phase in phases.values())
+def fits(name: str, phases: dict[str, dict[str, float]]) -> bool:
+    """Return True if every phase leaves some of the machine's memory free."""
+    most = max(sum(held.values()) for held in phases.values())
+    return most <= ROOM * machine(name)[1]
