@@ -1,4 +1,4 @@
-"""`repair-editor`: verifiers finds an environment by the name of a top-level module."""
+"""The plugin `repair-editor`: verifiers finds it by the name of this module."""
 
 from repair.integrations.verifiers_env import (
     ChatHarness,

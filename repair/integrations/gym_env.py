@@ -13,11 +13,7 @@ _SAMPLED = 80  # most characters of a sampled text
 
 
 class AnyText(Text):
-    """Any string; samples are short and printable.
-
-    Gymnasium's own Text lists the characters that it may hold, but programs and the
-    output of models may hold any.
-    """
+    """Any string, where Gymnasium's own Text holds listed characters only."""
 
     def __init__(self):
         super().__init__(_SAMPLED, min_length=0, charset=string.printable)
@@ -55,8 +51,7 @@ class RepairEnv(gymnasium.Env[str, str]):
     metadata = {"render_modes": ["ansi"], "render_fps": 1}
 
     def __init__(self, problems: Problems, render_mode: str | None = None):
-        self.observation_space = AnyText()
-        self.action_space = AnyText()
+        self.observation_space = self.action_space = AnyText()
         self.render_mode = render_mode
         self._problems = problems
         self._environment = problems.make_environment()
@@ -75,28 +70,18 @@ class RepairEnv(gymnasium.Env[str, str]):
         return self._problems.prompt(self._bug) + first.state_text, self._info(first)
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """Execute one command.
-
-        Raises:
-          RuntimeError: No episode is running.
-          SandboxError: The sandbox failed; the episode cannot go on.
-        """
+        """Execute one command; the errors are those of `repair.env.Environment`."""
         return self._answer(self._environment.step(action))
 
     def truncate(self) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """End the episode because the context is full; replaces the last step.
-
-        The reward is that of the last step with the penalty added.
-        """
+        """End the episode because the context is full; replaces the last step."""
         return self._answer(self._environment.truncate())
 
     def render(self) -> str | None:
         """Return the program as it stands."""
         return self._environment.code if self.render_mode == "ansi" else None
 
-    def _answer(
-        self, step: StepResult
-    ) -> tuple[str, float, bool, bool, dict[str, Any]]:
+    def _answer(self, step: StepResult):
         cut = step.status in ("max_turns", "truncated")
         ended = step.done and not cut
         return step.state_text, step.reward, ended, cut, self._info(step)

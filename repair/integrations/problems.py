@@ -57,8 +57,4 @@ class Problems:
 
 def outcome(step: StepResult) -> dict[str, Any]:
     """Return the facts of a step that go along with its reward."""
-    return {
-        "status": step.status,
-        "passed": step.passed,
-        "malformed": step.malformed,
-    }
+    return {name: getattr(step, name) for name in ("status", "passed", "malformed")}

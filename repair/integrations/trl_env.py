@@ -6,6 +6,7 @@ from datasets import Dataset
 
 from repair.env import StepResult, step_all
 from repair.integrations.problems import Problems
+from repair.tasks import Bug
 
 _ENDED = "The episode has ended.\n"
 
@@ -78,12 +79,9 @@ class RepairEnvironment:
 
 def make_dataset(problems: Problems) -> Dataset:
     """Return one row for each bug: its prompt, and the id that `reset` gets."""
-    return Dataset.from_list(
-        [
-            {
-                "prompt": [{"role": "user", "content": problems.prompt(bug)}],
-                "bug_id": bug.bug_id,
-            }
-            for bug in problems.bugs
-        ]
-    )
+
+    def row(bug: Bug) -> dict[str, Any]:
+        message = {"role": "user", "content": problems.prompt(bug)}
+        return {"prompt": [message], "bug_id": bug.bug_id}
+
+    return Dataset.from_list([row(bug) for bug in problems.bugs])
