@@ -7,7 +7,8 @@ import builtins
 import dataclasses
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from repair.sandbox.asserts import Test
 
@@ -20,7 +21,7 @@ _MESSAGE_CHARS = 80  # of an exception's message
 _MAX_INT_BITS = 10_000  # str() refuses larger integers
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _ORIGIN = re.compile(r" \((/[^)]*|unknown location)\)")  # of a module, in ImportError
-_SCALARS = {
+_SCALARS: dict[str, Callable[[Any], object]] = {
     "none": lambda content: None,
     "bool": bool,
     "str": str,
@@ -29,7 +30,12 @@ _SCALARS = {
     "complex": lambda content: complex(*map(float.fromhex, content)),
     "bytes": bytes.fromhex,
 }
-_CONTAINERS = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
+_CONTAINERS: dict[str, Callable] = {
+    "list": list,
+    "tuple": tuple,
+    "set": set,
+    "frozenset": frozenset,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +141,14 @@ def _only_line(answer: dict) -> str:
     return lines[0] if len(lines) == 1 and not rest else ""
 
 
-def _result(tests, token, end, line, seconds, private) -> Result:
+def _result(
+    tests: list[Test],
+    token: str,
+    end: str,
+    line: str,
+    seconds: float,
+    private: tuple[str, ...],
+) -> Result:
     values = tests and all(test.kind != "exec" for test in tests)
     trust = "value" if values else "in_child"
     failed = tuple(range(len(tests)))
@@ -150,7 +163,9 @@ def _result(tests, token, end, line, seconds, private) -> Result:
     return Result(status == "passed", status, feedback, failed, seconds, trust)
 
 
-def _verdict(tests, reply, private) -> tuple[str, str, tuple[int, ...]]:
+def _verdict(
+    tests: list[Test], reply: dict, private: tuple[str, ...]
+) -> tuple[str, str, tuple[int, ...]]:
     everything = tuple(range(len(tests)))
     if reply.get("memory") is True:
         return "memory", "out of memory", everything
@@ -160,7 +175,7 @@ def _verdict(tests, reply, private) -> tuple[str, str, tuple[int, ...]]:
             status = "syntax_error"
         setup = "setup: " if reply.get("where") == "setup" else ""
         return status, setup + text, everything
-    failed, first = [], ("passed", "")
+    first, failed = ("passed", ""), list[int]()
     for index, (test, outcome) in enumerate(zip(tests, reply["tests"], strict=True)):
         if failure := _failure(test, outcome, private):
             status, text = failure
@@ -199,7 +214,9 @@ def _read_values(outcome: dict, count: int) -> list:
     return values
 
 
-def _failure(test: Test, outcome: dict, private) -> tuple[str, str] | None:
+def _failure(
+    test: Test, outcome: dict, private: tuple[str, ...]
+) -> tuple[str, str] | None:
     """Return None if the test held, else (status, feedback)."""
     if "fault" in outcome:
         status, text = _fault(outcome["fault"], private)
@@ -224,12 +241,12 @@ def _failure(test: Test, outcome: dict, private) -> tuple[str, str] | None:
 
 def _holds(test: Test, values: list) -> bool:
     try:
-        return test.holds(values)
+        return test.holds is not None and test.holds(values)
     except (ArithmeticError, TypeError, ValueError, MemoryError, RecursionError):
         return False  # the comparison is not defined for these values
 
 
-def _fault(fault, private) -> tuple[str, str]:
+def _fault(fault: dict, private: tuple[str, ...]) -> tuple[str, str]:
     """Return the status of an exception and the line of feedback for it."""
     try:
         kind, message, line = fault["type"], fault["message"], fault["line"]
@@ -246,7 +263,7 @@ def _fault(fault, private) -> tuple[str, str]:
     return "forbidden" if fault.get("forbidden") is True else "error", text
 
 
-def _decode(tagged):
+def _decode(tagged: Any) -> Any:
     """Decode a tagged value; the inverse of `child.encode`."""
     try:
         tag, content = tagged
@@ -263,7 +280,7 @@ def _decode(tagged):
     raise _Garbled
 
 
-def _repr(value) -> str:
+def _repr(value: object) -> str:
     """Format as repr() does, but sets in sorted order, and integers of any size."""
     if isinstance(value, set | frozenset) and value:
         inner = "{" + ", ".join(sorted(map(_repr, value))) + "}"
