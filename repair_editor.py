@@ -2,9 +2,9 @@
 
 from repair.integrations.verifiers_env import (
     ChatHarness,
-    RepairEnv,
+    RepairVerifiersEnv,
     RepairTaskset,
     load_environment,
 )
 
-__all__ = ["ChatHarness", "RepairEnv", "RepairTaskset", "load_environment"]
+__all__ = ["ChatHarness", "RepairVerifiersEnv", "RepairTaskset", "load_environment"]

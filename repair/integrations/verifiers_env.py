@@ -118,7 +118,7 @@ class RepairEnvConfig(vf.EnvConfig):
     workers: int | None = None
 
 
-class RepairEnv(vf.Env[RepairEnvConfig]):
+class RepairVerifiersEnv(vf.Env[RepairEnvConfig]):
     """Episodes of the line editor; each reply is one command.
 
     A reply of several lines is malformed, so sample with a stop at the newline unless
@@ -178,7 +178,7 @@ class RepairEnv(vf.Env[RepairEnvConfig]):
         )
 
 
-def load_environment(**settings) -> RepairEnv:
+def load_environment(**settings) -> RepairVerifiersEnv:
     """Return the environment, ready for `async with env.serving()`.
 
     Args:

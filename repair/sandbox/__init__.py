@@ -1,7 +1,8 @@
 """Run untrusted Python programs against tests, each in a locked child process."""
 
 from repair.sandbox.isolation import LEVELS, Level
-from repair.sandbox.pool import Limits, Sandbox, sandbox_shares
+from repair.sandbox.outcomes import sandbox_shares
+from repair.sandbox.pool import Limits, Sandbox
 from repair.sandbox.verdict import Result
 from repair.sandbox.worker import SandboxError
 

@@ -84,7 +84,7 @@ class _Whole(Exception):
     """The test cannot be split without giving its answer to the program."""
 
 
-def split(source: str) -> Test:
+def split_test(source: str) -> Test:
     """Split a test, or leave it whole as "exec"."""
     try:
         return _split(source)
@@ -94,7 +94,7 @@ def split(source: str) -> Test:
 
 
 def _split(source: str) -> Test:
-    *prelude, last = syntax.parse(source).body
+    *prelude, last = syntax.parse_program(source).body
     if any(isinstance(n, ast.Assert) for each in prelude for n in ast.walk(each)):
         raise _Whole  # its expected value would reach the child
     if raises := _split_raises(last):

@@ -96,7 +96,7 @@ class Sandbox:
             collections.OrderedDict() if cache else None
         )
         self._lock = threading.Lock()  # over counts, cache and sharing
-        self._split = functools.lru_cache(_CACHED_TESTS)(asserts.split)
+        self._split = functools.lru_cache(_CACHED_TESTS)(asserts.split_test)
         count = workers or os.cpu_count() or 1
         self._folder = os.path.realpath(tempfile.mkdtemp(prefix="sandbox-"))
         os.chmod(self._folder, 0o755)  # the workers are other users
@@ -120,7 +120,7 @@ class Sandbox:
         """Isolation level that a probe measures in a child of a worker."""
         idle = self._idle.get()
         try:
-            return isolation.measure(idle, self._limits)
+            return isolation.measure_level(idle, self._limits)
         finally:
             self._idle.put(idle)
 
@@ -346,17 +346,3 @@ class Sandbox:
                 RuntimeWarning,
                 stacklevel=2,
             )
-
-
-def sandbox_shares(counts: collections.Counter) -> dict[str, float]:
-    """Return the shares of answers by status, and of those that ran in the child.
-
-    Args:
-      counts: A difference of two `Sandbox.counts`. Answers from the cache count as
-        others do, so that a resumed run, whose cache is empty, reads the same.
-    """
-    answers = sum(counts[status] for status in verdict.STATUSES)
-    return {
-        f"sandbox_{name}": counts[name] / max(answers, 1)
-        for name in (*verdict.STATUSES, "trust_in_child")
-    }

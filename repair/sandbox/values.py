@@ -18,7 +18,7 @@ from repair.sandbox.worker import Worker
 _LIMITS = Limits(output_bytes=1 << 22)
 
 
-def evaluate(
+def evaluate_expressions(
     jobs: Sequence[tuple[str, Sequence[str]]], limits: Limits = _LIMITS
 ) -> list[list[tuple[object] | None]]:
     """Evaluate the expressions of each (program, expressions).

@@ -1,8 +1,10 @@
 """Classes of failure, of programs that really fail so."""
 
+import collections
+
 import pytest
 
-from repair.sandbox import Sandbox
+from repair.sandbox import Sandbox, sandbox_shares
 from repair.sandbox.outcomes import failure_class
 
 TESTS = ("assert f(1) == 2",)
@@ -32,3 +34,11 @@ def test_classes(sandbox, code, expected):
 def sandbox():
     with Sandbox(workers=1) as box:
         yield box
+
+
+def test_shares_are_of_the_answers_and_not_of_other_counts():
+    counts = {"passed": 3, "timeout": 1, "trust_value": 2, "trust_in_child": 2}
+    shares = sandbox_shares(collections.Counter(counts | {"cached": 9, "shared": 9}))
+    assert shares["sandbox_passed"] == 0.75 and shares["sandbox_timeout"] == 0.25
+    assert shares["sandbox_trust_in_child"] == 0.5 and shares["sandbox_failed"] == 0
+    assert set(sandbox_shares(collections.Counter()).values()) == {0.0}
