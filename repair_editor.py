@@ -1,10 +1,10 @@
-"""`repair-editor`: verifiers finds an environment by the name of a top-level module."""
+"""The plugin `repair-editor`: verifiers finds it by the name of this module."""
 
 from repair.integrations.verifiers_env import (
     ChatHarness,
-    RepairEnv,
     RepairTaskset,
+    RepairVerifiersEnv,
     load_environment,
 )
 
-__all__ = ["ChatHarness", "RepairEnv", "RepairTaskset", "load_environment"]
+__all__ = ["ChatHarness", "RepairVerifiersEnv", "RepairTaskset", "load_environment"]

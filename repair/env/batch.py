@@ -92,18 +92,18 @@ def _run(batch: list[_Pending]) -> list[StepResult]:
     for pending in batch:
         pending.resume()
     while waiting := [pending for pending in batch if pending.question]:
-        _answer(waiting)
-    return [pending.result for pending in batch]
+        _answer(waiting, [pending.question for pending in waiting if pending.question])
+    return [pending.result for pending in batch if pending.result]
 
 
-def _answer(waiting: list[_Pending]) -> None:
+def _answer(waiting: list[_Pending], questions: list[Question]) -> None:
     """Answer all questions with one call: in lockstep they are of one kind.
 
     If the sandbox breaks as a whole, unless strict, jobs go one by one: one that breaks
     it again is a fault of its own episode.
     """
-    ask = waiting[0].question.ask
-    jobs = [pending.question.job for pending in waiting]
+    ask = questions[0].ask
+    jobs = [question.job for question in questions]
     try:
         answers = ask(jobs)
     except SandboxError:

@@ -4,11 +4,11 @@ import os
 
 
 def levenshtein(a: str, b: str) -> int:
-    """Least number of characters inserted, deleted or replaced from a to b.
+    """Return the least number of characters to insert, delete or replace from a to b.
 
-    The bit-parallel recurrence of Myers 1999 in Hyyrö's form (2003): a column of the
-    table is two integers, where it rises and where it falls; O(len(b)) operations
-    on integers of len(a) bits. What both begin and end with costs next to nothing.
+    Bit-parallel recurrence of Myers 1999 in the form of Hyyrö 2003: two integers hold
+    the places where a column of the table rises and falls. O(len(b)) operations on
+    integers of len(a) bits; the common prefix and suffix are cut off first.
     """
     start = len(os.path.commonprefix((a, b)))
     a, b = a[start:], b[start:]

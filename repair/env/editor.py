@@ -1,7 +1,7 @@
-r"""The line editor: five one-line commands that change a program.
+r"""The line editor: five commands of one line each that change a program.
 
-The language is that of Rainone et al. 2025 (arXiv 2507.05065). Lines count from 1
-and everything after a `>>>` is verbatim, indentation included:
+The language of Rainone et al. 2025 (arXiv 2507.05065). Lines count from 1, and
+everything after a `>>>` is verbatim, indentation included:
 
     ### ADDL n >>>text          insert text before line n; n = len + 1 appends
     ### REPL n >>>text          line n becomes text
@@ -9,9 +9,9 @@ and everything after a `>>>` is verbatim, indentation included:
     ### REPW n >>>old >>>new    every occurrence of old on line n becomes new
     ### EXIT                    stop editing
 
-REPW's two texts are split at the first " >>>" after the first separator or, where
-there is none, at the first ">>>"; so `>>>a >>>b` and `>>>a>>>b` mean the same, and
-an old with a " >>>" in it cannot be written.
+REPW splits its two texts at the first " >>>" after the first separator or, where there
+is none, at the first ">>>". So `>>>a >>>b` and `>>>a>>>b` mean the same, and an old
+text that contains " >>>" cannot be written.
 
 A program is a list of lines without "\n". Only "\n" ends a line: form feeds,
 U+2028 and the like are characters. Every function is pure.
@@ -19,6 +19,7 @@ U+2028 and the like are characters. Every function is pure.
 
 import dataclasses
 import re
+from typing import ClassVar
 
 PREFIX = "### "
 SEPARATOR = ">>>"
@@ -36,7 +37,7 @@ class MalformedCommand(Exception):
     """The text is no command, or the command does not apply to the program.
 
     Attributes:
-      reason: A short line for the model to read, equal for equal input.
+      reason: A short line for the model; equal input gives an equal line.
     """
 
     def __init__(self, reason: str):
@@ -44,54 +45,66 @@ class MalformedCommand(Exception):
         self.reason = reason
 
 
+class _LineCommand:
+    """A command of a verb, a line number and texts, in the order of its fields."""
+
+    verb: ClassVar[str]
+
+    def format(self) -> str:
+        """Return the text of the command.
+
+        Raises:
+          ValueError: No text can express it.
+        """
+        line, *texts = vars(self).values()
+        if not 0 <= line < 10**_MAX_DIGITS:
+            raise ValueError(f"{self.verb} cannot express the line number {line}")
+        if any("\n" in text or "\r" in text for text in texts):
+            raise ValueError(f"{self.verb} cannot express a text with a line break")
+        return " ".join(
+            [f"{PREFIX}{self.verb} {line}", *(SEPARATOR + text for text in texts)]
+        )
+
+
 @dataclasses.dataclass(frozen=True)
-class AddLine:
+class AddLine(_LineCommand):
     """Insert `text` before line `line`; `line` = len + 1 appends."""
 
+    verb = "ADDL"
     line: int
     text: str
 
-    def format(self) -> str:
-        """The command's text; ValueError if no text can say it."""
-        return _format("ADDL", self.line, self.text)
-
 
 @dataclasses.dataclass(frozen=True)
-class ReplaceLine:
-    """Line `line` becomes `text`."""
+class ReplaceLine(_LineCommand):
+    """Replace line `line` by `text`."""
 
+    verb = "REPL"
     line: int
     text: str
 
-    def format(self) -> str:
-        """The command's text; ValueError if no text can say it."""
-        return _format("REPL", self.line, self.text)
-
 
 @dataclasses.dataclass(frozen=True)
-class DeleteLine:
+class DeleteLine(_LineCommand):
     """Remove line `line`."""
 
+    verb = "DELL"
     line: int
-
-    def format(self) -> str:
-        """The command's text; ValueError if no text can say it."""
-        return _format("DELL", self.line)
 
 
 @dataclasses.dataclass(frozen=True)
-class ReplaceWord:
-    """Every occurrence of `old` on line `line`, left to right, becomes `new`."""
+class ReplaceWord(_LineCommand):
+    """Replace every occurrence of `old` on line `line` by `new`, left to right."""
 
+    verb = "REPW"
     line: int
     old: str
     new: str
 
     def format(self) -> str:
-        """The command's text; ValueError if no text can say it."""
         if " " + SEPARATOR in self.old:
             raise ValueError(f"REPW cannot express the old text {self.old!r}")
-        return _format("REPW", self.line, self.old, self.new)
+        return super().format()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,15 +112,18 @@ class Exit:
     """Stop editing."""
 
     def format(self) -> str:
-        """The command's text."""
+        """Return the text of the command."""
         return f"{PREFIX}EXIT"
 
 
 Command = AddLine | ReplaceLine | DeleteLine | ReplaceWord | Exit
+_KINDS: dict[str, type] = {
+    kind.verb: kind for kind in (AddLine, ReplaceLine, DeleteLine, ReplaceWord)
+}
 
 
 def split_program(code: str) -> list[str]:
-    """The lines of a program; the empty program has none."""
+    """Return the lines of a program; the empty program has none."""
     return code.split("\n") if code else []
 
 
@@ -115,8 +131,7 @@ def parse(text: str) -> Command:
     r"""Read one command; linear in the text, total on any string.
 
     One "\n" or "\r\n" at the end is ignored, as are spaces after DELL's number and
-    after EXIT, where they cannot mean anything. `parse(c.format()) == c` for every
-    command that `format` accepts.
+    after EXIT. `parse(c.format()) == c` for every command that `format` accepts.
 
     Raises:
       MalformedCommand: The text is not exactly one command.
@@ -131,21 +146,20 @@ def parse(text: str) -> Command:
         if rest.strip(" "):
             raise MalformedCommand("EXIT takes nothing")
         return Exit()
-    if verb not in ("ADDL", "REPL", "DELL", "REPW"):
+    if verb not in _KINDS:
         raise MalformedCommand("unknown command")
+    kind = _KINDS[verb]
     line, rest = _read_number(rest)
-    if verb == "DELL":
+    if kind is DeleteLine:
         if rest.strip(" "):
             raise MalformedCommand("DELL takes a line number only")
         return DeleteLine(line)
-    if not rest.startswith(" " + SEPARATOR):
-        raise MalformedCommand("missing >>>")
-    rest = rest.removeprefix(" " + SEPARATOR)
-    if verb == "ADDL":
-        return AddLine(line, rest)
-    if verb == "REPL":
-        return ReplaceLine(line, rest)
     spaced = " " + SEPARATOR
+    if not rest.startswith(spaced):
+        raise MalformedCommand("missing >>>")
+    rest = rest.removeprefix(spaced)
+    if kind is not ReplaceWord:
+        return kind(line, rest)
     old, found, new = rest.partition(spaced if spaced in rest else SEPARATOR)
     if not found:
         raise MalformedCommand("missing second >>>")
@@ -153,7 +167,7 @@ def parse(text: str) -> Command:
 
 
 def apply(lines: list[str], command: Command) -> list[str]:
-    """The program after the command, as a new list; Exit changes nothing.
+    """Return the program after the command, as a new list; Exit changes nothing.
 
     Deleting the only line gives the empty program, to which ADDL 1 adds.
 
@@ -161,30 +175,28 @@ def apply(lines: list[str], command: Command) -> list[str]:
       MalformedCommand: No such line; a text with a line break; for REPW, an empty
         old, an old that is not on the line, or a result beyond MAX_LINE_CHARS.
     """
+    if isinstance(command, Exit):
+        return list(lines)
+    last = len(lines) + isinstance(command, AddLine)
+    if not 1 <= command.line <= last:
+        raise MalformedCommand(f"no line {command.line}")
+    before, after = lines[: command.line - 1], lines[command.line :]
     match command:
+        case DeleteLine():
+            return [*before, *after]
         case AddLine(line, text):
-            _check_line(line, len(lines) + 1)
             _check_text(text)
-            return [*lines[: line - 1], text, *lines[line - 1 :]]
-        case ReplaceLine(line, text):
-            _check_line(line, len(lines))
+            return [*before, text, *lines[line - 1 :]]
+        case ReplaceLine(_, text):
             _check_text(text)
-            return [*lines[: line - 1], text, *lines[line:]]
-        case DeleteLine(line):
-            _check_line(line, len(lines))
-            return [*lines[: line - 1], *lines[line:]]
+            return [*before, text, *after]
         case ReplaceWord(line, _, new):
-            _check_line(line, len(lines))
             _check_text(new)
-            changed = _replace_word(lines[line - 1], command)
-            return [*lines[: line - 1], changed, *lines[line:]]
-        case Exit():
-            return list(lines)
-    raise TypeError(f"not a command: {command!r}")
+            return [*before, _replace_word(lines[line - 1], command), *after]
 
 
 def invert(lines: list[str], command: Command) -> Command:
-    """The command that undoes `command`: apply(apply(lines, c), inverse) == lines.
+    """Return the inverse of a command: apply(apply(lines, c), inverse) == lines.
 
     A REPW is undone by the REPW with its texts exchanged where that restores the
     line and can be written, else by a REPL of the whole line; Exit by Exit.
@@ -214,14 +226,6 @@ def invert(lines: list[str], command: Command) -> Command:
     return command
 
 
-def _format(verb: str, line: int, *texts: str) -> str:
-    if not 0 <= line < 10**_MAX_DIGITS:
-        raise ValueError(f"{verb} cannot express the line number {line}")
-    if any("\n" in text or "\r" in text for text in texts):
-        raise ValueError(f"{verb} cannot express a text with a line break")
-    return f"{PREFIX}{verb} {line}" + "".join(f" {SEPARATOR}{t}" for t in texts)
-
-
 def _read_number(text: str) -> tuple[int, str]:
     match = _NUMBER.match(text)
     if not match:
@@ -229,11 +233,6 @@ def _read_number(text: str) -> tuple[int, str]:
     if match.end() > _MAX_DIGITS:
         raise MalformedCommand("line number too large")
     return int(match[0]), text[match.end() :]
-
-
-def _check_line(line: int, last: int) -> None:
-    if not 1 <= line <= last:
-        raise MalformedCommand(f"no line {line}")
 
 
 def _check_text(text: str) -> None:

@@ -107,16 +107,16 @@ class Environment:
         """
         last = self._running()
         penalty = self._rewards.missing_exit if self._count else 0.0
-        return self._end(
-            dataclasses.replace(
-                last, reward=last.reward + penalty, done=True, status="truncated"
-            )
+        self._last = dataclasses.replace(
+            last, reward=last.reward + penalty, done=True, status="truncated"
         )
+        return self._last
 
     def fail(self, error: Exception) -> StepResult:
         """End the episode because of an error that the policy did not make."""
         fault = f"{type(error).__name__}: {error}"
-        return self._end(StepResult("", 0.0, True, "fault", False, False, fault))
+        self._last = StepResult("", 0.0, True, "fault", False, False, fault)
+        return self._last
 
     def start(self, bug: Bug) -> Turn:
         """Start an episode, as a coroutine."""
@@ -126,7 +126,7 @@ class Environment:
         yield from self._measure_reference()
         yield from self._verify()
         self._solved, self._best_share = self._passed, self._share()
-        return self._end(self._result(0.0, None, None))
+        return self._end_turn(0.0)
 
     def act(self, command_text: str) -> Turn:
         """Execute one command, as a coroutine."""
@@ -160,9 +160,7 @@ class Environment:
         status = "max_turns" if turn.cut else None
         if exited:
             status = "solved" if self._passed else "exited_unsolved"
-        return self._end(
-            self._result(turn_reward(self._rewards, turn), status, malformed)
-        )
+        return self._end_turn(turn_reward(self._rewards, turn), status, malformed)
 
     def show(self, feedback: str) -> str:
         """Return the text of the state; a subclass may show less."""
@@ -171,7 +169,7 @@ class Environment:
     def _measure_reference(self) -> Generator[Question, float, None]:
         """Bound the time of the attempts by that of the task's own program."""
         task = self._bug.task
-        tests = (*task.test_list, *(self._hidden_tests()))
+        tests = (*task.test_list, *self._hidden_tests())
         job = task.code, tests, task.test_setup_code
         self._cpu_seconds = yield Question(self.verifier.allowances, job)
 
@@ -196,24 +194,21 @@ class Environment:
         """Return the share of shown tests that hold."""
         return 1 - len(self._shown.failed_tests) / len(self._bug.task.test_list)
 
-    def _result(
-        self, reward: float, status: str | None, malformed: str | None
+    def _end_turn(
+        self, reward: float, status: str | None = None, malformed: str | None = None
     ) -> StepResult:
-        feedback = self._shown.feedback
-        if malformed is not None:
-            feedback = f"malformed: {malformed}"
-        return StepResult(
-            state_text=self.show(feedback),
+        slip = malformed is not None
+        self._last = StepResult(
+            state_text=self.show(
+                f"malformed: {malformed}" if slip else self._shown.feedback
+            ),
             reward=reward,
             done=status is not None,
             status=status,
             passed=self._shown.passed,
-            malformed=malformed is not None,
+            malformed=slip,
         )
-
-    def _end(self, result: StepResult) -> StepResult:
-        self._last = result
-        return result
+        return self._last
 
     def _running(self) -> StepResult:
         if self._last is None or self._last.done:

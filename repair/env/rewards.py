@@ -45,7 +45,7 @@ class Rewards:
     trust_in_child: bool = False
     tests: str = "shown"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.tests not in TESTS:
             raise UserError(
                 f"rewards.tests is {self.tests!r}; use one of {', '.join(TESTS)}"

@@ -1,1 +1,1 @@
-"""The environment as other trainers expect it. No jax; each file needs its extra."""
+"""The environment in other trainers. No jax; each file needs its own extra."""

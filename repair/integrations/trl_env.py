@@ -1,12 +1,12 @@
-"""Repairing bugs as an environment class for TRL's GRPOTrainer."""
+"""The environment in TRL: a class for GRPOTrainer's `environment_factory`."""
 
 from typing import Any
 
 from datasets import Dataset
 
-from repair.env.batch import step_all
-from repair.env.environment import StepResult
+from repair.env import StepResult, step_all
 from repair.integrations.problems import Problems
+from repair.tasks import Bug
 
 _ENDED = "The episode has ended.\n"
 
@@ -14,28 +14,26 @@ _ENDED = "The episode has ended.\n"
 class RepairEnvironment:
     """An episode behind one tool, for `GRPOTrainer(environment_factory=...)`.
 
-    TRL makes one of these for each sample of a batch, resets it with the sample's row,
-    offers every public method but `reset` and `get_reward` to the model as a tool, and
-    lets the model write until a reply has no call of a tool. Rows are those of
-    `make_dataset`, and TRL repeats each for the samples of a group, which so repair one
-    bug. Sampled ids are kept as they are: TRL appends the tool's answers as ids and
-    masks them out of the loss.
+    TRL makes one for each sample of a batch and resets it with the sample's row (see
+    `make_dataset`); the samples of a group share a row, so they repair one bug. Every
+    public method but `reset` and `get_reward` is a tool that the model may call until a
+    reply calls none. TRL keeps sampled ids, appends the tool's answers as ids and masks
+    them out of the loss.
 
-    Carried over: all rules of the environment. The state follows the prompt; the sum of
-    the turns' rewards is `get_reward`, and `turns` has them one by one for reward
-    functions of one's own, which get `environments`. An episode without EXIT is cut
-    where the model stops calling, as if its context were full; if it never gave a
-    command, that is one malformed command.
+    All rules of the environment hold. The state follows the prompt; `get_reward` is the
+    sum of the rewards of the turns, and `turns` holds them one by one for reward
+    functions that get `environments`. If the model stops calling the tool without EXIT,
+    the episode is cut as by a full context; if it never called it, that is one
+    malformed command.
 
-    Lost: commands are arguments of a tool, in the model's own template for these, so
-    the model must know how to call tools. A call that TRL cannot read is no command: it
-    ends the episode rather than cost a turn, and one with other arguments TRL answers
-    by itself, for nothing; `max_tool_calling_iterations` bounds these. After EXIT the
-    model writes one more reply. TRL gives one advantage to all tokens of an episode,
-    and it waits for the samples of a batch one after another.
+    Limits of TRL: commands are arguments of a tool call, so the model must know how to
+    call tools. A call that TRL cannot parse ends the episode, and TRL itself answers a
+    call with other arguments, at no cost; `max_tool_calling_iterations` bounds these.
+    After EXIT the model writes one more reply. All tokens of an episode get one
+    advantage, and the samples of a batch wait for one another.
 
     Attributes:
-      turns: Of the episode, one for each command.
+      turns: Step results of the episode, one for each command.
     """
 
     def __init__(self, problems: Problems):
@@ -44,12 +42,7 @@ class RepairEnvironment:
         self._environment = problems.make_environment()
 
     def reset(self, bug_id: str, **row: Any) -> str:
-        """Starts an episode; what it returns TRL puts behind the prompt.
-
-        Raises:
-          UserError: There is no such bug.
-          SandboxError: The sandbox failed.
-        """
+        """Start an episode; TRL puts the returned state behind the prompt."""
         self.turns = []
         return self._environment.reset(self._problems[bug_id]).state_text
 
@@ -64,34 +57,31 @@ class RepairEnvironment:
         """
         if not self._environment.running:
             return _ENDED
-        # Models may well give a number. Not strict, since TRL would tell the model of
-        # an exception and go on.
-        (turn,) = step_all([self._environment], [str(command)], strict=False)
-        self.turns.append(turn)
-        return turn.state_text + (_ENDED if turn.done else "")
+        # A model may give a number. Not strict: TRL would show an exception to the
+        # model and go on.
+        (step,) = step_all([self._environment], [str(command)], strict=False)
+        self.turns.append(step)
+        return step.state_text + (_ENDED if step.done else "")
 
     def get_reward(self) -> float | None:
-        """The sum of the turns' rewards; cuts an episode that has not ended.
+        """Return the sum of the rewards; cut an episode that has not ended.
 
-        None if the sandbox broke, which TRL leaves out of the group.
+        None if the sandbox broke: TRL leaves the sample out of its group.
         """
         if not self.turns:
             self.edit("")
         if self._environment.running:
             self.turns[-1] = self._environment.truncate()
-        if any(turn.fault for turn in self.turns):
+        if any(step.fault for step in self.turns):
             return None
-        return sum(turn.reward for turn in self.turns)
+        return sum(step.reward for step in self.turns)
 
 
 def make_dataset(problems: Problems) -> Dataset:
-    """One row for each bug: the prompt, and the id by which `reset` finds it."""
-    return Dataset.from_list(
-        [
-            {
-                "prompt": [{"role": "user", "content": problems.prompt(bug)}],
-                "bug_id": bug.bug_id,
-            }
-            for bug in problems.bugs
-        ]
-    )
+    """Return one row for each bug: its prompt, and the id that `reset` gets."""
+
+    def row(bug: Bug) -> dict[str, Any]:
+        message = {"role": "user", "content": problems.prompt(bug)}
+        return {"prompt": [message], "bug_id": bug.bug_id}
+
+    return Dataset.from_list([row(bug) for bug in problems.bugs])

@@ -52,7 +52,11 @@ _ARITHMETIC = {
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
 }
-_UNARY = {ast.Not: operator.not_, ast.USub: operator.neg, ast.UAdd: operator.pos}
+_UNARY: dict[type, Callable] = {
+    ast.Not: operator.not_,
+    ast.USub: operator.neg,
+    ast.UAdd: operator.pos,
+}
 _NUMBERS = (int, float, complex)
 
 
@@ -80,7 +84,7 @@ class _Whole(Exception):
     """The test cannot be split without giving its answer to the program."""
 
 
-def split(source: str) -> Test:
+def split_test(source: str) -> Test:
     """Split a test, or leave it whole as "exec"."""
     try:
         return _split(source)
@@ -90,7 +94,7 @@ def split(source: str) -> Test:
 
 
 def _split(source: str) -> Test:
-    *prelude, last = syntax.parse(source).body
+    *prelude, last = syntax.parse_program(source).body
     if any(isinstance(n, ast.Assert) for each in prelude for n in ast.walk(each)):
         raise _Whole  # its expected value would reach the child
     if raises := _split_raises(last):
@@ -131,7 +135,7 @@ class _Builder:
         """
         if literal := _literal(node):
             return lambda values: literal[0]
-        if function := _outer_function(node):
+        if isinstance(node, ast.Call) and (function := _outer_function(node)):
             return self._call(function, node)
         if _is_blind(node, self._names, truth):
             place = len(self.sources)
@@ -170,9 +174,10 @@ class _Builder:
             asked.append(len(self.sources) > before)
         return built, asked
 
-    def _call(self, function, node: ast.Call) -> Callable:
-        names = [keyword.arg for keyword in node.keywords]
-        if None in names or any(isinstance(each, ast.Starred) for each in node.args):
+    def _call(self, function: Callable, node: ast.Call) -> Callable:
+        names = [keyword.arg for keyword in node.keywords if keyword.arg]
+        starred = any(isinstance(each, ast.Starred) for each in node.args)
+        if starred or len(names) < len(node.keywords):
             raise _Whole
         keywords = [keyword.value for keyword in node.keywords]
         built, asked = self._build_all([*node.args, *keywords], types=True)
@@ -181,30 +186,30 @@ class _Builder:
             raise _Whole
         count = len(node.args)
 
-        def call(values):
+        def call(values: Sequence) -> object:
             found = [part(values) for part in built]
             options = dict(zip(names, found[count:], strict=True))
             return function(*found[:count], **options)
 
         return call
 
-    def _compare(self, sides, operators) -> Callable:
+    def _compare(self, sides: list[ast.expr], operators: list[ast.cmpop]) -> Callable:
         # Against a truth value a call counts as a truth test.
         built, asked = self._build_all(sides, truth=any(map(_is_truth_value, sides)))
         if any(left and right for left, right in itertools.pairwise(asked)):
             raise _Whole  # the program could make both sides equal
         apply = [_COMPARISONS[type(each)] for each in operators]
 
-        def compare(values):
+        def compare(values: Sequence) -> bool:
             pairs = itertools.pairwise([side(values) for side in built])
             return all(f(*pair) for f, pair in zip(apply, pairs, strict=True))
 
         return compare
 
-    def _compute(self, apply, operands) -> Callable:
+    def _compute(self, apply: Callable, operands: list[ast.expr]) -> Callable:
         built, _ = self._build_all(operands)
 
-        def compute(values):
+        def compute(values: Sequence) -> object:
             numbers = [operand(values) for operand in built]
             if not all(isinstance(each, _NUMBERS) for each in numbers):
                 raise TypeError("no numbers")
@@ -227,7 +232,7 @@ def _is_truth_value(node: ast.expr) -> bool:
     )
 
 
-def _outer_function(node: ast.expr):
+def _outer_function(node: ast.Call) -> Callable | None:
     match node:
         case ast.Call(ast.Name(name)):
             return _FUNCTIONS.get(name)

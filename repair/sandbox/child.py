@@ -13,6 +13,8 @@ import random
 import re
 import resource
 import sys
+from collections.abc import Callable, Container
+from typing import Any
 
 STANDARD = 3  # standard input, output and error
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
@@ -40,7 +42,9 @@ class TooLarge(Exception):
     """The values of the tests exceed the limit of an answer."""
 
 
-def confine(limits: dict, cpu_seconds: float, writer: int, forbid_forks) -> None:
+def confine(
+    limits: dict, cpu_seconds: float, writer: int, forbid_forks: Callable
+) -> None:
     """Set the limits of this child; the isolation is inherited.
 
     Args:
@@ -98,10 +102,10 @@ def limit(kind: int, soft: int, hard: int) -> None:
     resource.setrlimit(kind, (soft, hard))
 
 
-def make_hook(forbidden):
+def make_hook(forbidden: Container[str]) -> Callable:
     """Return an audit hook; it stops accidents, not programs with machine code."""
 
-    def hook(event, arguments):
+    def hook(event: str, arguments: tuple) -> None:
         if event in forbidden or event.startswith("ctypes."):
             raise Forbidden(event)
         if event == "open" and (arguments[2] or 0) & WRITES:
@@ -119,7 +123,11 @@ def run_job(job: dict) -> dict:
         if failure:
             return answer | failure
         room = [job["limits"]["output_bytes"]]
-        return answer | {"tests": [test(*each, scope, room) for each in job["tests"]]}
+        found = [
+            test(kind, prelude, sources, scope, room)
+            for kind, prelude, sources in job["tests"]
+        ]
+        return answer | {"tests": found}
     except MemoryError:
         scope.clear()  # makes room for the answer
         return answer | {"memory": True}
@@ -186,7 +194,7 @@ def fault(error: BaseException) -> dict:
     }
 
 
-def encode(value, room: list[int], depth: int = 0):
+def encode(value: Any, room: list[int], depth: int = 0) -> list:
     """Encode a value of exact plain types with tags; any other becomes opaque.
 
     The standard library's dicts, such as Counter, count as plain.

@@ -66,7 +66,7 @@ class Level:
             )
 
 
-def measure(worker: Worker, limits: dict) -> Level:
+def measure_level(worker: Worker, limits: dict) -> Level:
     """Return the level that the probe finds in children of a worker."""
     limits = limits | _PROBE_LIMITS
     (report,) = worker.ask([[{"report": True}]], limits)

@@ -24,6 +24,7 @@ import pathlib
 import struct
 import sys
 import sysconfig
+from collections.abc import Callable
 
 LAYERS = tuple("mounts network ipc pids user landlock seccomp forks hooks".split())
 NOBODY = 65534
@@ -44,7 +45,8 @@ _BIND_CONNECT_TCP, _SCOPE_ALL = 0b11, 0b11
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo")
 
-_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+_LINUX = sys.platform == "linux"
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def separate(without: tuple[str, ...]) -> dict[str, str]:
@@ -52,7 +54,7 @@ def separate(without: tuple[str, ...]) -> dict[str, str]:
 
     The "pids" layer holds for the processes started afterwards.
     """
-    if _libc is not None and os.geteuid() != 0:
+    if _LINUX and os.geteuid() != 0:
         # A user namespace gives an ordinary user the right to the others.
         _reason(lambda: _unshare(_NEW_USER))
     steps = {
@@ -64,7 +66,7 @@ def separate(without: tuple[str, ...]) -> dict[str, str]:
     return _run_steps(steps, without)
 
 
-def drop(without: tuple[str, ...], filter_program) -> dict[str, str]:
+def drop(without: tuple[str, ...], filter_program: Callable) -> dict[str, str]:
     """Give up all rights that programs do not need; report as `separate` does."""
     steps = {
         "user": _drop_user,
@@ -76,13 +78,13 @@ def drop(without: tuple[str, ...], filter_program) -> dict[str, str]:
 
 def die_with_parent() -> None:
     """Have this process killed when the thread that started it ends."""
-    if _libc is not None:
+    if _LINUX:
         _libc.prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0)
 
 
 def adopt_orphans() -> None:
     """Become the parent of the processes that a child leaves behind."""
-    if _libc is not None:
+    if _LINUX:
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
@@ -95,7 +97,7 @@ def load_filter(program: bytes) -> None:
 
 
 def _run_steps(steps: dict, without: tuple[str, ...]) -> dict[str, str]:
-    if _libc is None:
+    if not _LINUX:
         return dict.fromkeys(steps, f"not on {sys.platform}")
     return {
         name: "left out" if name in without else _reason(step)
@@ -103,7 +105,7 @@ def _run_steps(steps: dict, without: tuple[str, ...]) -> dict[str, str]:
     }
 
 
-def _reason(step) -> str:
+def _reason(step: Callable) -> str:
     try:
         step()
     except OSError as error:

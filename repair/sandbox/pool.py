@@ -20,7 +20,8 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 from repair.errors import UserError
 from repair.sandbox import asserts, isolation, screen, verdict
@@ -54,7 +55,7 @@ class Limits:
     memory_mb: int = 512
     output_bytes: int = 65536
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, value in dataclasses.asdict(self).items():
             if not 0 < value <= _MOST:
                 raise UserError(
@@ -95,7 +96,7 @@ class Sandbox:
             collections.OrderedDict() if cache else None
         )
         self._lock = threading.Lock()  # over counts, cache and sharing
-        self._split = functools.lru_cache(_CACHED_TESTS)(asserts.split)
+        self._split = functools.lru_cache(_CACHED_TESTS)(asserts.split_test)
         count = workers or os.cpu_count() or 1
         self._folder = os.path.realpath(tempfile.mkdtemp(prefix="sandbox-"))
         os.chmod(self._folder, 0o755)  # the workers are other users
@@ -119,14 +120,14 @@ class Sandbox:
         """Isolation level that a probe measures in a child of a worker."""
         idle = self._idle.get()
         try:
-            return isolation.measure(idle, self._limits)
+            return isolation.measure_level(idle, self._limits)
         finally:
             self._idle.put(idle)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -165,7 +166,7 @@ class Sandbox:
         """Return a future of `run`'s result."""
         job = self._normal(code, tests, setup, cpu_seconds)
         if found := self._recall([job]):
-            future = concurrent.futures.Future()
+            future: concurrent.futures.Future = concurrent.futures.Future()
             future.set_result(self._count([found[job]])[0])
             return future
         return self._start(self._run_one, job)
@@ -202,7 +203,13 @@ class Sandbox:
             for result in self.map(references)
         ]
 
-    def _normal(self, code, tests, setup="", cpu_seconds=None) -> tuple:
+    def _normal(
+        self,
+        code: str,
+        tests: Sequence[str],
+        setup: str = "",
+        cpu_seconds: float | None = None,
+    ) -> tuple:
         if isinstance(tests, str):
             raise TypeError("tests is one string; give a sequence of tests")
         if cpu_seconds is None:
@@ -211,7 +218,7 @@ class Sandbox:
             raise ValueError(f"cpu_seconds is {cpu_seconds}; it must be above 0")
         return code, tuple(tests), setup, cpu_seconds
 
-    def _start(self, function, argument) -> concurrent.futures.Future:
+    def _start(self, function: Callable, argument: Any) -> concurrent.futures.Future:
         try:
             return self._threads.submit(function, argument)
         except RuntimeError as error:
@@ -278,7 +285,14 @@ class Sandbox:
             self._remember(jobs[i], results[i], i not in alone)
         return [results[i] for i in places]
 
-    def _run_on(self, idle: Worker, jobs, parts, requests, alone: set[int]):
+    def _run_on(
+        self,
+        idle: Worker,
+        jobs: list[tuple],
+        parts: list[list[asserts.Test]],
+        requests: list[dict],
+        alone: set[int],
+    ) -> dict[int, verdict.Result]:
         """Return results by place; a program that ends a shared child joins `alone`."""
         places = range(len(jobs))
         results: dict[int, verdict.Result] = {}
@@ -315,7 +329,9 @@ class Sandbox:
     def _draw_check(self) -> bool:
         return secrets.randbelow(_CHECKED) == 0
 
-    def _compare(self, shared, single, job: tuple) -> None:
+    def _compare(
+        self, shared: verdict.Result, single: verdict.Result, job: tuple
+    ) -> None:
         """Stop sharing, with a warning, if it changed a verdict."""
         same = dataclasses.replace(shared, seconds=0.0) == dataclasses.replace(
             single, seconds=0.0
@@ -330,17 +346,3 @@ class Sandbox:
                 RuntimeWarning,
                 stacklevel=2,
             )
-
-
-def sandbox_shares(counts: collections.Counter) -> dict[str, float]:
-    """Return the shares of answers by status, and of those that ran in the child.
-
-    Args:
-      counts: A difference of two `Sandbox.counts`. Answers from the cache count as
-        others do, so that a resumed run, whose cache is empty, reads the same.
-    """
-    answers = sum(counts[status] for status in verdict.STATUSES)
-    return {
-        f"sandbox_{name}": counts[name] / max(answers, 1)
-        for name in (*verdict.STATUSES, "trust_in_child")
-    }

@@ -57,7 +57,7 @@ def may_share(code: str, tests: tuple[str, ...], setup: str) -> bool:
         if _plainly_harmless(source):
             continue
         try:
-            tree = syntax.parse(source)
+            tree = syntax.parse_program(source)
         except SyntaxError:
             continue
         except (ValueError, MemoryError, RecursionError):

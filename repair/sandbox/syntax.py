@@ -12,7 +12,7 @@ import threading
 _LOCK = threading.Lock()
 
 
-def parse(source: str) -> ast.Module:
+def parse_program(source: str) -> ast.Module:
     """Parse as `ast.parse` does, from any thread; raise the same exceptions."""
     with _LOCK:
         try:

@@ -18,7 +18,7 @@ from repair.sandbox.worker import Worker
 _LIMITS = Limits(output_bytes=1 << 22)
 
 
-def evaluate(
+def evaluate_expressions(
     jobs: Sequence[tuple[str, Sequence[str]]], limits: Limits = _LIMITS
 ) -> list[list[tuple[object] | None]]:
     """Evaluate the expressions of each (program, expressions).
@@ -43,7 +43,9 @@ def evaluate(
             worker.stop()
 
 
-def _evaluate(worker: Worker, code: str, expressions, limits: dict) -> list:
+def _evaluate(
+    worker: Worker, code: str, expressions: Sequence[str], limits: dict
+) -> list:
     values = _ask(worker, code, expressions, limits)
     if values is None and len(expressions) > 1:
         each = [_ask(worker, code, [one], limits) or [None] for one in expressions]
@@ -51,7 +53,9 @@ def _evaluate(worker: Worker, code: str, expressions, limits: dict) -> list:
     return values or [None] * len(expressions)
 
 
-def _ask(worker: Worker, code: str, expressions, limits: dict) -> list | None:
+def _ask(
+    worker: Worker, code: str, expressions: Sequence[str], limits: dict
+) -> list | None:
     """Return the values of one child, or None if it ended early."""
     token = secrets.token_hex(8)
     request = {

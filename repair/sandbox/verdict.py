@@ -4,10 +4,12 @@ Expected values never reach a child: they are compared here.
 """
 
 import builtins
+import collections
 import dataclasses
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from repair.sandbox.asserts import Test
 
@@ -22,7 +24,7 @@ _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _ORIGIN = re.compile(r" \((/[^)]*|unknown location)\)")  # of a module, in ImportError
 # "line 2: NameError: name 'y' is not defined", also of a test or the setup.
 _FAULT = re.compile(r"(?:setup: |test \d+: )?(?:line \d+: )?([A-Za-z_]\w*)(?::|$)")
-_SCALARS = {
+_SCALARS: dict[str, Callable[[Any], object]] = {
     "none": lambda content: None,
     "bool": bool,
     "str": str,
@@ -31,7 +33,12 @@ _SCALARS = {
     "complex": lambda content: complex(*map(float.fromhex, content)),
     "bytes": bytes.fromhex,
 }
-_CONTAINERS = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
+_CONTAINERS: dict[str, Callable] = {
+    "list": list,
+    "tuple": tuple,
+    "set": set,
+    "frozenset": frozenset,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +157,14 @@ def _only_line(answer: dict) -> str:
     return lines[0] if len(lines) == 1 and not rest else ""
 
 
-def _result(tests, token, end, line, seconds, private) -> Result:
+def _result(
+    tests: list[Test],
+    token: str,
+    end: str,
+    line: str,
+    seconds: float,
+    private: tuple[str, ...],
+) -> Result:
     values = tests and all(test.kind != "exec" for test in tests)
     trust = "value" if values else "in_child"
     failed = tuple(range(len(tests)))
@@ -165,7 +179,9 @@ def _result(tests, token, end, line, seconds, private) -> Result:
     return Result(status == "passed", status, feedback, failed, seconds, trust)
 
 
-def _verdict(tests, reply, private) -> tuple[str, str, tuple[int, ...]]:
+def _verdict(
+    tests: list[Test], reply: dict, private: tuple[str, ...]
+) -> tuple[str, str, tuple[int, ...]]:
     everything = tuple(range(len(tests)))
     if reply.get("memory") is True:
         return "memory", "out of memory", everything
@@ -175,7 +191,7 @@ def _verdict(tests, reply, private) -> tuple[str, str, tuple[int, ...]]:
             status = "syntax_error"
         setup = "setup: " if reply.get("where") == "setup" else ""
         return status, setup + text, everything
-    failed, first = [], ("passed", "")
+    first, failed = ("passed", ""), list[int]()
     for index, (test, outcome) in enumerate(zip(tests, reply["tests"], strict=True)):
         if failure := _failure(test, outcome, private):
             status, text = failure
@@ -213,7 +229,9 @@ def _read_values(outcome: dict, count: int) -> list:
     return values
 
 
-def _failure(test: Test, outcome: dict, private) -> tuple[str, str] | None:
+def _failure(
+    test: Test, outcome: dict, private: tuple[str, ...]
+) -> tuple[str, str] | None:
     """Return None if the test held, else (status, feedback)."""
     if "fault" in outcome:
         status, text = _fault(outcome["fault"], private)
@@ -238,12 +256,12 @@ def _failure(test: Test, outcome: dict, private) -> tuple[str, str] | None:
 
 def _holds(test: Test, values: list) -> bool:
     try:
-        return test.holds(values)
+        return test.holds is not None and test.holds(values)
     except (ArithmeticError, TypeError, ValueError, MemoryError, RecursionError):
         return False  # the comparison is not defined for these values
 
 
-def _fault(fault, private) -> tuple[str, str]:
+def _fault(fault: dict, private: tuple[str, ...]) -> tuple[str, str]:
     """Return the status of an exception and the line of feedback for it."""
     match fault:
         case {"type": str(kind), "message": str(message), "line": line}:
@@ -258,7 +276,7 @@ def _fault(fault, private) -> tuple[str, str]:
     return "forbidden" if fault.get("forbidden") is True else "error", text
 
 
-def _decode(tagged):
+def _decode(tagged: Any) -> Any:
     """Decode a tagged value; the inverse of `child.encode`."""
     try:
         tag, content = tagged
@@ -275,7 +293,7 @@ def _decode(tagged):
     raise _Garbled
 
 
-def _repr(value) -> str:
+def _repr(value: object) -> str:
     """Format as repr() does, but sets in sorted order, and integers of any size."""
     if isinstance(value, set | frozenset) and value:
         inner = "{" + ", ".join(sorted(map(_repr, value))) + "}"
@@ -301,3 +319,17 @@ def _clean(text: str, private: tuple[str, ...], most: int) -> str:
     # Filtered after the cut, so that a long text costs no more than a short one.
     cut = text if len(text) <= most else text[:most] + "..."
     return "".join(c if c.isprintable() else " " for c in cut).strip()
+
+
+def sandbox_shares(counts: collections.Counter) -> dict[str, float]:
+    """Return the shares of answers by status, and of those that ran in the child.
+
+    Args:
+      counts: A difference of two `Sandbox.counts`. Answers from the cache count as
+        others do, so that a resumed run, whose cache is empty, reads the same.
+    """
+    answers = sum(counts[status] for status in STATUSES)
+    return {
+        f"sandbox_{name}": counts[name] / max(answers, 1)
+        for name in (*STATUSES, "trust_in_child")
+    }

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from typing import IO
 
 ZYGOTE = pathlib.Path(__file__).with_name("zygote.py")
 _GRACE = 5.0  # seconds beyond a job's own limit before a worker counts as hung
@@ -85,8 +86,8 @@ class Worker:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        process.stdin.close()
-        process.stdout.close()
+        for pipe in _pipes(process):
+            pipe.close()
 
     def _open(self) -> subprocess.Popen:
         # By exec, since a process that holds jax must not be forked. Not -I, which
@@ -107,8 +108,8 @@ class Worker:
             )
         except OSError as error:
             raise SandboxError(f"cannot start a sandbox worker: {error}") from error
-        os.set_blocking(process.stdin.fileno(), False)
-        os.set_blocking(process.stdout.fileno(), False)
+        for pipe in _pipes(process):
+            os.set_blocking(pipe.fileno(), False)
         return process
 
     def _run(self, batches: list, limits: dict, answers: list[dict]) -> None:
@@ -123,9 +124,10 @@ class Worker:
         process = self.start()
         try:
             body = json.dumps({"batches": batches, "limits": limits}).encode()
-            _write(process, struct.pack(">I", len(body)) + body, seconds)
+            stdin, stdout = _pipes(process)
+            _write(stdin, struct.pack(">I", len(body)) + body, seconds)
             for _ in batches:
-                answers.append(_read_answer(process, seconds, most))
+                answers.append(_read_answer(stdout, seconds, most))
         except (OSError, _WorkerDied):
             process.kill()
             self.stop()
@@ -133,20 +135,26 @@ class Worker:
                 raise SandboxError("the sandbox was closed while it ran") from None
 
 
-def _write(process, data: bytes, seconds: float) -> None:
-    deadline, fd = time.monotonic() + seconds, process.stdin.fileno()
+def _pipes(process: subprocess.Popen) -> tuple[IO[bytes], IO[bytes]]:
+    """Return its standard input and output, which are pipes."""
+    assert process.stdin and process.stdout
+    return process.stdin, process.stdout
+
+
+def _write(pipe: IO[bytes], data: bytes, seconds: float) -> None:
+    deadline, fd = time.monotonic() + seconds, pipe.fileno()
     while data:
         _wait(fd, select.POLLOUT, deadline)
         data = data[os.write(fd, data[: 1 << 16]) :]
 
 
-def _read_answer(process, seconds: float, most: int) -> dict:
+def _read_answer(pipe: IO[bytes], seconds: float, most: int) -> dict:
     deadline = time.monotonic() + seconds
-    (size,) = struct.unpack(">I", _read(process, 4, deadline))
+    (size,) = struct.unpack(">I", _read(pipe, 4, deadline))
     if size > most:
         raise _WorkerDied
     try:
-        answer = json.loads(_read(process, size, deadline))
+        answer = json.loads(_read(pipe, size, deadline))
         types = [type(answer[key]) for key in ("end", "text", "seconds", "last")]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise _WorkerDied from None
@@ -155,8 +163,8 @@ def _read_answer(process, seconds: float, most: int) -> dict:
     return answer
 
 
-def _read(process, count: int, deadline: float) -> bytes:
-    data, fd = bytearray(), process.stdout.fileno()
+def _read(pipe: IO[bytes], count: int, deadline: float) -> bytes:
+    data, fd = bytearray(), pipe.fileno()
     while len(data) < count:
         _wait(fd, select.POLLIN, deadline)
         part = os.read(fd, count - len(data))

@@ -14,11 +14,13 @@ import importlib.util
 import json
 import os
 import pathlib
+import resource
 import select
 import signal
 import struct
 import sys
 import time
+import types
 
 # Modules that programs import most: children find them loaded.
 WARM = (
@@ -37,10 +39,12 @@ TICK = 0.001  # seconds, the shortest wait for a child's clock
 KILL = signal.SIGKILL
 
 
-def sibling(name: str):
+def sibling(name: str) -> types.ModuleType:
     """Import a module of this folder, without the package around it."""
     path = pathlib.Path(__file__).with_name(name + ".py")
     spec = importlib.util.spec_from_file_location(f"sandbox_{name}", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"no module at {path}")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -164,7 +168,7 @@ class Zygote:
             end = "timeout" if limited or spent > sum(allowed) else "died"
         return {"end": end, "text": text, "seconds": spent, "last": spent - before}
 
-    def _end(self, pid: int):
+    def _end(self, pid: int) -> tuple[int, resource.struct_rusage]:
         """Kill and reap a child and its descendants; return its status and usage."""
         if self._alone:
             with contextlib.suppress(ProcessLookupError):
@@ -237,7 +241,7 @@ def read_exactly(fd: int, count: int) -> bytes:
     return b"".join(parts)
 
 
-def read_frame(fd: int):
+def read_frame(fd: int) -> dict | None:
     """Read one decoded frame, or None at the end of the file."""
     head = read_exactly(fd, 4)
     if len(head) < 4:
@@ -247,7 +251,7 @@ def read_frame(fd: int):
     return json.loads(body) if len(body) == size else None
 
 
-def write_frame(fd: int, value) -> None:
+def write_frame(fd: int, value: object) -> None:
     """Write one frame whole."""
     body = json.dumps(value).encode()
     child.write_all(fd, struct.pack(">I", len(body)) + body)

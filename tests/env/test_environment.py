@@ -4,9 +4,8 @@ import dataclasses
 
 import pytest
 
-from repair.env import Environment, Rewards, reset_all, step_all
-from repair.errors import UserError
-from repair.sandbox import Result, Sandbox, SandboxError
+from repair.env import Environment, Rewards
+from repair.sandbox import Result, Sandbox
 from repair.tasks import Bug, Task
 
 TASK = Task("inc", "Add one.", "def f(x):\n    return x + 1", ("assert f(1) == 2",))
@@ -138,20 +137,6 @@ def test_an_ended_episode_takes_no_step(end):
         environment.truncate()
     assert environment.reset(BUG).status is None
     assert environment.step(FIX).reward == 1
-
-
-def test_batches_call_the_sandbox_once_and_only_for_changes():
-    sandbox = Knows()
-    environments = [Environment(sandbox) for _ in range(4)]
-    reset_all(environments, [BUG] * 4)
-    turns = step_all(environments, [SENSELESS, FIX, EXIT, SPOIL])
-    assert [len(jobs) for jobs in sandbox.calls] == [4, 2]
-    assert [turn.reward for turn in turns] == [-0.5, 1, 0, 0]
-    assert [turn.passed for turn in turns] == [False, True, False, False]
-    with pytest.raises(RuntimeError):  # the third has ended: none moves
-        step_all(environments, [FIX] * 4)
-    assert step_all(environments[:1], [FIX])[0].reward == 1
-    assert reset_all([], []) == step_all([], []) == []
 
 
 def test_attempts_get_the_time_that_their_reference_allows():
@@ -323,21 +308,3 @@ def test_attempts_at_hidden_tests_get_the_time_of_all_tests():
         sandbox.allowances = lambda references: [len(r[1]) / 4 for r in references]
         play_hidden([FIX], sandbox, tests=tests)
         assert {job[3] for jobs in sandbox.calls for job in jobs} == {wanted / 4}
-
-
-def test_a_failed_sandbox_costs_the_episode_whose_hidden_tests_it_ran():
-    class Fails(Splits):
-        def map(self, jobs):
-            if any(job[1] == HIDDEN.hidden_test_list for job in jobs):
-                raise SandboxError("gone")
-            return super().map(jobs)
-
-    environments = [Environment(Fails(), Rewards(tests="all")) for _ in range(2)]
-    reset_all(environments, [HIDDEN_BUG] * 2)
-    turns = step_all(environments, [OVERFIT, SPOIL], strict=False)
-    assert [turn.status for turn in turns] == ["fault", None]
-
-
-def test_which_tests_count_is_checked():
-    with pytest.raises(UserError, match="rewards.tests is 'hidden'; use one of shown"):
-        Rewards(tests="hidden")

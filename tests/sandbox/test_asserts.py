@@ -57,7 +57,7 @@ from repair.sandbox import asserts, syntax
     ],
 )
 def test_split(test, kind):
-    found = asserts.split(test)
+    found = asserts.split_test(test)
     assert found.kind == kind
     # Expected values never leave.
     assert kind == "exec" or not any("2.5" in source for source in found.sources)
@@ -83,7 +83,7 @@ VALUES = [2, 2.0, 0, None, "a", [], [2], (2,), {2: 3}, float("nan"), 3 + 0j, Tru
 
 @pytest.mark.parametrize("source", TESTS)
 def test_it_holds_outside_where_the_statement_holds(source):
-    test = asserts.split(source)
+    test = asserts.split_test(source)
     assert test.kind == "value"
     for value in VALUES:
         scope = {"f": lambda x, value=value: value, "isclose": math.isclose}
@@ -107,9 +107,9 @@ def _assert(held):
 
 
 def test_a_program_cannot_make_the_trainer_reckon_for_long():
-    test = asserts.split("assert f(1) * 10 ** 9 == 1")
+    test = asserts.split_test("assert f(1) * 10 ** 9 == 1")
     assert test.kind == "exec"
-    test = asserts.split("assert f(1) * 1000000000 == 1")
+    test = asserts.split_test("assert f(1) * 1000000000 == 1")
     with pytest.raises(TypeError, match="no numbers"):
         test.holds(["a"])
 
@@ -132,7 +132,7 @@ def test_programs_are_parsed_in_several_threads_at_once():
             for _ in range(20):
                 Garbage()
             try:
-                syntax.parse(source)
+                syntax.parse_program(source)
             except SystemError as error:
                 failed.append(error)
 

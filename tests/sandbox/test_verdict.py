@@ -1,12 +1,13 @@
 """Verdicts: forged and torn answers, values decoded, and classes of failure."""
 
+import collections
 import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repair.sandbox import Sandbox, asserts, verdict, zygote
+from repair.sandbox import Sandbox, asserts, sandbox_shares, verdict, zygote
 
 TESTS = ("assert f(1) == 2",)
 
@@ -94,3 +95,11 @@ def test_values_cross_the_pipe_unchanged(value):
     assert decoded == value and type(decoded) is type(value)
     shown = eval(verdict._repr(value), {"inf": float("inf"), "infj": complex("infj")})
     assert str(value).count("nan") or shown == value
+
+
+def test_shares_are_of_the_answers_and_not_of_other_counts():
+    counts = {"passed": 3, "timeout": 1, "trust_value": 2, "trust_in_child": 2}
+    shares = sandbox_shares(collections.Counter(counts | {"cached": 9, "shared": 9}))
+    assert shares["sandbox_passed"] == 0.75 and shares["sandbox_timeout"] == 0.25
+    assert shares["sandbox_trust_in_child"] == 0.5 and shares["sandbox_failed"] == 0
+    assert set(sandbox_shares(collections.Counter()).values()) == {0.0}

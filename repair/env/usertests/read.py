@@ -248,7 +248,7 @@ def _missing(source: str, needs: list[Definition]) -> bool:
 
     It gets only the calls under test: a `math.isclose` around one runs outside of it.
     """
-    test = asserts.split(source)
+    test = asserts.split_test(source)
     if test.kind != "value":
         return True
     trees = [ast.parse(each, mode="eval") for each in test.sources]

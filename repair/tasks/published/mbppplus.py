@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from repair.errors import UserError
-from repair.sandbox.values import evaluate
+from repair.sandbox.values import evaluate_expressions
 from repair.tasks import mbpp
 from repair.tasks.published.expect import expect, literal
 from repair.tasks.rows import Row, clean, clean_code, read_rows
@@ -77,7 +77,9 @@ def read(
     changed = []
     for start in range(0, len(drafts), _JOBS):
         some = drafts[start : start + _JOBS]
-        results = evaluate([(draft.task.code, draft.sources) for draft in some])
+        results = evaluate_expressions(
+            [(draft.task.code, draft.sources) for draft in some]
+        )
         for draft, values in zip(some, results, strict=True):
             name, (task, complete) = str(draft.task.task_id), draft.finish(values)
             if task is None:

@@ -45,7 +45,7 @@ def nudged(value, by):
 def test_an_assert_holds_for_its_value_and_is_judged_outside(value):
     test = expect("f()", value)
     assert holds(test, value) and "\n" not in test
-    assert asserts.split(test).kind == "value"
+    assert asserts.split_test(test).kind == "value"
     assert holds(test, nudged(value, 5e-7))
     assert not holds(test, [value])
 
