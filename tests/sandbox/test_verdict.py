@@ -58,7 +58,7 @@ def sandbox():
 )
 def test_garbled_answers_are_crashes(text):
     answer = {"end": "answered", "text": text + "\n", "seconds": 0.0, "last": 0.0}
-    tests = [asserts.split("assert f(1) == 2")]
+    tests = [asserts.split_test("assert f(1) == 2")]
     ((_, result),) = verdict.read_verdicts([(0, tests, "t", 1.0)], answer, ())
     assert (result.passed, result.status, result.failed_tests) == (
         False,
