@@ -18,15 +18,16 @@ from experiments.claims import MODES
 from experiments.studies import print_table, spread
 from repair.rollout.collect import RolloutSeed, collect_rollouts
 from repair.rollout.sampling import Sampling
-from repair.training import rlvr
-from repair.training.curriculum import choose
+from repair.training.batches import rollout_metrics
+from repair.training.curriculum import Curriculum
 from repair.training.load import Policy, load_policy
 
 
 def collect(policy: Policy, bugs, step: int) -> dict[str, float]:
     """Collect one batch of RLVR; return its rates a second."""
     settings = policy.config.rlvr
-    chosen = choose(bugs, settings, policy.config.seed, step)
+    curriculum = Curriculum(bugs, settings.problems, policy.config.seed)
+    chosen = curriculum.pick(step, curriculum.most_corruptions([]))
     started = time.perf_counter()
     rollouts = collect_rollouts(
         policy.engine,
@@ -37,7 +38,7 @@ def collect(policy: Policy, bugs, step: int) -> dict[str, float]:
         RolloutSeed(policy.config.seed, step + 1),
     )
     seconds = time.perf_counter() - started
-    told = rlvr.describe(rollouts)
+    told = rollout_metrics(rollouts)
     return {
         "episodes a second": len(rollouts) / seconds,
         "verified rewards a second": told["turns"] * len(rollouts) / seconds,

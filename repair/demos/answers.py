@@ -8,7 +8,7 @@ from repair.env.tools import FENCE, LineEditor, tool_of
 
 
 def as_answers(demos: Sequence[Demo], mode: str) -> list[Demo]:
-    """Demonstrations of the editor as demonstrations of one answer.
+    """Return demonstrations of the editor as demonstrations of one answer.
 
     The answer is the task's own program; the thought of "cot" words the edits.
     """

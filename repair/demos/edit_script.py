@@ -1,4 +1,4 @@
-"""How two programs differ: the shortest edit script, the distance in characters."""
+"""The shortest edit script between two programs."""
 
 import re
 
@@ -12,7 +12,7 @@ _COMMAND = 10**6
 
 
 def top_down(faulty: list[str], correct: list[str]) -> list[editor.Command]:
-    """The shortest script from one program to the other, from the top line down.
+    """Return the shortest script between two programs, from the top line down.
 
     Shortest in commands, then in characters to write. Among equals, a line is kept
     rather than changed, changed rather than deleted, deleted rather than added, at
@@ -48,7 +48,7 @@ def top_down(faulty: list[str], correct: list[str]) -> list[editor.Command]:
 
 
 def _costs(faulty, correct):
-    """table[i][j], the cost from faulty[i:] to correct[j:], and each pair's change."""
+    """Return the costs from faulty[i:] to correct[j:], and each pair's change."""
     n, m = len(faulty), len(correct)
     old = [_TOKEN.findall(line) for line in faulty]
     new = [_TOKEN.findall(line) for line in correct]
@@ -76,7 +76,7 @@ def _costs(faulty, correct):
 
 
 def _one_word(old, new, before, after) -> tuple[str, str] | None:
-    """The (word, replacement) that makes `after` of `before`, the shortest if many.
+    """Return the shortest (word, replacement) that makes `after` of `before`.
 
     A REPW reaches into longer words (i in items), so one replacement may show as
     several differing words.

@@ -1,4 +1,4 @@
-"""Demonstrations from commands: played through the real environment, kept if solved."""
+"""Demonstrations from commands: replayed in the environment, kept if solved."""
 
 import collections
 import dataclasses
@@ -15,12 +15,12 @@ from repair.tasks import Bug
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of one candidate.
+    """Outcome of one candidate.
 
     Attributes:
       demo: The demonstration, or None.
-      dropped: Why there is none.
-      kinds: Of the corruptions, in their order.
+      dropped: Reason why there is none.
+      kinds: Kinds of the corruptions, in their order.
     """
 
     demo: Demo | None
@@ -30,15 +30,15 @@ class Outcome:
 
 @dataclasses.dataclass
 class Candidate:
-    """A bug and the commands that should solve it, on their way through the tool.
+    """A bug and the commands that should solve it, during their replay.
 
     Attributes:
-      bug: Where the episode starts.
+      bug: Start of the episode.
       edits: All commands but the last.
-      end: The last, which is said as soon as the tests pass.
-      kinds: Of the corruptions, in their order.
-      states: What was shown so far.
-      commands: What was said so far.
+      end: The last command, given as soon as the tests pass.
+      kinds: Kinds of the corruptions, in their order.
+      states: States so far.
+      commands: Commands so far.
     """
 
     bug: Bug
@@ -49,14 +49,14 @@ class Candidate:
     commands: list[str] = dataclasses.field(default_factory=list)
 
     def answer(self, turn) -> str:
-        """The next command, the last one once the tests pass."""
+        """Return the next command, the last one once the tests pass."""
         left = self.edits[len(self.commands) :]
         self.states.append(turn.state_text)
         self.commands.append(left[0] if left and not turn.passed else self.end)
         return self.commands[-1]
 
     def outcome(self, turn) -> Outcome | None:
-        """What the answer to the last command makes of it; None to go on."""
+        """Return the outcome after a step; None to go on."""
         if turn.malformed:
             return Outcome(None, "a command does not apply")
         if turn.status == "solved":
@@ -73,7 +73,7 @@ def replay(
     max_turns: int,
     make_tool: Callable[[str], Tool] = LineEditor,
 ) -> list[Outcome]:
-    """Plays the candidates in lockstep; what has an outcome already keeps it."""
+    """Replay the candidates in lockstep; outcomes among them stay as they are."""
     outcomes = [c if isinstance(c, Outcome) else None for c in chunk]
     live = [i for i, outcome in enumerate(outcomes) if outcome is None]
     environments = {
@@ -94,7 +94,7 @@ def replay(
 
 @dataclasses.dataclass(frozen=True)
 class Replayed:
-    """What became of an oracle's commands.
+    """Outcomes of the replay of given commands.
 
     Attributes:
       made: Demonstrations kept.
@@ -105,7 +105,7 @@ class Replayed:
     dropped: dict[str, int]
 
     def line(self) -> str:
-        """One line: how many were kept, and what of the others."""
+        """Return one line: demonstrations kept, and the reasons of the others."""
         return f"demonstrations: {self.made} replayed; dropped {self.dropped}"
 
 
@@ -115,13 +115,13 @@ def demonstrate(
     make_tool: Callable[[str], Tool],
     max_turns: int,
 ) -> tuple[list[Demo], Replayed]:
-    """Demonstrations of a tool of one's own.
+    """Replay the solutions of a tool of one's own: (demonstrations, report).
 
     Args:
       solutions: Bugs, each with the commands that should solve it; the last of them
-        ends the episode, and is said as soon as the tests pass.
-      verifier: Judges the states.
-      make_tool: From the state of a bug to the tool.
+        ends the episode, and is given as soon as the tests pass.
+      verifier: Runs the tests of the states.
+      make_tool: Makes the tool from the state of a bug.
       max_turns: Longest episode, its last command included.
 
     Raises:

@@ -1,9 +1,9 @@
 """Reasoning traces to learn to think from: JSON lines in s1K's format.
 
-s1K (Muennighoff et al. 2025, arXiv 2501.19393) is what the paper finetunes its models
-on before they repair in words. Of each row three fields are read: `question`,
+The paper finetunes its models on s1K (Muennighoff et al. 2025, arXiv 2501.19393) before
+they repair in words. Three fields of each row are read: `question`,
 `thinking_trajectories` (a list, of which the first counts) and `attempt`, the answer
-that ends the thinking. What they are about is no matter: they teach a form.
+that ends the thinking. Their subject plays no part: they teach a form.
 """
 
 import dataclasses
@@ -17,8 +17,8 @@ class Trace:
     """One question with its answer in words.
 
     Attributes:
-      question: What is asked.
-      answer: The thought, a newline, and what it comes to.
+      question: The question.
+      answer: The thought, a newline, and the conclusion.
     """
 
     question: str
@@ -26,7 +26,7 @@ class Trace:
 
 
 def read_traces(path) -> list[Trace]:
-    """The traces of a file, in its order.
+    """Read the traces of a file, in its order.
 
     Raises:
       UserError: The file is missing or empty, or a row is malformed; the message holds

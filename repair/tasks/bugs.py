@@ -24,8 +24,9 @@ class CorruptionConfig:
       order: Order of a demonstration's edits: "reversed" (the recorded inverses, as in
         the paper) or "top_down" (an alignment of the two programs).
       kinds: Kinds of corruption, drawn uniformly; one named twice is twice as likely.
-      seed: Seed of all draws. A faulty program depends on the seed, its task, its
-        number and the set of tasks, not on the order of tasks nor on `per_task`.
+      seed: Seed of all draws; a run adds its own. A faulty program depends on the seed,
+        its task, its number and the set of tasks, not on the order of tasks nor on
+        `per_task`.
 
     Raises:
       FieldError: A value is out of range.

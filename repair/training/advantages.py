@@ -1,9 +1,9 @@
 """Per-turn advantages for groups of episodes that start from one faulty program.
 
 All estimators start from the return-to-go of turn e, G_e = r_e + gamma G_{e+1}, and
-compare it with *peers*: other samples of the same faulty program. A baseline keeps
-the policy gradient unbiased if it does not depend on the action it is subtracted
-from, so what a sample did, and when it stopped, must not choose its own baseline:
+compare it with *peers*: other samples of the same faulty program. A baseline keeps the
+policy gradient unbiased if it does not depend on the action that it is subtracted from,
+so a sample's own actions, and its last turn, must not choose its baseline:
 
   turn       G_e minus the mean G_e of the other samples that still live at that turn;
              for a sample that has outlived all others, minus the mean of their whole
@@ -41,13 +41,14 @@ _EPSILON = 1e-6
 
 @dataclasses.dataclass(frozen=True)
 class AdvantageConfig:
-    """How returns become advantages.
+    """The estimator of advantages.
 
     Attributes:
-      estimator: A name in `ESTIMATORS`.
-      normalise_std: For `turn`: also divide by the standard deviation of the peers
-        and the sample. This blows the small penalties of a group in which
-        everything failed up to full size. The biased ones always divide.
+      estimator: "turn", "rloo", "dr_grpo", "reinforce", "grpo", "per_turn" or
+        "turn_sum"; see `repair.training.advantages`.
+      normalise_std: With "turn", also divide by the standard deviation of the peers and
+        the sample, which blows the small penalties of a group in which everything
+        failed up to full size. The biased estimators always divide.
       outcome_gate: Drop the groups in which no turn of any sample was rewarded with
         more than zero, so that format penalties alone move nothing. A gate depends
         on the sample's own success and so is a (useful) bias.
@@ -68,24 +69,24 @@ class AdvantageConfig:
 def turn_advantages(
     rewards: Sequence[np.ndarray], groups: Sequence, config: AdvantageConfig
 ) -> tuple[list[np.ndarray], np.ndarray, dict[str, float]]:
-    """Advantages of every turn of every rollout.
+    """Return (advantages, active, stats) of rollouts.
 
     Args:
-      rewards: For each rollout its rewards, one a turn; lengths differ, none is 0.
+      rewards: For each rollout its rewards, one a turn, at least one.
       groups: For each rollout the id of its group: samples of one faulty program,
         never of different ones. In any order.
       config: The estimator and its options.
 
     Returns:
-      (advantages, active, stats): per rollout a float64 array with one number a
-      turn; a bool per rollout, False where the whole group carries no signal (no
-      difference in returns, a lone sample, or stopped by the gate): leave such
-      rollouts out of the loss, its denominator and the KL; and the figures
-      "return" (mean over rollouts), "return_std" and "zero_variance_groups" (share
-      of groups without signal, before the gate), and "gated_groups" (share).
+      advantages: For each rollout a float64 array with one number a turn.
+      active: For each rollout a bool, False where the whole group carries no signal (no
+        difference in returns, a lone sample, or stopped by the gate): leave such
+        rollouts out of the loss, its denominator and the KL.
+      stats: Mean and deviation of "return", and the shares of groups without signal,
+        "zero_variance_groups" (before the gate) and "gated_groups".
 
     Raises:
-      ValueError: When a rollout has no turn or the two lists differ in length.
+      ValueError: A rollout has no turn or the two lists differ in length.
     """
     returns = [returns_to_go(r, config.gamma) for r in rewards]
     advantages: list[np.ndarray] = [np.zeros_like(g) for g in returns]
@@ -120,7 +121,7 @@ def turn_advantages(
 
 
 def returns_to_go(rewards, gamma: float) -> np.ndarray:
-    """G_e of each turn, float64; ValueError if there is no turn."""
+    """Return G_e of each turn, float64; ValueError if there is no turn."""
     returns = np.array(rewards, np.float64)
     if returns.ndim != 1 or not len(returns):
         raise ValueError(f"a rollout needs one reward a turn, got {rewards!r}")
@@ -146,7 +147,6 @@ def _turn(returns: list[np.ndarray], config: AdvantageConfig) -> list[np.ndarray
 
 
 def _rloo(returns: list[np.ndarray], config: AdvantageConfig) -> list[np.ndarray]:
-    del config
     size = len(returns)
     if size < 2:
         return [np.zeros_like(g) for g in returns]
@@ -154,27 +154,24 @@ def _rloo(returns: list[np.ndarray], config: AdvantageConfig) -> list[np.ndarray
 
 
 def _dr_grpo(returns: list[np.ndarray], config) -> list[np.ndarray]:
-    del config
     total = np.array([g[0] for g in returns])
     centred = total - total.mean()
     return [np.full_like(g, a) for g, a in zip(returns, centred, strict=True)]
 
 
 def _reinforce(returns: list[np.ndarray], config: AdvantageConfig) -> list[np.ndarray]:
-    del config
     total = np.array([g[0] for g in returns])
     others = (total.sum() - total) / max(len(total) - 1, 1)
     return [g - b for g, b in zip(returns, others, strict=True)]
 
 
 def _grpo(returns: list[np.ndarray], config: AdvantageConfig) -> list[np.ndarray]:
-    del config  # GRPO as published has no options here.
     spread = np.std([g[0] for g in returns]) + _EPSILON
     return [g / spread for g in _dr_grpo(returns, None)]
 
 
 def _per_turn(returns: list[np.ndarray], config: AdvantageConfig) -> list[np.ndarray]:
-    """From the returns back to rewards, and these normalised turn by turn."""
+    """Return the rewards, recovered from returns, normalised turn by turn."""
     rewards = [g - config.gamma * np.append(g[1:], 0.0) for g in returns]
     out = [np.zeros_like(r) for r in rewards]
     for turn in range(max(map(len, rewards))):

@@ -1,4 +1,4 @@
-"""Whether a run is collapsing, read off its metrics and said in plain words."""
+"""Signs of a collapsing run in its metrics, in plain words."""
 
 from collections.abc import Sequence
 
@@ -11,8 +11,14 @@ MOST_MALFORMED = 0.5
 MOST_GAP = 0.1  # nats a token between sampler and trainer
 
 
+def new_alarms(rows: Sequence[dict]) -> list[str]:
+    """Return the alarms that the last step has raised, and the one before had not."""
+    known = alarms(rows[:-1])
+    return [text for name, text in alarms(rows).items() if name not in known]
+
+
 def alarms(rows: Sequence[dict]) -> dict[str, str]:
-    """What is wrong after the last of a stage's steps: sentences by short names.
+    """Return the alarms after the last of a stage's steps: sentences by short names.
 
     Args:
       rows: The metrics of all steps so far, in order, with "reward", "malformed",

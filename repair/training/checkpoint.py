@@ -3,11 +3,11 @@
 Layout, below the stage's folder (`checkpoints/sft` or `checkpoints/rlvr`):
 
   <step>/params   the leaves under the state's field "params", as nested dicts
-  <step>/rest     every other leaf (optimizer, step, random key), as nested dicts
-  <step>/extra    a JSON object: the model's config, the data position, ...
+  <step>/rest     every other leaf (optimizer, step), as nested dicts
+  <step>/extra    a JSON object: the configs of run and model, the mesh
 
 so that evaluation reads `params` and `extra` without an optimizer. Orbax writes a
-step beside its place and renames it when it is whole: a killed save leaves the step
+step under another name and renames it when it is whole: a killed save leaves the step
 before it as the latest one.
 """
 
@@ -20,15 +20,16 @@ import orbax.checkpoint as ocp
 
 from repair.errors import UserError
 
-# What orbax, tensorstore and json raise on missing or truncated files.
+_ITEMS = ("params", "rest", "extra")
+# Errors of orbax, tensorstore and json about missing or truncated files.
 _READ_ERRORS = (OSError, ValueError, KeyError)
 
 
 class Checkpointer:
     """Saves and restores the training state of one stage, keeping the last few.
 
-    The state is any pytree with a field or key "params" at its top. Leaves are
-    arrays or typed random keys. Saving blocks until the step is in place.
+    The state is any pytree of arrays with a field or key "params" at its top. Saving
+    blocks until the step is in place.
     """
 
     def __init__(self, directory, keep: int = 2):
@@ -36,10 +37,10 @@ class Checkpointer:
 
         Args:
           directory: The stage's folder.
-          keep: How many of the latest steps to keep.
+          keep: Number of the latest steps to keep.
 
         Raises:
-          UserError: When the folder cannot be made.
+          UserError: The folder cannot be made.
         """
         self.directory = Path(directory).absolute()
         options = ocp.CheckpointManagerOptions(
@@ -59,23 +60,13 @@ class Checkpointer:
             ) from error
 
     def save(self, step: int, state, extra: dict) -> None:
-        """Writes one step.
-
-        Args:
-          step: Its number, a step not saved before.
-          state: The training state.
-          extra: Any JSON object.
+        """Write one step that was not saved before.
 
         Raises:
-          UserError: When the disk refuses; the steps before are untouched.
+          UserError: The disk refuses; the steps before are untouched.
         """
-        params, rest = _split(_leaves(state))
-        items = {
-            "params": ocp.args.StandardSave(_nested(params)),
-            "extra": ocp.args.JsonSave(extra),
-        }
-        if rest:
-            items["rest"] = ocp.args.StandardSave(_nested(rest))
+        items = {n: ocp.args.StandardSave(_nested(x)) for n, x in _items(state).items()}
+        items["extra"] = ocp.args.JsonSave(extra)
         try:
             self._manager.save(step, args=ocp.args.Composite(**items), force=True)
         except OSError as error:
@@ -85,101 +76,61 @@ class Checkpointer:
             ) from error
 
     def restore(self, state_like, step: int | None = None) -> tuple:
-        """Reads one step, the latest by default.
+        """Read one step, the latest by default: (state, extra), bit for bit as saved.
 
         Args:
-          state_like: A state of the same structure, of arrays or
-            `jax.ShapeDtypeStruct`s; gives shapes, types and shardings.
+          state_like: A state of arrays or `jax.ShapeDtypeStruct`s, which gives
+            structure, shapes, types and shardings.
           step: Its number.
 
-        Returns:
-          (state, extra), bit for bit as saved.
-
         Raises:
-          UserError: When the step is missing, torn, or of another shape.
+          UserError: The step is missing, torn, or of another shape.
         """
-        path = _step_folder(self.directory if step is None else self._path(step))
-        wanted = _leaves(state_like)
-        params, rest = _split(wanted)
-        read = _read(path, {"params": params} | ({"rest": rest} if rest else {}))
+        path = self.directory if step is None else self.directory / str(step)
+        read = _read(_step_folder(path), _items(state_like))
         found = {("params", *name): leaf for name, leaf in read["params"].items()}
         found |= read.get("rest", {})
-        structure = jax.tree.structure(state_like)
-        leaves = [
-            _like(found[name], leaf)
-            for name, leaf in zip(wanted, jax.tree.leaves(state_like), strict=True)
-        ]
-        return jax.tree.unflatten(structure, leaves), read["extra"]
+        leaves = [found[name] for name in _leaves(state_like)]
+        return jax.tree.unflatten(jax.tree.structure(state_like), leaves), read["extra"]
 
     def latest_step(self) -> int | None:
-        """The last step that was saved whole, or None."""
+        """Return the last step that was saved whole, or None."""
         return self._manager.latest_step()
 
     def close(self) -> None:
-        """Waits, and lets go of the folder."""
+        """Wait, and let go of the folder."""
         self._manager.close()
-
-    def _path(self, step):
-        return self.directory / str(step)
 
 
 def load_params(directory) -> tuple[dict, dict]:
-    """Reads the parameters alone: what evaluation needs.
+    """Read the parameters alone: (nested dicts of arrays, the JSON of the save).
 
     Args:
-      directory: A stage's folder (its latest step is read) or a step's.
-
-    Returns:
-      (params, extra): nested dicts of arrays, and the JSON object of the save.
+      directory: A stage's folder, of which the latest step is read, or a step's.
 
     Raises:
-      UserError: When there is no checkpoint, or it is torn.
+      UserError: There is no checkpoint, or it is torn.
     """
     read = _read(_step_folder(Path(directory).absolute()), {"params": None})
     return _nested(read["params"]), read["extra"]
 
 
-_ITEMS = ("params", "rest", "extra")
-
-
 def _leaves(state) -> dict[tuple[str, ...], jax.Array]:
-    """Leaves by path, in tree order, with typed random keys as their data."""
+    """Return the leaves by path, in tree order."""
     return {
-        tuple(jax.tree_util.keystr((entry,), simple=True) for entry in path): (
-            _plain(leaf)
-        )
+        tuple(jax.tree_util.keystr((key,), simple=True) for key in path): leaf
         for path, leaf in jax.tree_util.tree_leaves_with_path(state)
     }
 
 
-def _is_key(leaf) -> bool:
-    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _plain(leaf):
-    if isinstance(leaf, jax.ShapeDtypeStruct):
-        return jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
-    leaf = jnp.asarray(leaf)
-    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
-
-
-def _like(array, leaf):
-    if hasattr(leaf, "dtype") and _is_key(leaf):
-        return jax.random.wrap_key_data(array, impl=_key_impl(leaf.dtype))
-    return array
-
-
-def _key_impl(dtype) -> str:
-    """The name of a key type's algorithm, which jax tells of arrays only."""
-    return str(jax.random.key_impl(jnp.empty((0,), dtype)))
-
-
-def _split(leaves) -> tuple[dict, dict]:
-    params = {n[1:]: leaf for n, leaf in leaves.items() if n[0] == "params"}
-    rest = {n: leaf for n, leaf in leaves.items() if n[0] != "params"}
+def _items(state) -> dict[str, dict]:
+    """Return the leaves of each item, by path within it."""
+    leaves = _leaves(state)
+    params = {name[1:]: leaf for name, leaf in leaves.items() if name[0] == "params"}
+    rest = {name: leaf for name, leaf in leaves.items() if name[0] != "params"}
     if not params:
         raise ValueError("a state to be saved or restored needs a field 'params'")
-    return params, rest
+    return {"params": params} | ({"rest": rest} if rest else {})
 
 
 def _nested(leaves) -> dict:
@@ -188,12 +139,13 @@ def _nested(leaves) -> dict:
         node = tree
         for parent in parents:
             node = node.setdefault(parent, {})
-        node[last] = leaf
+        abstract = isinstance(leaf, jax.ShapeDtypeStruct)
+        node[last] = leaf if abstract else jnp.asarray(leaf)
     return tree
 
 
 def _step_folder(directory: Path) -> Path:
-    """The step's folder that a stage's or a step's folder stands for."""
+    """Return the step's folder for the folder of a stage or a step."""
     if directory.name.isdigit() and any((directory / i).is_dir() for i in _ITEMS):
         return directory
     steps = []
@@ -209,19 +161,23 @@ def _step_folder(directory: Path) -> Path:
 
 
 def _read(path: Path, wanted: dict) -> dict:
-    """Reads the wanted items of a step and its "extra".
+    """Read the wanted items of a step and its "extra".
 
     Args:
       path: The step's folder.
-      wanted: For each item its leaves by path, or None for whatever is there.
+      wanted: For each item its leaves by path, or None for all that is there.
 
     Returns:
       For each item its arrays by path; "extra" as saved.
     """
-    with contextlib.closing(_reader()) as reader:
+    handlers = {item: ocp.StandardCheckpointHandler() for item in ("params", "rest")}
+    handler = ocp.CompositeCheckpointHandler(
+        **handlers, extra=ocp.JsonCheckpointHandler()
+    )
+    with contextlib.closing(ocp.Checkpointer(handler)) as reader:
         with _torn_is_a_user_error(path):
             metadata = reader.metadata(path).item_metadata
-            saved = {item: _saved_leaves(item, metadata.get(item)) for item in wanted}
+            saved = {item: _saved(item, metadata.get(item)) for item in wanted}
         args = {"extra": ocp.args.JsonRestore()}
         for item, leaves in wanted.items():
             if leaves is not None:
@@ -233,17 +189,7 @@ def _read(path: Path, wanted: dict) -> dict:
     return {item: _leaves(read[item]) for item in wanted} | {"extra": read["extra"]}
 
 
-def _reader() -> ocp.Checkpointer:
-    return ocp.Checkpointer(
-        ocp.CompositeCheckpointHandler(
-            params=ocp.StandardCheckpointHandler(),
-            rest=ocp.StandardCheckpointHandler(),
-            extra=ocp.JsonCheckpointHandler(),
-        )
-    )
-
-
-def _saved_leaves(item: str, metadata) -> dict[tuple[str, ...], jax.ShapeDtypeStruct]:
+def _saved(item: str, metadata) -> dict[tuple[str, ...], jax.ShapeDtypeStruct]:
     if metadata is None:
         raise ValueError(f"{item}/_METADATA is missing")
     return _leaves(

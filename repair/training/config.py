@@ -1,9 +1,9 @@
-"""The whole configuration of a run, its defaults, and its checks.
+"""The configuration of a run, its defaults, and the checks across its sections.
 
-Defaults live in the dataclasses and nowhere else. A file in `configs/` starts from
-`defaults()`, changes what it wants and returns the ConfigDict, which absl's
-`config_flags` then lets the command line override; `read` turns the result into the
-frozen `Config` that everything else takes.
+Defaults and ranges live in the dataclass of each section and nowhere else. A file in
+`configs/` starts from `defaults()`, changes some fields and returns the ConfigDict,
+which absl's `config_flags` then lets the command line override; `read` turns the result
+into the frozen `Config` that everything else takes.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ import ml_collections
 
 from repair.env.rewards import Rewards
 from repair.env.tools import MODES
-from repair.errors import UserError, expect
+from repair.errors import FieldError, UserError, expect
 from repair.model.llama import LlamaConfig
 from repair.model.lora import MODES as TRAINABLE
 from repair.model.sharding import row_parts
@@ -29,18 +29,18 @@ STAGES = ("sft", "rlvr", "eval")
 
 @dataclasses.dataclass(frozen=True)
 class TasksConfig:
-    """Where tasks come from; see `repair.tasks.load_tasks` for the names.
+    """Sources of tasks; see `repair.tasks.load_tasks` for the names.
 
     Attributes:
       train: Tasks of both training stages.
       eval: Tasks of the evaluation, never trained on.
       path: File with MBPP's rows, for "mbpp/SPLIT"; or any tasks file, which then
         takes the place of `train`.
-      eval_path: The same for `eval`. Where only `path` is given, and it holds no rows
-        of the `eval` split, every tenth of its programs is held out.
-      train_count: At most so many training tasks; 0 for all that a file has, or as
-        many as `repair.tasks.generated` makes unasked.
-      eval_count: The same for evaluation.
+      eval_path: File of the evaluation's tasks. Where only `path` is given, and it
+        holds no rows of the `eval` split, every tenth of its programs is held out.
+      train_count: Most training tasks; 0 for all of a file, or the default number of
+        `repair.tasks.generated`.
+      eval_count: Most tasks of the evaluation; 0 as for `train_count`.
     """
 
     train: str = "generated/train"
@@ -53,9 +53,7 @@ class TasksConfig:
 
 @dataclasses.dataclass(frozen=True)
 class DemosConfig(CorruptionConfig):
-    """Corruptions of programs, and where demonstrations come from.
-
-    `seed` is added to the run's own seed.
+    """Corruptions of programs, and sources of demonstrations.
 
     Attributes:
       path: Demonstrations for SFT that `repair.make_data` made, a file or its folder;
@@ -101,7 +99,7 @@ class MeshConfig:
     """Devices in three axes, whose sizes multiply to their number; see docs/scaling.md.
 
     Attributes:
-      data: Devices with other rows and the same weights; -1 for what is left.
+      data: Devices with other rows and the same weights; -1 for all that are left.
       fsdp: Devices with other rows and other parts of the weights.
       tensor: Devices with other heads and other parts of the mlp, within a process.
     """
@@ -130,12 +128,12 @@ class EvalConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LogConfig:
-    """Where figures go besides metrics.jsonl; see `repair.training.loggers`.
+    """Loggers besides metrics.jsonl; see `repair.training.loggers`.
 
     Attributes:
-      tensorboard: Whether to write TensorBoard's event files into the workdir.
-      wandb: Whether to give them to Weights & Biases.
-      project: The project there.
+      tensorboard: True to write TensorBoard's event files into the workdir.
+      wandb: True to log to Weights & Biases.
+      project: The project on Weights & Biases.
     """
 
     tensorboard: bool = False
@@ -148,20 +146,20 @@ class Config:
     """One run.
 
     Attributes:
-      seed: Of everything random.
-      task_set: What the run is about, by name: "repair", or that of a class of one's
-        own, which must then be given to the run; see `repair.training.task_set`.
+      seed: Seed of everything random.
+      task_set: Name of the task set: "repair", or that of a class of one's own, which
+        must then be given to the run; see `repair.training.task_set`.
       mode: "coe" for the editor, "direct" for the whole program at once, "cot" for
         thought and then the program.
-      stages: What the run does, in order; of "sft", "rlvr" and "eval".
+      stages: Stages of the run, in order; of "sft", "rlvr" and "eval".
       checkpoint_every: Steps between checkpoints.
       init_from: A folder in Hugging Face's format to start from, or the name of a model
         on its Hub; "" for random weights of the shape in `model`.
       train: "full", or "lora" for the adapters alone.
       loss_chunk: Tokens of each row whose logits exist at once in training, a divisor
         of the stages' row_length; 0 for all. Large vocabularies need it.
-      sandbox_level: How well programs must be locked in for RLVR: "full", "standard"
-        or "weak"; see `repair.sandbox.Level`.
+      sandbox_level: Isolation that RLVR requires of the sandbox: "full", "standard" or
+        "weak"; see `repair.sandbox.Level`.
     """
 
     seed: int = 0
@@ -198,34 +196,6 @@ class Config:
             expect(value in known, name, value, f"one of {', '.join(known)}")
         every = self.checkpoint_every
         expect(every >= 1, "checkpoint_every", every, "1 or more")
-        self._check_sections()
-
-    def _check_sections(self) -> None:
-        """Refuse values that are at odds with those of another section."""
-        rank, traces = self.model.lora_rank, self.demos.traces
-        expect(
-            self.train != "lora" or rank > 0,
-            *("model.lora_rank", rank, "1 or more with train='lora'"),
-        )
-        expect(
-            not traces or (self.mode == "cot" and not self.demos.path),
-            *("demos.traces", traces, "nothing but in mode 'cot' without demos.path"),
-        )
-        for stage in {"sft", "rlvr"} & set(self.stages):
-            length, chunk = getattr(self, stage).row_length, self.loss_chunk
-            divides = chunk == 0 or (chunk > 0 and length % chunk == 0)
-            expected = f"0 or a divisor of {stage}.row_length={length}"
-            expect(divides, "loss_chunk", chunk, expected)
-        if "rlvr" in self.stages:
-            samples, length = self.rlvr.samples, self.rlvr.row_length
-            expect(samples >= 2, "rlvr.samples", samples, "2 or more")
-            top_k, top_p = self.sampler.top_k, self.sampler.top_p
-            plain = "with stage 'rlvr', which samples from the full distribution"
-            expect(top_k == 0, "sampler.top_k", top_k, f"0 {plain}")
-            expect(top_p == 1, "sampler.top_p", top_p, f"1.0 {plain}")
-            longest = self.text.max_length
-            expected = f"text.max_length={longest} or more"
-            expect(length >= longest, "rlvr.row_length", length, expected)
 
 
 def defaults() -> ml_collections.ConfigDict:
@@ -239,7 +209,37 @@ def read(config: ml_collections.ConfigDict) -> Config:
     Raises:
       UserError: A field is unknown, of the wrong type, or at odds with another.
     """
-    return from_dict(config.to_dict(), Config)
+    result = from_dict(config.to_dict(), Config)
+    try:
+        _check_sections(result)
+    except FieldError as error:
+        raise UserError(f"config: {error}") from error
+    return result
+
+
+def _check_sections(c: Config) -> None:
+    """Refuse values that are at odds with those of another section."""
+    rank, traces, chunk = c.model.lora_rank, c.demos.traces, c.loss_chunk
+    trained = c.train != "lora" or rank > 0
+    expect(trained, "model.lora_rank", rank, "1 or more with train='lora'")
+    used = not traces or (c.mode == "cot" and not c.demos.path)
+    expected = "nothing but in mode 'cot' without demos.path"
+    expect(used, "demos.traces", traces, expected)
+    for stage, section in (("sft", c.sft), ("rlvr", c.rlvr)):
+        length = section.row_length
+        divides = chunk == 0 or (chunk > 0 and length % chunk == 0)
+        expected = f"0 or a divisor of {stage}.row_length={length}"
+        expect(divides or stage not in c.stages, "loss_chunk", chunk, expected)
+    if "rlvr" in c.stages:
+        samples, length = c.rlvr.samples, c.rlvr.row_length
+        expect(samples >= 2, "rlvr.samples", samples, "2 or more")
+        top_k, top_p = c.sampler.top_k, c.sampler.top_p
+        plain = "with stage 'rlvr', which samples from the full distribution"
+        expect(top_k == 0, "sampler.top_k", top_k, f"0 {plain}")
+        expect(top_p == 1, "sampler.top_p", top_p, f"1.0 {plain}")
+        longest = c.text.max_length
+        expected = f"text.max_length={longest} or more"
+        expect(length >= longest, "rlvr.row_length", length, expected)
 
 
 def check_mesh(config: Config, mesh) -> None:

@@ -1,7 +1,7 @@
-"""Where a run's figures go: metrics.jsonl always, TensorBoard and W&B where asked for.
+"""Loggers of a run's metrics: metrics.jsonl always, TensorBoard and W&B on request.
 
 All of them are written by one call. A run that was killed goes on from a checkpoint and
-writes the steps since then again; each of them sees to it that no step shows twice.
+writes the steps since then again; each logger sees to it that no step shows twice.
 """
 
 import dataclasses
@@ -21,11 +21,7 @@ from repair.training.workdir import write_whole
 
 
 class Logger(Protocol):
-    """What a run writes its figures to; a `MetricsWriter` is one.
-
-    `write` and `truncate_after` are as there: the latter says that a stage goes on
-    after a step, and that lines past it are going to come again.
-    """
+    """The interface of a logger; see `MetricsWriter`."""
 
     def write(self, stage: str, step: int, **values) -> None: ...
 
@@ -35,7 +31,7 @@ class Logger(Protocol):
 
 
 def check_packages(log: LogConfig) -> None:
-    """Refuses loggers whose package is not installed, before anything starts.
+    """Refuse loggers whose package is not installed, before anything starts.
 
     Raises:
       UserError: With the line that installs it.
@@ -49,14 +45,10 @@ def check_packages(log: LogConfig) -> None:
 
 
 class Loggers:
-    """A run's loggers as one; the first process has it."""
+    """All loggers of a run as one, in the first process."""
 
     def __init__(self, workdir, config: Config):
-        """Opens those that the config asks for.
-
-        Args:
-          workdir: The run's folder, which must exist.
-          config: The run's.
+        """Opens the loggers that the config asks for, in an existing folder.
 
         Raises:
           UserError: One of them cannot be opened.
@@ -72,38 +64,36 @@ class Loggers:
             raise
 
     def write(self, stage: str, step: int, **values) -> None:
-        """Writes one step's figures to all; see `MetricsWriter.write`."""
+        """Write one step's metrics to all."""
         for logger in self._all:
             logger.write(stage, step, **values)
 
     def truncate_after(self, stage: str, step: int) -> None:
-        """Tells all that a stage goes on after a step."""
+        """Tell all that a stage goes on after a step."""
         for logger in self._all:
             logger.truncate_after(stage, step)
 
     def close(self) -> None:
-        """Closes all."""
+        """Close all."""
         for logger in self._all:
             logger.close()
 
 
 class TensorBoard:
-    """Event files in WORKDIR/tensorboard, a folder a stage: tensorboard --logdir=...
+    """Event files in WORKDIR/tensorboard, one folder for each stage.
 
     Stages count their steps from 1 each, so each is a run of its own there. Numbers
-    are written, and flushed at once; words are left out.
-
-    Where a stage goes on after a step, the file says that a session starts at the next
-    one, whereupon TensorBoard forgets what older files say of that step and later.
+    are written, and flushed at once; words are left out. Where a stage goes on after a
+    step, the file says that a session starts at the next one, whereupon TensorBoard
+    forgets the older files' events of that step and later.
     """
 
     def __init__(self, workdir):
-        """Takes the folder; a stage's file is made with its first line."""
         self._folder = pathlib.Path(workdir) / "tensorboard"
         self._files: dict = {}
 
     def write(self, stage: str, step: int, **values) -> None:
-        """Appends one event."""
+        """Append one event."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         numbers = {k: v for k, v in _plain(values).items() if not isinstance(v, str)}
@@ -111,14 +101,14 @@ class TensorBoard:
         self._add(stage, int(step), summary=Summary(value=points))
 
     def truncate_after(self, stage: str, step: int) -> None:
-        """Starts a session after a step."""
+        """Start a session after a step."""
         from tensorboard.compat.proto.event_pb2 import SessionLog
 
         start = SessionLog(status=SessionLog.START)
         self._add(stage, int(step) + 1, session_log=start)
 
     def close(self) -> None:
-        """Closes the files."""
+        """Close the files."""
         for file in self._files.values():
             file.close()
 
@@ -133,24 +123,17 @@ class TensorBoard:
 
 
 class WandB:
-    """One run on Weights & Biases, as STAGE/NAME over STAGE/step.
+    """One run on Weights & Biases, with metrics STAGE/NAME over STAGE/step.
 
-    Where it goes, and whether at all, is for W&B's own environment variables to say:
-    WANDB_MODE=offline writes to WORKDIR/wandb only, for `wandb sync`. The run's id is
-    kept in WORKDIR/wandb.json, so that a resumed run goes on in the same one.
-
-    W&B takes nothing back, and need not: what a resumed run writes again is what it
-    wrote before. Steps that were given once are left out from then on. (Clocks differ:
-    those of the first time stay.) A kill can lose the last lines on their way to W&B;
-    metrics.jsonl has them.
+    W&B's own environment variables say where it goes: WANDB_MODE=offline writes to
+    WORKDIR/wandb only, for `wandb sync`. WORKDIR/wandb.json keeps the run's id, so that
+    a resumed run goes on in the same one. W&B takes nothing back, and need not: a
+    resumed run writes the same values again, so steps that were given once are left
+    out. A kill can lose the last lines on their way to W&B; metrics.jsonl has them.
     """
 
     def __init__(self, workdir, config: Config):
         """Starts the run, or resumes it.
-
-        Args:
-          workdir: The run's folder; its metrics.jsonl says what was given before.
-          config: The run's, which W&B shows.
 
         Raises:
           UserError: W&B refuses, for want of a login or of a network.
@@ -185,21 +168,20 @@ class WandB:
             self._run.define_metric(f"{stage}/*", step_metric=f"{stage}/step")
 
     def write(self, stage: str, step: int, **values) -> None:
-        """Gives one line, unless it was given before."""
+        """Log one line, unless it was logged before."""
         if step <= self._last(stage):
             return
         self._given[stage] = int(step)
         line = {f"{stage}/{k}": v for k, v in _plain(values).items()}
-        # W&B's own step, which may only grow: how many lines it was given.
-        self._run.log(
-            line | {f"{stage}/step": int(step)}, step=sum(self._given.values())
-        )
+        line[f"{stage}/step"] = int(step)
+        # W&B's own step, which may only grow: the number of lines so far.
+        self._run.log(line, step=sum(self._given.values()))
 
     def truncate_after(self, stage: str, step: int) -> None:
-        """Nothing to do; see the class."""
+        """Do nothing; see the class."""
 
     def close(self) -> None:
-        """Ends the run, as failed where an exception ends it."""
+        """End the run, as failed where an exception ends it."""
         self._run.finish(exit_code=0 if sys.exception() is None else 1)
 
     def _last(self, stage: str) -> int:
@@ -207,6 +189,6 @@ class WandB:
 
 
 def _plain(values: dict) -> dict:
-    """Plain numbers and words by name; those of a dict as NAME/KEY."""
+    """Return plain numbers and words by name; those of a dict as NAME/KEY."""
     flat = flatten(values, "/").items()
     return {k: v.item() if hasattr(v, "item") else v for k, v in flat}

@@ -21,13 +21,13 @@ class PolicyLossConfig:
     """The clipped policy gradient (Schulman et al. 2017, arXiv 1707.06347).
 
     Attributes:
-      ratio: Whose ratio of new to old probability it is: each "token"'s, or one for a
-        whole "turn" or "sequence" (episode), the geometric mean of its tokens' (Zheng
-        et al. 2025, arXiv 2507.18071).
-      aggregate: What counts alike in the loss: each "token", each "turn" or each
-        "sequence"; "fixed" is tokens over `denominator`, whatever their number (Liu et
-        al. 2025, arXiv 2503.20783).
-      denominator: As above.
+      ratio: Unit of the ratio of new to old probability: each "token", or a whole
+        "turn" or "sequence" (episode) with the geometric mean of its tokens' (Zheng et
+        al. 2025, arXiv 2507.18071).
+      aggregate: Unit with equal weight in the loss: each "token", "turn" or "sequence";
+        "fixed" is tokens over `denominator`, whatever their number (Liu et al. 2025,
+        arXiv 2503.20783).
+      denominator: Divisor of the loss with aggregate "fixed", else 0.
       importance_cap: Above 0, tokens are weighed by the ratio of the trainer's
         probability to the sampler's, up to this cap, and the clipped ratio starts at
         the trainer's (Yao et al. 2025, "truncated importance sampling"); 0 trusts the
@@ -66,18 +66,18 @@ class PolicyLossConfig:
 
 
 def masked_sum(x, mask):
-    """Sum of x where mask is not 0, weighted by it; what is masked may be nan."""
+    """Return the sum of x weighted by mask; x may be nan where mask is 0."""
     # Both the value and its gradient must ignore garbage, hence the inner where.
     return jnp.sum(jnp.where(mask != 0, x, 0.0) * mask)
 
 
 class TokenStats(NamedTuple):
-    """Of every token, given those before it; each BT float32 and 0 at t = 0.
+    """Statistics of every token given those before it, BT float32, 0 at t = 0.
 
     Attributes:
-      log_probs: Of the token.
-      entropy: In nats, of the distribution that it was drawn from.
-      hits: 1 where it was the likeliest.
+      log_probs: Log-prob of the token.
+      entropy: Entropy of its distribution, in nats.
+      hits: 1 where the token was the likeliest.
     """
 
     log_probs: jax.Array
@@ -88,14 +88,14 @@ class TokenStats(NamedTuple):
 def token_stats(
     head, hidden_BTD, tokens_BT, temperature=1.0, chunk: int = 0
 ) -> TokenStats:
-    """Puts activations through the head and compares with the tokens.
+    """Put activations through the head and compare with the tokens.
 
     The one place where outputs and tokens are shifted against one another: the
     output at t - 1 predicts the token at t.
 
     Args:
-      head: From activations with any leading axes to logits.
-      hidden_BTD: After the last layer.
+      head: Function from activations with any leading axes to logits.
+      hidden_BTD: Activations after the last layer.
       tokens_BT: The tokens.
       temperature: Logits are divided by it.
       chunk: Tokens of each row whose logits exist at once, forward and backward, a
@@ -128,7 +128,7 @@ def token_stats(
 
 
 def kl_to_reference(log_probs, ref_log_probs, estimator: str):
-    """Per-token estimate of KL(policy || reference) from the policy's samples."""
+    """Return a per-token estimate of KL(policy || reference) from samples."""
     delta = log_probs - ref_log_probs
     if estimator == "k1":
         return delta
@@ -139,64 +139,70 @@ def kl_to_reference(log_probs, ref_log_probs, estimator: str):
     raise ValueError(f"kl_estimator is {estimator!r}; expected k1, k2 or k3")
 
 
+class LossInputs(NamedTuple):
+    """Constants of the policy loss for some rows, each BT.
+
+    Attributes:
+      old: Log-probs of the policy that sampled.
+      advantages: Advantage of the token's turn.
+      mask: Weight of the token in all sums, 0 on tokens that nobody sampled; whatever
+        the other arrays hold there is ignored.
+      reference: Log-probs of the reference policy; None without a KL.
+      units: For a ratio of a turn or sequence the one of its row that the token belongs
+        to, int, from 1; 0 for none. None for a ratio of each token.
+      importance: Importance weights of the surrogate; None for none.
+    """
+
+    old: jax.Array
+    advantages: jax.Array
+    mask: jax.Array
+    reference: jax.Array | None = None
+    units: jax.Array | None = None
+    importance: jax.Array | None = None
+
+
 def policy_loss(
-    log_probs,
-    old_log_probs,
-    ref_log_probs,
-    entropy,
-    advantages,
-    mask,
-    denominator,
-    config: PolicyLossConfig,
-    units=None,
-    weights=None,
+    stats: TokenStats, given: LossInputs, denominator, config: PolicyLossConfig
 ):
-    """Clipped surrogate minus KL and entropy terms, over the sampled tokens.
+    """Return (loss, sums): clipped surrogate minus KL and entropy terms.
 
     Args:
-      log_probs: Of the policy being trained; all arrays are of one shape.
-      old_log_probs: Of the policy that sampled.
-      ref_log_probs: Of the reference policy, or None when kl_coef is 0.
-      entropy: From `token_stats`.
-      advantages: Of each token's turn.
-      mask: 1 on sampled tokens, 0 elsewhere; whatever stands there is ignored.
-      denominator: What the loss is divided by, a scalar.
+      stats: Of the policy that is trained.
+      given: All that has no gradient.
+      denominator: Scalar that the loss is divided by.
       config: Clip, KL and entropy settings.
-      units: For a ratio of a turn or sequence: int, which one of its row each token
-        belongs to, from 1; 0 for none. None for a ratio of each token.
-      weights: Importance weights of the surrogate, or None.
 
     Returns:
-      (loss, sums): of what is told of the policy, sums weighted by the mask.
+      The loss, and sums of metrics, weighted by the mask.
     """
-    live = mask != 0
-    log_ratio = jnp.where(live, log_probs - old_log_probs, 0.0)
-    if units is not None:
-        log_ratio = _mean_by_unit(log_ratio, live, units)
+    mask, live = given.mask, given.mask != 0
+    log_ratio = jnp.where(live, stats.log_probs - given.old, 0.0)
+    if given.units is not None:
+        log_ratio = _mean_by_unit(log_ratio, live, given.units)
     ratio = jnp.exp(log_ratio)
     clipped = jnp.clip(ratio, 1 - config.clip_low, 1 + config.clip_high)
-    advantages = jnp.where(live, advantages, 0.0)
+    advantages = jnp.where(live, given.advantages, 0.0)
     surrogate = jnp.minimum(ratio * advantages, clipped * advantages)
-    if weights is not None:
-        surrogate *= jnp.where(live, weights, 0.0)
+    if given.importance is not None:
+        surrogate *= jnp.where(live, given.importance, 0.0)
     loss = -masked_sum(surrogate, mask)
     clips = (ratio * advantages > clipped * advantages).astype(jnp.float32)
     sums = {
         "clip_fraction": masked_sum(clips, mask),
-        "entropy": masked_sum(entropy, mask),
+        "entropy": masked_sum(stats.entropy, mask),
     }
-    if ref_log_probs is not None:
+    if given.reference is not None:
         # Masked before the exponential: garbage there must not reach the gradient.
-        safe = [jnp.where(live, x, 0.0) for x in (log_probs, ref_log_probs)]
+        safe = [jnp.where(live, x, 0.0) for x in (stats.log_probs, given.reference)]
         sums["kl"] = masked_sum(kl_to_reference(*safe, config.kl_estimator), mask)
         loss += config.kl_coef * sums["kl"]
     loss -= config.entropy_coef * sums["entropy"]
     return loss / denominator, sums
 
 
-def _mean_by_unit(x_RT, live_RT, units_RT):
-    """Each live entry replaced by the mean over its unit's live entries."""
-    size = units_RT.shape[1] + 1
+def _mean_by_unit(x_BT, live_BT, units_BT):
+    """Replace each live entry by the mean over its unit's live entries."""
+    size = units_BT.shape[1] + 1
 
     def row(x_T, live_T, units_T):
         ids_T = jnp.where(live_T, units_T, 0)
@@ -204,10 +210,10 @@ def _mean_by_unit(x_RT, live_RT, units_RT):
         count_U = jax.ops.segment_sum(live_T.astype(x_T.dtype), ids_T, size)
         return jnp.where(live_T, (total_U / jnp.maximum(count_U, 1))[ids_T], 0.0)
 
-    return jax.vmap(row)(x_RT, live_RT, units_RT)
+    return jax.vmap(row)(x_BT, live_BT, units_BT)
 
 
 def importance_weights(trainer, sampler, cap: float):
-    """min(trainer / sampler, cap) of probabilities, from their logs; no gradient."""
+    """Return min(trainer / sampler, cap) of probabilities; arguments are logs."""
     ratio = jnp.exp(jnp.minimum(trainer - sampler, jnp.log(cap)))
     return jax.lax.stop_gradient(ratio)

@@ -1,4 +1,4 @@
-"""What a run tells: metrics.jsonl, progress on the terminal, the table of results."""
+"""Metrics of a run: metrics.jsonl, progress on the terminal, the table of results."""
 
 import contextlib
 import json
@@ -15,7 +15,7 @@ from rich.table import Table
 from repair.errors import UserError
 from repair.model import multihost
 
-_SECONDS_A_LINE = 60  # Between lines of progress where there is no terminal.
+_SECONDS_A_LINE = 60  # between lines of progress where there is no terminal
 
 
 class MetricsWriter:
@@ -27,26 +27,22 @@ class MetricsWriter:
     """
 
     def __init__(self, workdir):
-        """Opens the file, or starts one.
-
-        Args:
-          workdir: The run's folder, which must exist.
+        """Opens the file of an existing folder, or starts one.
 
         Raises:
-          UserError: When the file cannot be opened, or a line before the last is
-            not a JSON object.
+          UserError: The file cannot be opened, or a line before the last is not a JSON
+            object.
         """
         self.path = Path(workdir) / "metrics.jsonl"
         try:
-            self._rewrite([json.dumps(row) for row in read_metrics(self.path)])
-            self._file = self.path.open("a", encoding="utf-8", newline="\n")
+            self._rewrite(read_metrics(self.path))
         except OSError as error:
             raise UserError(
                 f"{self.path} cannot be written ({error}): choose a --workdir that can"
             ) from error
 
     def write(self, stage: str, step: int, **values) -> None:
-        """Appends one line.
+        """Append one line.
 
         Args:
           stage: "sft", "rlvr" or "eval".
@@ -59,45 +55,43 @@ class MetricsWriter:
         self._file.flush()
 
     def truncate_after(self, stage: str, step: int) -> None:
-        """Drops the stage's lines past a step, as a resumed run writes them again."""
+        """Drop the stage's lines past a step, as a resumed run writes them again."""
         rows = read_metrics(self.path)
-        kept = [r for r in rows if r["stage"] != stage or r["step"] <= step]
         self._file.close()
-        self._rewrite([json.dumps(row) for row in kept])
-        self._file = self.path.open("a", encoding="utf-8", newline="\n")
+        self._rewrite([r for r in rows if r["stage"] != stage or r["step"] <= step])
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Close the file."""
         self._file.close()
 
-    def _rewrite(self, lines: list[str]) -> None:
-        data = "".join(line + "\n" for line in lines).encode()
-        if self.path.exists() and self.path.read_bytes() == data:
-            return
-        # Whole or not at all: a kill in between must not lose the run's history.
-        partial = self.path.with_suffix(".jsonl.partial")
-        partial.write_bytes(data)
-        os.replace(partial, self.path)
+    def _rewrite(self, rows: list[dict]) -> None:
+        """Replace the file whole, so that a kill loses no history, and open it."""
+        data = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        if not self.path.exists() or self.path.read_bytes() != data:
+            partial = self.path.with_suffix(".jsonl.partial")
+            partial.write_bytes(data)
+            os.replace(partial, self.path)
+        self._file = self.path.open("a", encoding="utf-8", newline="\n")
 
 
 class NoMetrics:
-    """In the place of a `MetricsWriter` where another process writes."""
+    """A `MetricsWriter` for processes that write none."""
 
     def write(self, stage: str, step: int, **values) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def truncate_after(self, stage: str, step: int) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def close(self) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
 
 def read_metrics(path) -> list[dict]:
-    """Reads a metrics.jsonl; a torn last line is left out, no file is no lines.
+    """Read a metrics.jsonl; a torn last line is left out, no file is no lines.
 
     Raises:
-      UserError: When a line before the last is not a JSON object.
+      UserError: A line before the last is not a JSON object.
     """
     path = Path(path)
     if not path.exists():
@@ -132,10 +126,10 @@ def _plain(value):
 
 
 class Progress:
-    """How far a stage is; made by `progress`.
+    """Progress of a stage; made by `progress`.
 
     Attributes:
-      done: How many of the total are done.
+      done: Steps that are done, of the total.
     """
 
     def __init__(self, total, description, initial, clock, show):
@@ -146,13 +140,13 @@ class Progress:
         self._values: dict = {}
 
     def update(self, done: int, **values) -> None:
-        """Tells that `done` of the total are done, and the latest figures."""
+        """Show that `done` of the total are done, and the latest figures."""
         self.done = done
         self._values |= values
         self._show(self)
 
     def values(self) -> str:
-        """The latest figures, like "loss 0.123 solved 0.5"."""
+        """Return the latest figures, like "loss 0.123 solved 0.5"."""
         plain = {name: _plain(value) for name, value in self._values.items()}
         return " ".join(
             f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
@@ -160,7 +154,7 @@ class Progress:
         )
 
     def pace(self) -> str:
-        """Rate, time left and time gone, like "2.5/s, 4:10 left, 0:50 gone"."""
+        """Return rate, time left and time gone, like "2.5/s, 4:10 left, 0:50 gone"."""
         elapsed = self._clock() - self._started
         if elapsed <= 0 or self.done <= self._initial:
             return f"{_clock_time(elapsed)} gone"
@@ -169,7 +163,7 @@ class Progress:
         return f"{rate:.3g}/s, {left} left, {_clock_time(elapsed)} gone"
 
     def line(self) -> str:
-        """All of it in one line."""
+        """Return all of it in one line."""
         head = f"{self._description} {self.done}/{self._total}"
         return " | ".join(filter(None, (head, self.pace(), self.values())))
 
@@ -189,18 +183,15 @@ def progress(
     console: Console | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Progress]:
-    """Shows how far a stage is, with its rate and the time left.
+    """Show the progress of a stage, with its rate and the time left.
 
-    A bar on a terminal; elsewhere a first line, one at most every minute, and a
-    last one.
+    A bar on a terminal; elsewhere a first line, one at most every minute, and a last.
 
     Args:
-      total: What `Progress.update` counts up to.
+      total: Number that `Progress.update` counts up to.
       description: The stage's name.
-      initial: How much was done before, by the run that this one resumes; it does
-        not count towards the rate.
-      console: Where to show it, by default the terminal's stderr, where one of several
-        processes shows it for all.
+      initial: Steps of the run that this one resumes; they do not count in the rate.
+      console: The console, by default the terminal's stderr in the first process.
       clock: Seconds, for tests.
     """
     console = console or Console(stderr=True, quiet=not multihost.first())
@@ -243,23 +234,18 @@ def _bar(total, description, initial, console, clock):
         )
 
         def show(shown):
-            bar.update(
-                task, completed=shown.done, pace=shown.pace(), values=shown.values()
-            )
+            pace, values = shown.pace(), shown.values()
+            bar.update(task, completed=shown.done, pace=pace, values=values)
 
         yield Progress(total, description, initial, clock, show)
 
 
 def results_table(results: dict) -> Table:
-    """The table that a run ends in.
+    """Return a table with a row a stage and a column for each "pass@k", in percent.
 
     Args:
       results: {"stages": {stage: {"pass@1": {"mean", "low", "high"}, ...}}}, rates
-        in [0, 1].
-
-    Returns:
-      A row a stage in the order given and a column for each "pass@k", in percent
-      with its 95% interval; a stage's other figures are left out.
+        in [0, 1]; a stage's other figures are left out.
     """
     stages = results["stages"]
     names = (name for figures in stages.values() for name in figures)
@@ -274,7 +260,7 @@ def results_table(results: dict) -> Table:
 
 
 def rate(figure: dict | None) -> str:
-    """A rate with its interval, like "12.5 (7.9 to 19.3)"; "-" for none."""
+    """Return a rate with its interval, like "12.5 (7.9 to 19.3)"; "-" for none."""
     if figure is None:
         return "-"
     mean, low, high = (100 * figure[name] for name in ("mean", "low", "high"))

@@ -1,4 +1,4 @@
-"""What a training step carries from one to the next, and its optimizer."""
+"""The state of a training stage, and its optimizer."""
 
 import dataclasses
 from typing import Any
@@ -16,13 +16,13 @@ DECAYS = ("linear", "cosine", "constant")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """State of a stage; a pure function takes one to the next.
+    """State of a stage.
 
     Attributes:
-      step: Updates made so far, int32. Also the position in the data: every batch
+      step: Steps made so far, int32; also the position in the data, since every batch
         is a function of (seed, step).
       trainable: Parameters that the stage trains.
-      optimizer: The optimizer's state.
+      optimizer: State of the optimizer.
     """
 
     step: jax.Array
@@ -38,9 +38,9 @@ class OptimizerConfig:
       name: "adamw", or "muon" (Jordan et al. 2024): orthogonalised momentum for the
         matrices of the layers, AdamW for embeddings, head, norms and adapters.
       learning_rate: Peak for the matrices under muon, for everything under adamw.
-      adam_learning_rate: Peak for what AdamW trains under muon.
+      adam_learning_rate: Peak for the parameters that AdamW trains under muon.
       warmup: Steps of linear warm-up.
-      final_fraction: Share of the peak that is left at the last step.
+      final_fraction: Share of the peak at the last step.
       decay: "linear", "cosine" or "constant".
       weight_decay: Decoupled decay of the matrices.
       clip_norm: Gradients are scaled down to this global norm.
@@ -64,7 +64,7 @@ class OptimizerConfig:
 
 
 def make_schedule(config: OptimizerConfig, peak: float, steps: int):
-    """Step to learning rate: linear warm-up, then the decay, down to the fraction."""
+    """Return a schedule: linear warm-up, then the decay, down to the fraction."""
     warmup = min(config.warmup, max(steps - 1, 0))
     end = peak * config.final_fraction
     rest = max(steps - warmup, 1)
@@ -80,7 +80,7 @@ def make_schedule(config: OptimizerConfig, peak: float, steps: int):
 
 
 def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
-    """Gradient clipping, then the optimizer under its schedule."""
+    """Return gradient clipping, then the optimizer under its schedule."""
     schedule = make_schedule(config, config.learning_rate, steps)
     if config.name == "adamw":
         inner = optax.adamw(
@@ -99,12 +99,12 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
 
 
 def init_state(trainable, optimizer) -> TrainState:
-    """A stage's state before its first step."""
+    """Return a stage's state before its first step."""
     return TrainState(jnp.zeros((), jnp.int32), trainable, optimizer.init(trainable))
 
 
 def apply_gradients(state: TrainState, gradients, optimizer) -> TrainState:
-    """One update."""
+    """Return the state after one update."""
     updates, inner = optimizer.update(gradients, state.optimizer, state.trainable)
     trainable = optax.apply_updates(state.trainable, updates)
     return TrainState(state.step + 1, trainable, inner)

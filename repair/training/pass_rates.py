@@ -9,7 +9,7 @@ _Z95 = 1.959964  # two-sided 95% quantile of the normal distribution
 
 
 def wilson(successes: float, count: int) -> tuple[float, float]:
-    """Wilson's 95% score interval of a proportion (Wilson 1927).
+    """Return Wilson's 95% score interval of a proportion (Wilson 1927).
 
     Unlike the plain normal interval it has sensible bounds at 0 and 1.
     """
@@ -24,14 +24,14 @@ def wilson(successes: float, count: int) -> tuple[float, float]:
 
 
 def pass_at_k(count: int, right: int, k: int) -> float:
-    """Chance that at least one of k samples is right, without bias.
+    """Return the unbiased estimate of pass@k, that one of k samples is right.
 
     1 - C(count - right, k) / C(count, k) (Chen et al. 2021, arXiv 2107.03374).
 
     Args:
       count: Samples drawn, at least k.
-      right: How many of them were right.
-      k: Samples one may try.
+      right: Samples that were right.
+      k: Samples that one may try.
     """
     if not 1 <= k <= count or not 0 <= right <= count:
         raise ValueError(f"no pass@{k} from {right} right of {count}")
@@ -39,7 +39,7 @@ def pass_at_k(count: int, right: int, k: int) -> float:
 
 
 def mean_interval(values: Sequence[float]) -> dict[str, float]:
-    """Mean over problems with its 95% interval: {"mean", "low", "high"}.
+    """Return the mean over problems with its 95% interval: {"mean", "low", "high"}.
 
     Zeros and ones get Wilson's interval, and so does a lone value, whose spread is
     unknown: no distribution on [0, 1] spreads wider than zeros and ones. Other

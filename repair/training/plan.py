@@ -150,12 +150,15 @@ def _lower(config: Config, model: Model, stage: str) -> list:
         step = (model, state, frozen, batch, optimizer, c.accumulate, chunk)
         return [sft.update.lower(*step)]
     scalar = jax.ShapeDtypeStruct((), "float32")
-    reference = floats if c.loss.kl_coef else None
-    before = floats if c.loss.importance_cap else None
-    step = (model, state.trainable, frozen, batch, reference, scalar, scalar, c.loss)
-    programs = [rlvr.gradients.lower(*step, chunk, before)]
+    scores = rlvr.Scores(
+        reference=floats if c.loss.kl_coef else None,
+        before=floats if c.loss.importance_cap else None,
+    )
+    setup = rlvr.Setup(model, c, None, chunk)
+    step = (setup, state.trainable, frozen, batch, scores, scalar, scalar)
+    programs = [rlvr.gradients.lower(*step)]
     params = join(state.trainable, frozen)
-    for _ in [each for each in (reference, before) if each is not None]:
+    for _ in [each for each in scores if each is not None]:
         programs.append(rlvr.log_probs.lower(model, params, batch, scalar, chunk))
     return programs
 

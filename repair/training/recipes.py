@@ -1,4 +1,4 @@
-"""The paper's recipe for a published model: what the files in configs/ have in common.
+"""The paper's recipe for a published model, shared by the files in configs/.
 
 Rainone, Bakker, Memisevic 2025 (arXiv 2507.05065): LoRA of rank 16 on all linear
 layers, contexts of 2,048 tokens, groups of 4, KL 0.01 to the SFT policy, clip 0.2, at
@@ -16,7 +16,7 @@ from repair.training.config import defaults
 
 
 def paper(name: str, mode: str, **mesh: int) -> ml_collections.ConfigDict:
-    """The config of one model, trained on MBPP.
+    """Return the config of one model, trained on MBPP.
 
     Args:
       name: As in `repair.model.presets`.

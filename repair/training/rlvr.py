@@ -1,41 +1,56 @@
-"""Stage two: reinforcement learning with verifiable per-turn rewards.
+"""Stage two: reinforcement learning with verifiable rewards. Loop and step on one page.
 
 The life of the data through one step:
 
-1. P bugs are drawn by (seed, step); the policy plays C episodes of each.
+1. The curriculum picks P bugs; the engine plays C rollouts of each (`collect_step`).
 2. Rewards of each turn become advantages against the group's living peers; groups
-   without signal leave the batch.
+   without signal leave the batch (`batches.make_batches`).
 3. The other episodes are packed into rows, in micro-batches of one fixed shape.
-4. Gradients of the clipped policy loss, with a KL to the policy that stage one
-   ended with, are summed over the micro-batches; the denominator is the number of
-   sampled tokens of the whole batch. One update, or several over the same batch.
+4. Gradients of the clipped policy loss, with a KL to the policy that the stage began
+   with, are summed over the micro-batches; the denominator is the number of sampled
+   tokens of the whole batch. One update, or several over the same batch (`update`).
 
 Departures from GRPO as in the paper: leave-one-out baselines instead of a division
 by the standard deviation (`advantages`), and return-to-go instead of per-turn
 rewards, both because the published form is biased.
 """
 
+import collections
 import dataclasses
 import functools
+import itertools
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from repair.env import Verifier
 from repair.errors import expect
+from repair.model import multihost
 from repair.model.api import Model
 from repair.model.lora import join
 from repair.model.sharding import constrain, place_batch
+from repair.rollout.clock import Clock
+from repair.rollout.collect import Observer, RolloutSeed, collect_rollouts
+from repair.rollout.engine import RolloutEngine
 from repair.rollout.rollout import Rollout
-from repair.text.episodes import Episode
-from repair.text.packing import Batch, pack, plan_rows
+from repair.rollout.sampling import Sampling
+from repair.sandbox import sandbox_shares
+from repair.tasks import Bug
+from repair.text.packing import Batch
 from repair.training import losses
-from repair.training.advantages import AdvantageConfig, turn_advantages
-from repair.training.losses import PolicyLossConfig
+from repair.training.advantages import AdvantageConfig
+from repair.training.alarms import new_alarms
+from repair.training.batches import make_batches, rollout_metrics, silent_groups
+from repair.training.curriculum import Curriculum
+from repair.training.loop import Loop
+from repair.training.losses import LossInputs, PolicyLossConfig
 from repair.training.optimizer import OptimizerConfig, TrainState, apply_gradients
+from repair.training.trajectories import keep_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,27 +58,27 @@ class RlvrConfig:
     """Reinforcement learning.
 
     Attributes:
-      steps: Batches of experience, at most.
+      steps: Most steps, each with rollouts of its own.
       sampled_tokens: The stage ends after the step in which so many tokens have been
         sampled, for comparisons at equal cost; 0 for after all steps.
       problems: P, bugs of a step.
-      samples: C, episodes of each bug.
-      epochs: Passes over each batch of experience.
-      minibatches: Updates in each pass, each on a part of the batch.
-      resample: Times that programs whose group had no signal are replaced by others
-        within a step (Yu et al. 2025, arXiv 2503.14476); 0 for never.
+      samples: C, rollouts of each bug.
+      epochs: Passes over the rollouts of a step.
+      minibatches: Updates in each pass, each on a part of the rollouts.
+      resample: Times that bugs whose group had no signal are replaced by others within
+        a step (Yu et al. 2025, arXiv 2503.14476); 0 for never.
       curriculum: Share of solved episodes, over `curriculum_steps` steps, from which on
         programs with one more corruption come; 0 for all of them from the start.
-      curriculum_steps: As above.
-      temperature: Of sampling, above 0; the policy that is trained and held to the
-        reference is the one at this temperature.
+      curriculum_steps: Steps that the share is averaged over.
+      temperature: Temperature of sampling, above 0; the policy that is trained and held
+        to the reference is the one at this temperature.
       rows: Rows of a micro-batch.
       row_length: Tokens of a row; no episode may be longer.
       loss: The policy loss.
       advantages: The estimator.
       optimizer: Optimizer and schedule.
-      trajectories_every: Steps between those whose episodes are written to the workdir
-        whole; the first and the last are too. 0 for none at all.
+      trajectories_every: Steps between those whose episodes are written to the workdir;
+        the first and the last are too. 0 for none at all.
     """
 
     steps: int = 200
@@ -94,183 +109,139 @@ class RlvrConfig:
         expect(0 <= share <= 1, "curriculum", share, "a share from 0 to 1")
 
 
-def silent_groups(rollouts: Sequence[Rollout], config: RlvrConfig) -> set[str]:
-    """Ids of the bugs whose episodes teach nothing."""
-    kept = trainable(rollouts)
-    _, active, _ = advantages_of(kept, config)
-    pairs = zip(kept, active, strict=True)
-    taught = {r.bug.bug_id for r, is_active in pairs if is_active}
-    return {r.bug.bug_id for r in rollouts} - taught
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """Constants of all updates, static for jit.
 
-
-def advantages_of(rollouts: Sequence[Rollout], config: RlvrConfig):
-    """What an update makes of `trainable` rollouts; see `turn_advantages`."""
-    return turn_advantages(
-        [r.rewards for r in rollouts],
-        [r.bug.bug_id for r in rollouts],
-        config.advantages,
-    )
-
-
-def trainable(rollouts: Sequence[Rollout]) -> list[Rollout]:
-    """Without those that broke, or had no room for a command."""
-    return [r for r in rollouts if r.status != "fault" and r.steps]
-
-
-def make_batches(
-    rollouts: list[Rollout], config: RlvrConfig
-) -> tuple[list[Batch], float, dict]:
-    """Rollouts as micro-batches: (batches, denominator, metrics).
-
-    Only groups with signal are in. The mask weighs tokens as `loss.aggregate` says, and
-    the denominator is the number of what counts alike there.
+    Attributes:
+      model: The decoder.
+      config: The section `rlvr`.
+      optimizer: As from `make_optimizer`.
+      chunk: Tokens of each row whose logits exist at once; 0 for all.
     """
-    rollouts = trainable(rollouts)
-    advantages, active, metrics = advantages_of(rollouts, config)
-    kept = [i for i, is_active in enumerate(active) if is_active]
-    episodes = [rollouts[i].episode for i in kept]
-    weights = [_weights(episode, config.loss.aggregate) for episode in episodes]
-    denominator = config.loss.denominator or float(sum(w.sum() for w in weights))
-    rows = plan_rows([len(e) for e in episodes], config.row_length)
-    rows += [[]] * (-len(rows) % config.rows)
-    batches = []
-    for start in range(0, len(rows), config.rows):
-        batch = pack(
-            episodes,
-            rows[start : start + config.rows],
-            config.row_length,
-            weights=weights,
-            advantages=[advantages[i] for i in kept],
-        )
-        batches.append(batch)
-    return batches, denominator, metrics
+
+    model: Model
+    config: RlvrConfig
+    optimizer: optax.GradientTransformation
+    chunk: int = 0
 
 
-def _weights(episode: Episode, aggregate: str) -> np.ndarray:
-    """What each token counts: 1, or its share of its turn or of its episode."""
-    mask = np.array(episode.mask, np.float32)
-    if aggregate == "turn":
-        turns = np.array(episode.turns)
-        sizes = np.bincount(turns[turns >= 0])
-        return mask / np.where(turns >= 0, sizes[np.maximum(turns, 0)], 1)
-    return mask / mask.sum() if aggregate == "sequence" else mask
+class Scores(NamedTuple):
+    """Log-probs of a micro-batch by policies that it does not train, each BT or None.
+
+    Attributes:
+      reference: By the reference policy, for the KL.
+      before: By the policy that sampled as the trainer computes them, for importance
+        weights; None to trust the sampler's.
+    """
+
+    reference: jax.Array | None = None
+    before: jax.Array | None = None
 
 
-def _stats(model: Model, params, batch: Batch, temperature, chunk: int):
-    """Of the policy that samples: its logits are the model's over the temperature."""
-    hidden_BTD, _ = model.hidden(
-        params, batch.tokens, None, batch.positions, batch.segments
-    )
-    return losses.token_stats(
-        model.head(params),
-        hidden_BTD,
-        batch.tokens,
-        temperature,
-        chunk,
-    )
-
-
-@functools.partial(jax.jit, static_argnames=("model", "chunk"))
-def log_probs(model: Model, params, batch: Batch, temperature, chunk: int = 0):
-    """Log-probs of a batch's tokens, BT, as the reference policy sees them."""
-    return _stats(model, params, batch, temperature, chunk).log_probs
-
-
-@functools.partial(jax.jit, static_argnames=("model", "config", "chunk"))
-def gradients(
-    model: Model,
-    trainable,
-    frozen,
-    batch: Batch,
-    reference_BT,
-    denominator,
-    temperature,
-    config: PolicyLossConfig,
-    chunk: int = 0,
-    before_BT=None,
-):
-    """One micro-batch's share of the gradients: (gradients, metrics).
-
-    The metrics are its share of "policy_loss", and sums over its mask.
+def train(
+    loop: Loop, engine: RolloutEngine, verifier: Verifier, bugs: Sequence[Bug]
+) -> dict:
+    """Train to the end of the stage: the parameters.
 
     Args:
-      model: The decoder.
-      trainable: What gets the gradients.
-      frozen: The rest of the parameters.
-      batch: The micro-batch.
-      reference_BT: Log-probs of the reference policy, or None.
-      denominator: As from `make_batches`.
-      temperature: Of the policy that sampled.
-      config: The loss.
-      chunk: As in `losses.token_stats`.
-      before_BT: Log-probs of the sampling policy as the trainer computes them, for
-        importance weights; None to take the sampler's.
+      loop: The stage; its initial parameters are the reference policy.
+      engine: Plays the rollouts.
+      verifier: Runs their tests, and counts the outcomes.
+      bugs: Faulty programs to draw from.
     """
-    units = {"turn": batch.turns, "sequence": batch.segments}.get(config.ratio)
-    old_BT, importance_BT = batch.log_probs, None
-    if before_BT is not None:
-        old_BT = before_BT
-        importance_BT = losses.importance_weights(
-            before_BT, batch.log_probs, config.importance_cap
+    c, context = loop.settings, loop.context
+    setup = Setup(context.model, c, loop.optimizer, context.loss_chunk)
+    curriculum = Curriculum(
+        bugs, c.problems, context.seed, c.curriculum, c.curriculum_steps
+    )
+    for step in loop:
+        clock, before = Clock(), verifier.counts.copy()
+        most = curriculum.most_corruptions([row["solved"] for row in loop.history])
+        rollouts = collect_step(engine, loop.params, curriculum, c, (step, most), clock)
+        loop.state, metrics = update(
+            setup, loop.state, loop.frozen, loop.initial, rollouts
         )
-
-    def of(trainable):
-        params = join(trainable, frozen)
-        stats = _stats(model, params, batch, temperature, chunk)
-        loss, sums = losses.policy_loss(
-            stats.log_probs,
-            old_BT,
-            reference_BT,
-            stats.entropy,
-            batch.advantages,
-            batch.mask,
-            denominator,
-            config,
-            units,
-            importance_BT,
+        counts = multihost.gather(verifier.counts - before)
+        loop.log(
+            metrics
+            | {
+                "corruptions": most,
+                "seconds_rollouts": clock.total,
+                "seconds_sampling": clock.sampling,
+                "seconds_sandbox": clock.sandbox,
+                "idle_share": clock.idle_share,
+            }
+            | sandbox_shares(sum(counts, collections.Counter()))
         )
-        gap_BT = jnp.abs(stats.log_probs - batch.log_probs)
-        return loss, sums | {"log_prob_gap": losses.masked_sum(gap_BT, batch.mask)}
-
-    (loss, sums), grads = jax.value_and_grad(of, has_aux=True)(trainable)
-    return constrain(model.mesh, grads), {"policy_loss": loss, **sums}
-
-
-@functools.partial(jax.jit, static_argnames=("optimizer", "mesh"), donate_argnums=0)
-def apply(state: TrainState, grads, optimizer, step, mesh=None):
-    """The update, with the step set to what it is then: (state, gradient norm)."""
-    norm = optax.tree.norm(grads)
-    state = dataclasses.replace(apply_gradients(state, grads, optimizer), step=step)
-    return constrain(mesh, state), norm
+        keep_step(
+            context.workdir, rollouts, engine.tokenizer, c, loop.step, last=loop.over
+        )
+        for line in new_alarms(loop.history):
+            context.report(f"rlvr, step {loop.step}: {line}")
+    return loop.params
 
 
-@functools.partial(jax.jit, static_argnames="mesh", donate_argnums=0)
-def skip(state: TrainState, mesh=None):
-    """Counts a step in which nothing was learnt."""
-    return constrain(mesh, dataclasses.replace(state, step=state.step + 1))
+def collect_step(
+    engine: RolloutEngine,
+    params,
+    curriculum: Curriculum,
+    config: RlvrConfig,
+    place: tuple[int, int],
+    clock: Clock,
+) -> list[Rollout]:
+    """Play the rollouts of a step, and replace groups without signal.
 
-
-_add = jax.jit(functools.partial(jax.tree.map, jnp.add), donate_argnums=0)
+    Args:
+      engine: Plays them.
+      params: The policy's parameters.
+      curriculum: Picks the bugs.
+      config: Samples, temperature, and how often bugs are replaced.
+      place: The step, from 0, and the most corruptions of its bugs.
+      clock: Gets the seconds of sampler and sandbox.
+    """
+    rollouts: list[Rollout] = []
+    silent: set[str] = set()  # bugs without signal that were replaced already
+    chosen = bugs = curriculum.pick(*place)
+    for attempt in itertools.count():
+        rollouts += collect_rollouts(
+            engine,
+            params,
+            bugs,
+            config.samples,
+            Sampling(config.temperature),
+            # Evaluation samples at step 0; training must not draw its samples.
+            RolloutSeed(curriculum.seed, place[0] + 1, len(chosen) - len(bugs)),
+            Observer(clock=clock),
+        )
+        if attempt == config.resample:
+            break
+        fresh = silent_groups(rollouts, config.advantages) - silent
+        bugs = curriculum.replace(
+            *place, chosen=chosen, count=len(fresh), attempt=attempt
+        )
+        if not bugs:
+            break
+        silent |= fresh
+        chosen = chosen + bugs
+    return rollouts
 
 
 def update(
-    model: Model,
+    setup: Setup,
     state: TrainState,
     frozen,
     reference,
-    rollouts: list[Rollout],
-    config: RlvrConfig,
-    optimizer,
-    chunk: int = 0,
+    rollouts: Sequence[Rollout],
 ) -> tuple[TrainState, dict]:
-    """Trains on one batch of experience: (state, metrics).
+    """Train on the rollouts of one step: (state, metrics).
 
-    A batch in which no group has signal leaves the parameters as they are; only
-    the step is counted.
+    Where no group has signal the parameters stay as they are; only the step is counted.
     """
     started = time.perf_counter()
-    batches, denominator, metrics = make_batches(rollouts, config)
-    metrics |= describe(rollouts)
+    model, c = setup.model, setup.config
+    batches, denominator, metrics = make_batches(rollouts, c)
+    metrics |= rollout_metrics(rollouts)
     if not batches:
         state = skip(state, model.mesh)
         return state, metrics | {"seconds_update": time.perf_counter() - started}
@@ -278,82 +249,131 @@ def update(
     weights = [float(batch.mask.sum()) for batch in batches]
     if model.mesh is not None:
         batches = [place_batch(model.mesh, batch) for batch in batches]
-
-    def scored(params, wanted) -> list:
-        if not wanted:
-            return [None] * len(batches)
-        return [
-            log_probs(model, params, batch, config.temperature, chunk)
-            for batch in batches
-        ]
-
-    references = scored(reference, config.loss.kl_coef)
+    # By the policies as they are before the first update.
     params = join(state.trainable, frozen)
-    befores = scored(params, config.loss.importance_cap)
-    parts = list(zip(batches, references, befores, strict=True))
+    scores = [_score(setup, batch, reference, params) for batch in batches]
     step = np.int32(state.step) + 1  # read before the update donates it
     measured = []
-    for places in _minibatches(len(parts), config):
-        # What a part divides by is its own share of the whole.
+    for places in _minibatches(len(batches), c):
+        # A part divides by its own share of the whole.
         weight = sum(weights[i] for i in places)
-        share = weight / sum(weights)
-        grads, found = _accumulate(
-            model,
-            state.trainable,
-            frozen,
-            [parts[i] for i in places],
-            denominator * share,
-            config,
-            chunk,
-        )
-        state, norm = apply(state, grads, optimizer, step, model.mesh)
+        scale = denominator * (weight / sum(weights))
+        total = None
+        for i in places:
+            part = gradients(
+                setup,
+                state.trainable,
+                frozen,
+                batches[i],
+                scores[i],
+                scale,
+                c.temperature,
+            )
+            total = part if total is None else _add(total, part)
+        grads, found = total
+        state, norm = apply(state, grads, setup.optimizer, step, model.mesh)
         loss = found.pop("policy_loss")
         means = {name: value / weight for name, value in found.items()}
         measured.append({"policy_loss": loss, "gradient_norm": norm, **means})
     measured = jax.device_get(measured)
     metrics |= {n: float(np.mean([m[n] for m in measured])) for n in measured[0]}
-    # How far sampler and trainer are apart shows before the first update only.
+    # The distance between sampler and trainer shows before the first update only.
     metrics["log_prob_gap"] = float(measured[0]["log_prob_gap"])
     return state, metrics | {"seconds_update": time.perf_counter() - started}
 
 
+@functools.partial(jax.jit, static_argnames="setup")
+def gradients(
+    setup: Setup,
+    trainable,
+    frozen,
+    batch: Batch,
+    scores: Scores,
+    denominator,
+    temperature,
+):
+    """Return one micro-batch's share of (gradients, metrics).
+
+    The metrics are its share of "policy_loss", and sums over its mask.
+
+    Args:
+      setup: Model and loss.
+      trainable: Parameters that get gradients.
+      frozen: The other parameters.
+      batch: The micro-batch.
+      scores: Log-probs of its tokens by other policies.
+      denominator: As from `make_batches`.
+      temperature: Temperature of the policy that sampled.
+    """
+    config = setup.config.loss
+    old_BT, importance_BT = batch.log_probs, None
+    if scores.before is not None:
+        old_BT = scores.before
+        importance_BT = losses.importance_weights(
+            scores.before, batch.log_probs, config.importance_cap
+        )
+    given = LossInputs(
+        old=old_BT,
+        advantages=batch.advantages,
+        mask=batch.mask,
+        reference=scores.reference,
+        units={"turn": batch.turns, "sequence": batch.segments}.get(config.ratio),
+        importance=importance_BT,
+    )
+
+    def of(trainable):
+        params = join(trainable, frozen)
+        stats = _stats(setup.model, params, batch, temperature, setup.chunk)
+        loss, sums = losses.policy_loss(stats, given, denominator, config)
+        gap_BT = jnp.abs(stats.log_probs - batch.log_probs)
+        return loss, sums | {"log_prob_gap": losses.masked_sum(gap_BT, batch.mask)}
+
+    (loss, sums), grads = jax.value_and_grad(of, has_aux=True)(trainable)
+    return constrain(setup.model.mesh, grads), {"policy_loss": loss, **sums}
+
+
+def _stats(model: Model, params, batch: Batch, temperature, chunk: int):
+    """Return the token statistics of the policy that samples, at its temperature."""
+    hidden_BTD, _ = model.hidden(
+        params, batch.tokens, None, batch.positions, batch.segments
+    )
+    head = model.head(params)
+    return losses.token_stats(head, hidden_BTD, batch.tokens, temperature, chunk)
+
+
+@functools.partial(jax.jit, static_argnames=("model", "chunk"))
+def log_probs(model: Model, params, batch: Batch, temperature, chunk: int = 0):
+    """Return the log-probs of a batch's tokens, BT."""
+    return _stats(model, params, batch, temperature, chunk).log_probs
+
+
+def _score(setup: Setup, batch: Batch, reference, params) -> Scores:
+    """Return the log-probs that the loss needs besides those of the sampler."""
+    loss, args = setup.config.loss, (batch, setup.config.temperature, setup.chunk)
+    return Scores(
+        log_probs(setup.model, reference, *args) if loss.kl_coef else None,
+        log_probs(setup.model, params, *args) if loss.importance_cap else None,
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("optimizer", "mesh"), donate_argnums=0)
+def apply(state: TrainState, grads, optimizer, step, mesh=None):
+    """Apply gradients and set the step: (state, gradient norm)."""
+    norm = optax.tree.norm(grads)
+    state = dataclasses.replace(apply_gradients(state, grads, optimizer), step=step)
+    return constrain(mesh, state), norm
+
+
+@functools.partial(jax.jit, static_argnames="mesh", donate_argnums=0)
+def skip(state: TrainState, mesh=None):
+    """Count a step in which nothing was learnt."""
+    return constrain(mesh, dataclasses.replace(state, step=state.step + 1))
+
+
+_add = jax.jit(functools.partial(jax.tree.map, jnp.add), donate_argnums=0)
+
+
 def _minibatches(count: int, config: RlvrConfig) -> list[list[int]]:
-    """The micro-batches of each update: all of them once in each epoch."""
+    """Return the micro-batches of each update: all of them once in each epoch."""
     size = min(config.minibatches, count)
     return [list(range(i, count, size)) for i in range(size)] * config.epochs
-
-
-def _accumulate(model, trainable, frozen, parts, denominator, config, chunk):
-    """Gradients and metrics of a few micro-batches together."""
-    total = None
-    for batch, reference_BT, before_BT in parts:
-        part = gradients(
-            model,
-            trainable,
-            frozen,
-            batch,
-            reference_BT,
-            denominator,
-            config.temperature,
-            config.loss,
-            chunk,
-            before_BT,
-        )
-        total = part if total is None else _add(total, part)
-    return total
-
-
-def describe(rollouts: list[Rollout]) -> dict[str, float]:
-    """What the episodes were like: rewards, outcomes, malformed commands, turns."""
-    steps = [step for r in rollouts for step in r.steps]
-    sampled = sum(sum(r.episode.mask) for r in rollouts)
-    return {
-        "reward": float(np.mean([r.rewards.sum() for r in rollouts])),
-        "solved": float(np.mean([r.status == "solved" for r in rollouts])),
-        "passed": float(np.mean([r.passed for r in rollouts])),
-        "malformed": float(np.mean([step.malformed for step in steps] or [0.0])),
-        "turns": len(steps) / len(rollouts),
-        "faults": float(np.mean([r.status == "fault" for r in rollouts])),
-        "episodes": len(rollouts),
-        "sampled_tokens": sampled,
-    }

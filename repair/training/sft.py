@@ -1,10 +1,16 @@
-"""Stage one: supervised finetuning on demonstrations.
+"""Stage one: supervised finetuning on demonstrations. Loop and step on one page.
 
-The life of the data through one step: `plan` has laid the episodes out in rows, the
-row order of an epoch is a permutation drawn from (seed, epoch), the batch of a step
-is the next rows of that order, and the loss counts the commands' tokens only. The
-states' may count a little by `state_weight`, which teaches a model that starts from
-nothing to read and copy; the prompt's never do, since nobody can predict a test.
+The life of the data through one step:
+
+1. `lay_out` puts all episodes into rows, best fit first, once for the stage.
+2. `batch_at` takes the next rows of the epoch, whose order is a permutation drawn from
+   (seed, epoch), and packs them: tokens, segments and loss weights, each BT.
+3. `update` computes the loss over the commands' tokens, its gradients in `accumulate`
+   parts, and applies the optimizer.
+
+The states' tokens may count a little by `state_weight`, which teaches a model that
+starts from random weights to read and copy. The prompt's never count, since nobody can
+predict a test.
 """
 
 import dataclasses
@@ -18,10 +24,11 @@ import optax
 from repair.errors import UserError, expect
 from repair.model.api import Model
 from repair.model.lora import join
-from repair.model.sharding import constrain
+from repair.model.sharding import constrain, place_batch
 from repair.text.episodes import ENVIRONMENT, Example
 from repair.text.packing import Batch, pack, plan_rows
 from repair.training import losses
+from repair.training.loop import Loop
 from repair.training.optimizer import OptimizerConfig, TrainState, apply_gradients
 
 
@@ -56,82 +63,32 @@ class SftConfig:
         expect(divides, "accumulate", parts, f"a divisor of rows={self.rows}")
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """Episodes in rows.
-
-    Attributes:
-      episodes: Episodes that fit a row.
-      rows: For each row the indices of its episodes.
-      left_out: Number of episodes that are too long for a row.
-    """
-
-    episodes: list[Example]
-    rows: list[list[int]]
-    left_out: int
-
-
-def plan(episodes: list[Example], config: SftConfig) -> Plan:
-    """Lay out the episodes that fit a row.
+def train(loop: Loop, episodes: list[Example]) -> dict:
+    """Train to the end of the stage: the parameters.
 
     Raises:
-      UserError: Not even one batch of rows comes together.
+      UserError: Not even one batch of rows comes together, or the run has diverged.
     """
-    fitting = [e for e in episodes if len(e) <= config.row_length]
-    rows = plan_rows([len(e) for e in fitting], config.row_length)
-    if len(rows) < config.rows:
-        raise UserError(
-            f"{len(fitting)} demonstrations that fit row_length={config.row_length}"
-            f" give {len(rows)} rows, fewer than a batch of {config.rows}; make more"
-            " demonstrations or lower sft.rows"
+    c, context = loop.settings, loop.context
+    layout = lay_out(episodes, c)
+    epochs = c.steps * c.rows / len(layout.rows)
+    context.report(
+        f"sft: {len(layout.episodes)} demonstrations in {len(layout.rows)} rows,"
+        f" {epochs:.1f} epochs; {layout.left_out} too long for a row"
+    )
+    for step in loop:
+        batch = batch_at(layout, c, context.seed, step)
+        loop.state, metrics = update(
+            context.model,
+            loop.state,
+            loop.frozen,
+            place_batch(context.model.mesh, batch),
+            loop.optimizer,
+            c.accumulate,
+            context.loss_chunk,
         )
-    return Plan(fitting, rows, len(episodes) - len(fitting))
-
-
-def batch_at(plan: Plan, config: SftConfig, seed: int, step: int) -> Batch:
-    """Return the batch of a step, a function of (seed, step): the epoch's next rows."""
-    per_epoch = len(plan.rows) // config.rows
-    epoch, index = divmod(step, per_epoch)
-    order = np.random.default_rng((seed, epoch)).permutation(len(plan.rows))
-    chosen = order[index * config.rows : (index + 1) * config.rows]
-    rows = [plan.rows[i] for i in chosen]
-    weights = {
-        i: loss_weights(plan.episodes[i], config.state_weight) for r in rows for i in r
-    }
-    return pack(plan.episodes, rows, config.row_length, weights=weights)
-
-
-def loss_weights(episode: Example, state_weight: float) -> np.ndarray:
-    """Of each token: 1 in commands, state_weight in states, 0 in the prompt."""
-    turns = np.asarray(episode.turns)
-    state = np.float32(state_weight) * (turns == ENVIRONMENT)
-    return np.where(turns >= 0, np.float32(1), state)
-
-
-def loss(model: Model, params, batch: Batch, count, chunk: int = 0):
-    """Loss per command token, and metrics over the command tokens.
-
-    Args:
-      model: The decoder.
-      params: As from `Model.init_params`.
-      batch: Rows, all of a batch or some.
-      count: Command tokens of the whole batch: what sums are divided by.
-      chunk: As in `losses.token_stats`.
-    """
-    hidden_BTD, _ = model.hidden(
-        params, batch.tokens, None, batch.positions, batch.segments
-    )
-    stats = losses.token_stats(
-        model.head(params), hidden_BTD, batch.tokens, chunk=chunk
-    )
-    commands = (batch.mask == 1.0).astype(jnp.float32)
-    value = -losses.masked_sum(stats.log_probs, batch.mask) / count
-    metrics = {
-        "loss": value,
-        "command_loss": -losses.masked_sum(stats.log_probs, commands) / count,
-        "command_accuracy": losses.masked_sum(stats.hits, commands) / count,
-    }
-    return value, metrics
+        loop.log(metrics | {"real_share": batch.real_share})
+    return loop.params
 
 
 @functools.partial(
@@ -148,7 +105,7 @@ def update(
     accumulate: int = 1,
     chunk: int = 0,
 ):
-    """One step: (state, metrics)."""
+    """Make one step: (state, metrics)."""
     count = jnp.maximum(jnp.sum(batch.mask == 1.0), 1).astype(jnp.float32)
 
     def gradients(rows):
@@ -179,3 +136,83 @@ def update(
     metrics["gradient_norm"] = optax.tree.norm(grads)
     state = apply_gradients(state, grads, optimizer)
     return constrain(model.mesh, state), metrics
+
+
+def loss(model: Model, params, batch: Batch, count, chunk: int = 0):
+    """Return the loss per command token, and metrics over the command tokens.
+
+    Args:
+      model: The decoder.
+      params: Parameters of the model.
+      batch: Rows, all of a batch or some.
+      count: Command tokens of the whole batch, which sums are divided by.
+      chunk: Tokens of each row whose logits exist at once; 0 for all.
+    """
+    hidden_BTD, _ = model.hidden(
+        params, batch.tokens, None, batch.positions, batch.segments
+    )
+    stats = losses.token_stats(
+        model.head(params), hidden_BTD, batch.tokens, chunk=chunk
+    )
+    commands = (batch.mask == 1.0).astype(jnp.float32)
+    value = -losses.masked_sum(stats.log_probs, batch.mask) / count
+    metrics = {
+        "loss": value,
+        "command_loss": -losses.masked_sum(stats.log_probs, commands) / count,
+        "command_accuracy": losses.masked_sum(stats.hits, commands) / count,
+    }
+    return value, metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Episodes in rows.
+
+    Attributes:
+      episodes: Episodes that fit a row.
+      rows: For each row the indices of its episodes.
+      left_out: Number of episodes that are too long for a row.
+    """
+
+    episodes: list[Example]
+    rows: list[list[int]]
+    left_out: int
+
+
+def lay_out(episodes: list[Example], config: SftConfig) -> Layout:
+    """Lay out the episodes that fit a row.
+
+    Raises:
+      UserError: Not even one batch of rows comes together.
+    """
+    fitting = [e for e in episodes if len(e) <= config.row_length]
+    rows = plan_rows([len(e) for e in fitting], config.row_length)
+    if len(rows) < config.rows:
+        raise UserError(
+            f"{len(fitting)} demonstrations that fit row_length={config.row_length}"
+            f" give {len(rows)} rows, fewer than a batch of {config.rows}; make more"
+            " demonstrations or lower sft.rows"
+        )
+    return Layout(fitting, rows, len(episodes) - len(fitting))
+
+
+def batch_at(layout: Layout, config: SftConfig, seed: int, step: int) -> Batch:
+    """Return the batch of a step, a function of (seed, step): the epoch's next rows."""
+    per_epoch = len(layout.rows) // config.rows
+    epoch, index = divmod(step, per_epoch)
+    order = np.random.default_rng((seed, epoch)).permutation(len(layout.rows))
+    chosen = order[index * config.rows : (index + 1) * config.rows]
+    rows = [layout.rows[i] for i in chosen]
+    weights = {
+        i: loss_weights(layout.episodes[i], config.state_weight)
+        for r in rows
+        for i in r
+    }
+    return pack(layout.episodes, rows, config.row_length, weights=weights)
+
+
+def loss_weights(episode: Example, state_weight: float) -> np.ndarray:
+    """Return the weights of tokens, T: `state_weight` in states, 0 in the prompt."""
+    turns = np.asarray(episode.turns)
+    state = np.float32(state_weight) * (turns == ENVIRONMENT)
+    return np.where(turns >= 0, np.float32(1), state)

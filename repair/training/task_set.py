@@ -1,7 +1,7 @@
-"""What a run is about: tasks, demonstrations, prompt, tool and verifier, in one place.
+"""Task sets: tasks, demonstrations, prompt, tool and verifier of a run in one place.
 
-`Repair` is what this package is for. A class of one's own that has the same methods
-takes its place in `run` and `load_policy`: docs/your_own_tool.md.
+`RepairTaskSet` is the package's own. A class of one's own with the same methods takes
+its place in `run` and `load_policy`: docs/your_own_tool.md.
 """
 
 import dataclasses
@@ -23,16 +23,16 @@ from repair.training.metrics import progress
 
 
 class TaskSet(Protocol):
-    """What stands between a config and the stages; made from the config alone.
+    """The interface between a config and the stages.
 
-    Everything here is a function of the config, so that a run that was killed, and
-    every process of it, meets the same.
+    Everything here is a function of the config, so that a resumed run, and every
+    process of it, gets the same.
 
     Attributes:
-      name: What `Config.task_set` holds.
-      config: The run's.
-      prompt: A style of `repair.text.prompts.PROMPTS`, or what stands before the first
-        state as a function of the task.
+      name: Value of `Config.task_set`.
+      config: The run's config.
+      prompt: A style of `repair.text.prompts.PROMPTS`, or a function from the task to
+        the text before the first state.
     """
 
     name: str
@@ -40,21 +40,21 @@ class TaskSet(Protocol):
     prompt: Prompt
 
     def open_verifier(self) -> Verifier:
-        """What judges the states; used in a `with`."""
+        """Return the verifier of the states; used in a `with`."""
 
     def make_tool(self, state: str) -> Tool:
-        """The tool at the start of an episode: `Bug.faulty_code`."""
+        """Return the tool at the start of an episode, from `Bug.faulty_code`."""
 
     def tasks(self) -> tuple[list[Task], list[Task]]:
-        """The tasks that a run trains on, and those that it holds out."""
+        """Return the tasks that a run trains on, and those that it holds out."""
 
     def bugs(self, tasks: list[Task], verifier: Verifier, seed: int) -> list[Bug]:
-        """Where the episodes of RLVR and evaluation start."""
+        """Return the bugs that episodes of RLVR and evaluation start from."""
 
     def demos(
         self, tasks: list[Task], verifier: Verifier
     ) -> tuple[list[Demo], DemoReport | Replayed]:
-        """Solved episodes, and what became of the others."""
+        """Return solved episodes, and a report on all candidates."""
 
 
 class RepairTaskSet:
@@ -76,11 +76,11 @@ class RepairTaskSet:
         return tool_of(self.config.mode)
 
     def open_verifier(self) -> Sandbox:
-        """A sandbox with the config's limits."""
+        """Return a sandbox with the config's limits."""
         return Sandbox(limits=self.config.sandbox)
 
     def tasks(self) -> tuple[list[Task], list[Task]]:
-        """The tasks that a run trains on, and those that it holds out."""
+        """Return the tasks that a run trains on, and those that it holds out."""
         c = self.config.tasks
         return load_pair(
             c.train,
@@ -92,13 +92,13 @@ class RepairTaskSet:
         )
 
     def bugs(self, tasks: list[Task], verifier: Verifier, seed: int) -> list[Bug]:
-        """One faulty program of every task."""
+        """Return one faulty program of every task."""
         return make_bugs(tasks, verifier, self._corruptions(seed, per_task=1))
 
     def demos(
         self, tasks: list[Task], verifier: Verifier
     ) -> tuple[list[Demo], DemoReport]:
-        """Corrupted programs and the edits that mend them."""
+        """Return corrupted programs and the edits that mend them."""
         config = self._corruptions(self.config.seed)
         with progress(len(tasks) * config.per_task, "demonstrations") as bar:
             return make_demos(
@@ -115,7 +115,7 @@ class RepairTaskSet:
 
 
 def open_task_set(config: Config, make: Callable[[Config], TaskSet]) -> TaskSet:
-    """The task_set of a config.
+    """Return the task set of a config.
 
     Raises:
       UserError: The config is that of another task_set, or asks for what only the

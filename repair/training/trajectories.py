@@ -26,9 +26,8 @@ from collections.abc import Sequence
 from repair.model import multihost
 from repair.rollout.rollout import Rollout
 from repair.text.tokenizer import Tokenizer
-from repair.training import rlvr
 from repair.training.advantages import returns_to_go
-from repair.training.rlvr import RlvrConfig
+from repair.training.batches import advantages_of, trainable
 from repair.training.workdir import write_whole
 
 FOLDER = "trajectories"
@@ -91,7 +90,7 @@ def describe_evaluation(
 
 
 def describe_step(
-    rollouts: Sequence[Rollout], tokenizer: Tokenizer, config: RlvrConfig, step: int
+    rollouts: Sequence[Rollout], tokenizer: Tokenizer, config, step: int
 ) -> list[dict]:
     """Return the records of a step of RLVR, with advantages as its update has them."""
     records = [
@@ -100,8 +99,8 @@ def describe_step(
         for rollout in rollouts
     ]
     by_rollout = {id(r): record for r, record in zip(rollouts, records, strict=True)}
-    kept = rlvr.trainable(rollouts)
-    advantages, active, _ = rlvr.advantages_of(kept, config)
+    kept = trainable(rollouts)
+    advantages, active, _ = advantages_of(kept, config.advantages)
     for rollout, values, learnt in zip(kept, advantages, active, strict=True):
         record = by_rollout[id(rollout)]
         record["learnt"] = bool(learnt)
@@ -112,7 +111,7 @@ def describe_step(
 
 
 def keep_step(
-    workdir, rollouts, tokenizer: Tokenizer, config: RlvrConfig, step: int, last: bool
+    workdir, rollouts, tokenizer: Tokenizer, config, step: int, last: bool
 ) -> None:
     """Write a step's records if the config wants those of this step.
 

@@ -1,17 +1,20 @@
-"""The folder of a run: whose it is, and files that a kill cannot tear."""
+"""The folder of a run: its config, its results, and files that a kill cannot tear."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import pathlib
+import time
+from collections.abc import Iterator
 
 from repair.errors import UserError
-from repair.training.config import Config
+from repair.model import multihost
 from repair.training.fields import flatten
 
 
-def open_workdir(workdir, config: Config) -> pathlib.Path:
-    """Makes the folder, or checks that it belongs to this very config.
+def open_workdir(workdir, config) -> pathlib.Path:
+    """Make the folder, or check that it belongs to this very config.
 
     Raises:
       UserError: It cannot be written, or holds a run of another config.
@@ -48,8 +51,46 @@ def _compare(old: dict, new: dict, workdir) -> None:
         )
 
 
+class Results:
+    """The contents of results.json: figures of the stages, and seconds spent.
+
+    Attributes:
+      values: {"stages": {stage: figures}, "seconds": {stage: seconds}, ...}.
+    """
+
+    def __init__(self, workdir: pathlib.Path):
+        self._path = workdir / "results.json"
+        self.values = multihost.once(self._read)
+
+    def set(self, name: str, value) -> None:
+        """Set one value, without saving it: JSON, or what becomes it."""
+        self.values[name] = json.loads(json.dumps(value))
+
+    def save(self) -> None:
+        """Write the file, in the first process."""
+        if multihost.first():
+            write_whole(self._path, json.dumps(self.values, indent=2) + "\n")
+
+    @contextlib.contextmanager
+    def timed(self, name: str, skip: bool = False) -> Iterator[None]:
+        """Add the seconds of the block to those of earlier runs, and save."""
+        started = time.perf_counter()
+        yield
+        if skip:
+            return
+        seconds = self.values["seconds"]
+        spent = seconds.get(name, 0.0) + time.perf_counter() - started
+        seconds[name] = round(spent, 1)
+        self.save()
+
+    def _read(self) -> dict:
+        if self._path.exists():
+            return json.loads(self._path.read_text())
+        return {"stages": {}, "seconds": {}}
+
+
 def write_whole(path, text: str) -> None:
-    """Writes a file so that a kill leaves the old one or the new one."""
+    """Write a file so that a kill leaves the old one or the new one."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")

@@ -22,6 +22,7 @@ from repair.rollout.sampling import Sampling
 from repair.sandbox import Limits, Sandbox, SandboxError
 from repair.text.episodes import encode_demos
 from repair.training import rlvr
+from repair.training.batches import make_batches
 from repair.training.losses import token_stats
 
 SHAPE = LlamaConfig(width=16, mlp_width=32, layers=2, heads=2, kv_heads=1, head_size=8)
@@ -331,7 +332,7 @@ def test_the_trainer_sees_the_log_probs_of_sampling(
     assert len(steps) > len(played)
     assert any(step.malformed for step in steps)
     # Returns as they come might have no signal.
-    batches, count, _ = rlvr.make_batches(
+    batches, count, _ = make_batches(
         [dataclasses.replace(r, steps=differing(r)) for r in played], config
     )
     assert count == sum(sum(r.episode.mask) for r in played)

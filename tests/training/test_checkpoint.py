@@ -21,7 +21,7 @@ class Moments(typing.NamedTuple):
 
 
 def make_state(seed=0):
-    keys = jax.random.split(jax.random.key(seed), 4)
+    keys = jax.random.split(jax.random.key(seed), 2)
     # Odd bit patterns must come back too: nan payloads, -0.0, denormals.
     bits = jax.random.bits(keys[0], (5, 7), jnp.uint32)
     return {
@@ -34,14 +34,11 @@ def make_state(seed=0):
         },
         "optimizer": (Moments(jnp.full((2, 2), -0.0), ()), (jnp.arange(3),)),
         "step": jnp.int32(17 + seed),
-        "key": keys[2],
-        "keys": jax.random.split(jax.random.key(seed, impl="rbg"), 3),
+        "counts": jnp.arange(12, dtype=jnp.uint32).reshape(3, 4),
     }
 
 
 def raw(leaf):
-    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        leaf = jax.random.key_data(leaf)
     return np.asarray(leaf).tobytes()
 
 
@@ -76,9 +73,6 @@ def test_round_trip_is_bit_exact(saved, abstract):
     assert extra == EXTRA | {"step": 20_000}
     state, _ = checkpointer.restore(like, step=100)
     assert_same(state, make_state(100))
-    # Not only the bits: the restored key draws the same numbers.
-    draw = jax.random.normal(state["key"], (3,))
-    np.testing.assert_array_equal(draw, jax.random.normal(make_state(100)["key"], (3,)))
     checkpointer.close()
 
 
@@ -173,8 +167,8 @@ def test_first_leaf_that_does_not_fit_is_named(saved):
     with pytest.raises(UserError, match=r"more is nothing there"):
         checkpointer.restore(like)
     like = make_state()
-    del like["keys"]
-    with pytest.raises(UserError, match=r"keys is uint32\[3, 4\] there and nothing"):
+    del like["counts"]
+    with pytest.raises(UserError, match=r"counts is uint32\[3, 4\] there and nothing"):
         checkpointer.restore(like)
     checkpointer.close()
 

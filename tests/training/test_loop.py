@@ -1,6 +1,7 @@
 """One stage: it ends where it should, and says what a checkpoint is of."""
 
 import dataclasses
+import math
 
 import jax.numpy as jnp
 import pytest
@@ -10,9 +11,8 @@ from repair.model.api import Model
 from repair.model.llama import LlamaConfig
 from repair.model.sharding import make_mesh
 from repair.training.checkpoint import Checkpointer
-from repair.training.config import Config
-from repair.training.loop import Workshop, run_stage
-from repair.training.metrics import NoMetrics
+from repair.training.loop import Loop, StageContext
+from repair.training.metrics import MetricsWriter, NoMetrics
 from repair.training.sft import SftConfig
 
 SETTINGS = SftConfig(steps=5)
@@ -20,36 +20,57 @@ SETTINGS = SftConfig(steps=5)
 
 @pytest.fixture
 def stage(tmp_path):
-    """Runs a stage whose parameter counts its steps; `losses` are what it tells."""
-    model = Model(LlamaConfig(), make_mesh(1, 1, 1))
-    config = dataclasses.replace(Config(), checkpoint_every=1)
-    said = []
-    where = Workshop(config, model, tmp_path, NoMetrics(), said.append)
+    """Runs a stage whose parameter counts its steps; `losses` are its metrics."""
+    model, said = Model(LlamaConfig(), make_mesh(1, 1, 1)), []
+    context = StageContext(model, tmp_path, NoMetrics(), said.append)
+    context = dataclasses.replace(context, checkpoint_every=1)
 
-    def run(losses=(), **kwargs):
-        def one_step(step, state, frozen, optimizer):
-            counted = {"params": {"scale": state.trainable["params"]["scale"] + 1}}
-            loss = losses[step] if step < len(losses) else 0.5
-            state = dataclasses.replace(state, step=state.step + 1, trainable=counted)
-            return state, {"loss": loss, "real_share": float("nan")}
-
+    def run(losses=(), settings=SETTINGS, **kwargs):
         params = {"params": {"scale": jnp.zeros(2)}}
-        return run_stage(where, "sft", params, SETTINGS, one_step, **kwargs)
+        loop = Loop(context, "sft", params, settings, **kwargs)
+        for step in loop:
+            counted = {"params": {"scale": loop.state.trainable["params"]["scale"] + 1}}
+            loop.state = dataclasses.replace(
+                loop.state, step=loop.state.step + 1, trainable=counted
+            )
+            loss = losses[step] if step < len(losses) else 0.5
+            loop.log({"loss": loss, "real_share": math.nan, "sampled_tokens": 10})
+        return loop
 
-    run.said, run.folder = said, tmp_path
+    run.said, run.folder, run.context = said, tmp_path / "checkpoints" / "sft", context
     return run
 
 
 def test_it_runs_to_its_end_and_no_further(stage):
-    params, steps = stage()
-    assert steps == 5 and params["params"]["scale"].tolist() == [5, 5]
-    params, steps = stage()
-    assert steps == 0 and params["params"]["scale"].tolist() == [5, 5]
+    loop = stage()
+    assert (loop.first, loop.step) == (0, 5) and loop.over
+    assert loop.params["params"]["scale"].tolist() == [5, 5]
+    loop = stage()
+    assert (loop.first, loop.step) == (5, 5)
+    assert loop.params["params"]["scale"].tolist() == [5, 5]
     assert stage.said == ["sft: resumed at step 5 of 5"]
 
 
-def test_it_may_be_over_before(stage):
-    assert stage(over=lambda steps: steps >= 2)[1] == 2
+def test_a_budget_ends_it_before_and_for_good(stage, monkeypatch):
+    """Also where the checkpoint alone would not tell: the metrics do."""
+    metrics = MetricsWriter(stage.folder.parent.parent)
+    monkeypatch.setattr(stage.context.metrics, "write", metrics.write, raising=False)
+    loop = stage(budget=20)
+    assert loop.step == 2 and loop.over
+    assert [row["sampled_tokens"] for row in loop.history] == [10, 10]
+    again = stage(budget=20)
+    assert (again.first, again.step) == (2, 2)
+    assert again.history == read_metrics_of(loop.history)
+    assert stage(budget=30).step == 3
+    metrics.close()
+
+
+def read_metrics_of(history):
+    """As a file gives them back: nothing for what is no number."""
+    return [
+        {name: None if math.isnan(value) else value for name, value in row.items()}
+        for row in history
+    ]
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
@@ -66,7 +87,8 @@ def test_another_mesh_is_told_of(stage, monkeypatch):
         save(self, step, state, extra | {"mesh": {"data": 4, "fsdp": 1, "tensor": 1}})
 
     monkeypatch.setattr(Checkpointer, "save", elsewhere)
-    stage(over=lambda steps: steps >= 2)
+    two = dataclasses.replace(SETTINGS, steps=2)
+    stage(settings=two)
     stage()
     assert "the checkpoint is of a mesh {'data': 4" in stage.said[1]
     assert "not to the same bits" in stage.said[1]

@@ -9,12 +9,33 @@ import numpy as np
 import pytest
 
 from repair.training import losses
-from repair.training.losses import PolicyLossConfig, policy_loss, token_stats
+from repair.training.losses import (
+    LossInputs,
+    PolicyLossConfig,
+    TokenStats,
+    policy_loss,
+    token_stats,
+)
 
 CONFIG = PolicyLossConfig(
     clip_low=0.2, clip_high=0.3, kl_coef=0.1, kl_estimator="k3", entropy_coef=0.05
 )
-run = jax.jit(policy_loss, static_argnames="config")
+jitted = jax.jit(policy_loss, static_argnames="config")
+
+
+def run(batch, denominator, config, loss=jitted):
+    """The loss of arrays by name."""
+    stats = TokenStats(batch["log_probs"], batch["entropy"], None)
+    names = ("old", "advantages", "mask", "reference", "units", "importance")
+    given = {name: batch[name] for name in names if name in batch}
+    return loss(stats, LossInputs(**given), denominator, config)
+
+
+def by_hand(new, old, advantages, mask=1.0, entropy=0.0, **others):
+    """Arrays by name; numbers stand for all tokens."""
+    arrays = {"advantages": advantages, "mask": mask, "entropy": entropy}
+    full = {name: np.broadcast_to(x, np.shape(new)) for name, x in arrays.items()}
+    return {"log_probs": new, "old": old, **full, **others}
 
 
 def random_batch(shape=(3, 5), seed=0):
@@ -23,8 +44,8 @@ def random_batch(shape=(3, 5), seed=0):
     log_probs = -np.abs(draw()) - 0.1
     return {
         "log_probs": log_probs,
-        "old_log_probs": log_probs + 0.3 * draw(),
-        "ref_log_probs": log_probs + 0.3 * draw(),
+        "old": log_probs + 0.3 * draw(),
+        "reference": log_probs + 0.3 * draw(),
         "entropy": np.abs(draw()),
         "advantages": draw(),
         "mask": (rng.random(shape) < 0.6).astype(np.float32),
@@ -47,7 +68,9 @@ def test_policy_loss_by_hand():
     advantages = np.array([2.0, 1.0, -1.0, -1.0, 5.0])
     mask = np.array([1.0, 1, 1, 1, 0])
     entropy = np.array([0.0, 0.4, 0.4, 0.0, 9.0])
-    loss, metrics = run(new, old, new, entropy, advantages, mask, 4.0, CONFIG)
+    loss, metrics = run(
+        by_hand(new, old, advantages, mask, entropy, reference=new), 4.0, CONFIG
+    )
     expected = -(2.0 + 1.3 - 2.0 - 0.8) / 4 - 0.05 * 0.8 / 4
     assert loss == pytest.approx(expected, rel=1e-5)
     assert metrics["clip_fraction"] == 2
@@ -59,8 +82,7 @@ def test_policy_loss_by_hand():
 def test_kl_by_hand(name):
     new, ref = np.log([0.5]), np.log([0.25])
     config = PolicyLossConfig(kl_estimator=name, kl_coef=2.0)
-    zero, one = np.zeros(1), np.ones(1)
-    loss, metrics = run(new, new, ref, zero, zero, one, 1.0, config)
+    loss, metrics = run(by_hand(new, new, 0.0, reference=ref), 1.0, config)
     expected = {"k1": np.log(2), "k2": np.log(2) ** 2 / 2, "k3": -0.5 + np.log(2)}
     assert metrics["kl"] == pytest.approx(expected[name], rel=1e-5)
     assert loss == pytest.approx(2 * expected[name], rel=1e-5)
@@ -89,13 +111,13 @@ def test_mean_gradient_of_kl_estimators():
     np.testing.assert_allclose(got["k3"], jax.grad(kl, 1)(ref, policy), atol=1e-6)
 
 
-def check_gradient(batch, config, units=None):
+def check_gradient(batch, config):
     """Of the loss by each log-prob, against finite differences."""
 
     @jax.jit
     def value(log_probs):
         arrays = batch | {"log_probs": log_probs}
-        return policy_loss(**arrays, denominator=7.0, config=config, units=units)[0]
+        return run(arrays, 7.0, config, policy_loss)[0]
 
     with jax.enable_x64(True):
         x = jnp.asarray(batch["log_probs"], jnp.float64)
@@ -128,7 +150,7 @@ def test_masked_entries_are_inert(garbage):
     @jax.jit
     def value(log_probs, entropy, batch):
         batch = batch | {"log_probs": log_probs, "entropy": entropy}
-        return policy_loss(**batch, denominator=9.0, config=CONFIG)
+        return run(batch, 9.0, CONFIG, policy_loss)
 
     both = jax.value_and_grad(value, (0, 1), has_aux=True)
     (loss, metrics), gradients = both(dirty["log_probs"], dirty["entropy"], dirty)
@@ -141,13 +163,9 @@ def test_masked_entries_are_inert(garbage):
 
 def test_microbatches_add_up_to_the_whole():
     batch = random_batch((6, 7), seed=3)
-    whole, metrics = run(**batch, denominator=20.0, config=CONFIG)
+    whole, metrics = run(batch, 20.0, CONFIG)
     parts = [
-        run(
-            **{k: v[i : i + 2] for k, v in batch.items()},
-            denominator=20.0,
-            config=CONFIG,
-        )
+        run({k: v[i : i + 2] for k, v in batch.items()}, 20.0, CONFIG)
         for i in (0, 2, 4)
     ]
     assert sum(p[0] for p in parts) == pytest.approx(float(whole), rel=1e-5)
@@ -156,8 +174,8 @@ def test_microbatches_add_up_to_the_whole():
 
 
 def test_no_reference_no_kl():
-    batch = random_batch() | {"ref_log_probs": None}
-    _, metrics = run(**batch, denominator=1.0, config=PolicyLossConfig(kl_coef=0.0))
+    batch = random_batch() | {"reference": None}
+    _, metrics = run(batch, 1.0, PolicyLossConfig(kl_coef=0.0))
     assert "kl" not in metrics
 
 
@@ -232,33 +250,26 @@ def test_ratios_of_units_by_hand():
     live[0, 5] = False
     old = np.zeros(UNITS.shape)
     new = np.log([[2.0, 8, 7, 3, 3, 50], [4, 9, 4, 0.5, 1, 1]])
-    advantages = np.ones(UNITS.shape)
     config = PolicyLossConfig(ratio="turn", clip_low=0.999, clip_high=1e3, kl_coef=0.0)
-    loss, metrics = run(
-        new, old, None, old, advantages, live * 1.0, 1.0, config, units=UNITS
-    )
+    loss, metrics = run(by_hand(new, old, 1.0, live * 1.0, units=UNITS), 1.0, config)
     #              (2 * 8) ** 1/2 twice, 3 twice; (4 * 4 * .5) ** 1/3 thrice, 1 twice
     assert loss == pytest.approx(-(2 * 4 + 2 * 3 + 3 * 2 + 2 * 1), rel=1e-5)
     # The same for whole numbers of a unit, whatever the number of a unit is.
     renamed = np.where(UNITS == 2, 5, UNITS)
-    again, _ = run(
-        new, old, None, old, advantages, live * 1.0, 1.0, config, units=renamed
-    )
+    again, _ = run(by_hand(new, old, 1.0, live * 1.0, units=renamed), 1.0, config)
     assert again == loss
     # Clipping is of the unit's ratio: with 2.5 on top, the ratio of 4 and that of 3.
     config = dataclasses.replace(config, clip_high=1.5)
-    loss, metrics = run(
-        new, old, None, old, advantages, live * 1.0, 1.0, config, units=UNITS
-    )
+    loss, metrics = run(by_hand(new, old, 1.0, live * 1.0, units=UNITS), 1.0, config)
     assert loss == pytest.approx(-(4 * 2.5 + 3 * 2 + 2 * 1), rel=1e-5)
     assert metrics["clip_fraction"] == 4
 
 
 def test_units_have_gradients_of_finite_differences():
     config = dataclasses.replace(CONFIG, ratio="turn")
-    batch = random_batch(UNITS.shape, seed=5)
+    batch = random_batch(UNITS.shape, seed=5) | {"units": jnp.asarray(UNITS)}
 
-    check_gradient(batch, config, jnp.asarray(UNITS))
+    check_gradient(batch, config)
 
 
 def test_importance_weights_are_capped_and_weigh_the_surrogate():
@@ -267,9 +278,8 @@ def test_importance_weights_are_capped_and_weigh_the_surrogate():
     np.testing.assert_allclose(weights, [1.0, 0.5, 2.0], rtol=1e-6)
     gradient = jax.grad(lambda x: losses.importance_weights(x, sampler, 2.0).sum())
     assert not gradient(jnp.asarray(trainer)).any()
-    zero, one = np.zeros(3), np.ones(3)
     config = PolicyLossConfig(kl_coef=0.0)
-    loss, _ = run(trainer, trainer, None, zero, one, one, 1.0, config, weights=weights)
+    loss, _ = run(by_hand(trainer, trainer, 1.0, importance=weights), 1.0, config)
     assert loss == pytest.approx(-3.5)
 
 
@@ -278,8 +288,8 @@ def test_importance_weights_are_capped_and_weigh_the_surrogate():
     [
         {"ratio": "word"},
         {"aggregate": "row"},
-        {"aggregate": "fixed"},
         {"denominator": 10.0},
+        {"denominator": 0.0, "aggregate": "fixed"},
         {"importance_cap": -1.0},
     ],
 )

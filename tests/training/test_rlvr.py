@@ -1,6 +1,7 @@
 """Reinforcement learning: who is compared, what is summed, where it moves."""
 
 import dataclasses
+import types
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +10,15 @@ import optax
 import pytest
 
 from repair.env.environment import StepResult
+from repair.rollout.clock import Clock
 from repair.rollout.rollout import Rollout
 from repair.text.episodes import Episode
 from repair.training import rlvr
+from repair.training.batches import make_batches, rollout_metrics, silent_groups
+from repair.training.curriculum import Curriculum
 from repair.training.losses import PolicyLossConfig, token_stats
 from repair.training.optimizer import init_state
-from repair.training.rlvr import RlvrConfig
+from repair.training.rlvr import RlvrConfig, Scores, Setup
 
 CONFIG = RlvrConfig(problems=2, samples=2, rows=2, row_length=40)
 LENGTH = 32
@@ -65,7 +69,8 @@ def play(model, params):
 def learn(model, params, rollouts, config=no_kl, reference=None, optimizer=SGD):
     state = init_state(jax.tree.map(jnp.copy, params), optimizer)
     reference = params if reference is None else reference
-    return rlvr.update(model, state, {}, reference, rollouts, config, optimizer)
+    setup = Setup(model, config, optimizer)
+    return rlvr.update(setup, state, {}, reference, rollouts)
 
 
 def same(a, b):
@@ -93,7 +98,7 @@ def silent(play, bugs):
 
 
 def test_denominator_counts_sampled_tokens_of_groups_with_signal(experience, silent):
-    batches, denominator, metrics = rlvr.make_batches(experience + silent, CONFIG)
+    batches, denominator, metrics = make_batches(experience + silent, CONFIG)
     expected = sum(sum(r.episode.mask) for r in experience)
     assert denominator == expected
     assert sum(float(b.mask.sum()) for b in batches) == expected
@@ -114,7 +119,7 @@ def test_advantages_are_of_the_turn_among_samples_of_the_bug(play, bugs):
     first = [play(bugs[0], 0, [1.0], 0), play(bugs[0], 1, [0.0], 0)]
     second = [play(bugs[1], 0, [-0.5, 1.0], 1), play(bugs[1], 1, [0.0, 0.0], 1)]
     mixed = [first[0], second[0], first[1], second[1]]
-    batches, _, _ = rlvr.make_batches(mixed, CONFIG)
+    batches, _, _ = make_batches(mixed, CONFIG)
     found = {}
     for batch in batches:
         for row, segments, values in zip(
@@ -132,7 +137,7 @@ def test_advantages_are_of_the_turn_among_samples_of_the_bug(play, bugs):
 def test_bugs_are_never_compared_with_one_another(model, params, play, bugs):
     easy = [play(bugs[0], sample, [1.0], 0) for sample in range(2)]
     hard = [play(bugs[1], sample, [-0.5], 1) for sample in range(2)]
-    batches, denominator, _ = rlvr.make_batches(easy + hard, CONFIG)
+    batches, denominator, _ = make_batches(easy + hard, CONFIG)
     assert batches == [] and denominator == 0
 
 
@@ -162,7 +167,7 @@ def test_micro_batches_add_up(model, params, experience):
 
     def of(rows):
         config = dataclasses.replace(CONFIG, rows=rows)
-        batches, _, _ = rlvr.make_batches(experience, config)
+        batches, _, _ = make_batches(experience, config)
         state, metrics = learn(model, params, experience, config, reference)
         return len(batches), state.trainable, metrics
 
@@ -200,7 +205,7 @@ def test_the_policy_trained_is_the_one_that_sampled(model, params, play, bugs):
         episode.log_probs = np.where(episode.mask, scores, 0.0).tolist()
     _, metrics = learn(model, params, rollouts, config)
     assert metrics["log_prob_gap"] == pytest.approx(0, abs=1e-5)
-    with pytest.raises(ValueError, match="temperature=0"):
+    with pytest.raises(ValueError, match="temperature is 0.0"):
         dataclasses.replace(CONFIG, temperature=0.0)
 
 
@@ -217,10 +222,10 @@ def test_epochs_are_updates_but_one_step(model, params, experience):
 
 def test_episodes_that_never_began_are_left_out(model, params, play, bugs, experience):
     never = play(bugs[3], 0, [], 0)
-    batches, denominator, _ = rlvr.make_batches([never, *experience], CONFIG)
-    _, expected, _ = rlvr.make_batches(experience, CONFIG)
+    batches, denominator, _ = make_batches([never, *experience], CONFIG)
+    _, expected, _ = make_batches(experience, CONFIG)
     assert denominator == expected and batches
-    figures = rlvr.describe([never, *experience])
+    figures = rollout_metrics([never, *experience])
     assert figures["turns"] == pytest.approx(12 / 7)
     state, _ = learn(model, params, [never, never])
     assert same(state.trainable, params) and int(state.step) == 1
@@ -245,7 +250,7 @@ def test_what_counts_alike(play, bugs, aggregate):
     loss = PolicyLossConfig(aggregate=aggregate, **fixed)
     config = dataclasses.replace(CONFIG, loss=loss)
     rollouts = [play(bugs[0], 0, [0.0, 1.0], 0), play(bugs[0], 1, [0.0], 0)]
-    batches, denominator, _ = rlvr.make_batches(rollouts, config)
+    batches, denominator, _ = make_batches(rollouts, config)
     tokens = sum(sum(r.episode.mask) for r in rollouts)
     expected = {"token": tokens, "turn": 3, "sequence": 2, "fixed": 50.0}
     assert denominator == pytest.approx(expected[aggregate])
@@ -267,13 +272,15 @@ def test_minibatches_are_updates_of_their_own(model, params, experience):
     """Two halves, one after the other, and each divides by its own share."""
     halves = dataclasses.replace(no_kl, minibatches=2, rows=1)
     state, metrics = learn(model, params, experience, halves)
-    batches, denominator, _ = rlvr.make_batches(experience, halves)
+    batches, denominator, _ = make_batches(experience, halves)
     assert len(batches) >= 2 and int(state.step) == 1
     by_hand = jax.tree.map(jnp.copy, params)
     for part in (batches[::2], batches[1::2]):
         share = sum(float(batch.mask.sum()) for batch in part)
         grads = [
-            rlvr.gradients(model, by_hand, {}, b, None, share, 1.0, halves.loss)[0]
+            rlvr.gradients(
+                Setup(model, halves, SGD), by_hand, {}, b, Scores(), share, 1.0
+            )[0]
             for b in part
         ]
         total = jax.tree.map(lambda *g: sum(g), *grads)
@@ -341,10 +348,10 @@ def test_what_is_told_of_the_policy_is_a_mean_whatever_the_loss(
 def test_groups_without_signal_are_silent(play, bugs):
     silent = [play(bugs[0], 0, [1.0], 0), play(bugs[0], 1, [1.0], 0)]
     loud = [play(bugs[1], 0, [1.0], 1), play(bugs[1], 1, [0.0], 1)]
-    assert rlvr.silent_groups(silent + loud, CONFIG) == {bugs[0].bug_id}
+    assert silent_groups(silent + loud, CONFIG.advantages) == {bugs[0].bug_id}
     never = play(bugs[2], 0, [], 0)  # no room for a command teaches nothing either
     expected = {bugs[0].bug_id, bugs[2].bug_id}
-    assert rlvr.silent_groups([never, *silent, *loud], CONFIG) == expected
+    assert silent_groups([never, *silent, *loud], CONFIG.advantages) == expected
 
 
 class Logits:
@@ -370,23 +377,24 @@ LOSSES = [
 def one_batch(experience, loss):
     """All episodes, as if a policy near ours had sampled: what `gradients` takes."""
     config = dataclasses.replace(CONFIG, loss=loss, rows=6)
-    (batch,), denominator, _ = rlvr.make_batches(experience, config)
+    (batch,), denominator, _ = make_batches(experience, config)
     rng = np.random.default_rng(0)
     off = [rng.normal(0, 0.5, batch.tokens.shape).astype(np.float32) for _ in "abc"]
     batch = dataclasses.replace(batch, log_probs=batch.log_probs + off[0])
     reference = batch.log_probs + off[1] if loss.kl_coef else None
     before = batch.log_probs + off[2] if loss.importance_cap else None
-    return batch, reference, before, denominator
+    return config, batch, Scores(reference, before), denominator
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda c: f"{c.ratio}-{c.aggregate}")
 def test_what_the_environment_wrote_gets_no_gradient(experience, loss):
     """Only outputs that a sampled token was drawn from are pulled at, every one."""
-    batch, reference, before, denominator = one_batch(experience, loss)
+    loss = dataclasses.replace(loss, clip_low=0.99, clip_high=1e3)
+    config, batch, scores, denominator = one_batch(experience, loss)
     logits = jax.random.normal(jax.random.key(0), (*batch.tokens.shape, 300))
     grads, _ = rlvr.gradients(
-        *(Logits(), {"logits": logits}, {}, batch, reference, denominator),
-        *(1.0, dataclasses.replace(loss, clip_low=0.99, clip_high=1e3), 0, before),
+        *(Setup(Logits(), config, SGD), {"logits": logits}, {}),
+        *(batch, scores, denominator, 1.0),
     )
     pulled = np.abs(grads["logits"]).max(axis=-1) > 0
     sampled = np.zeros_like(pulled)
@@ -400,11 +408,12 @@ def test_gradients_of_the_whole_loss_are_finite_differences(
     model, params, experience, loss
 ):
     """Along a random direction in each array of the model, by the loss alone."""
-    batch, reference, before, denominator = one_batch(experience, loss)
+    config, batch, scores, denominator = one_batch(experience, loss)
+    setup = Setup(model, config, SGD)
 
     def value_and_grads(params):
         grads, metrics = rlvr.gradients(
-            *(model, params, {}, batch, reference, denominator, 1.0, loss, 0, before)
+            setup, params, {}, batch, scores, denominator, 1.0
         )
         return float(metrics["policy_loss"]), grads
 
@@ -422,3 +431,58 @@ def test_gradients_of_the_whole_loss_are_finite_differences(
 
         slope = float(np.sum(np.asarray(grad, np.float64) * way))
         assert moved(1) - moved(-1) == pytest.approx(2 * slope, rel=0.02, abs=1e-6)
+
+
+class Scripted:
+    """An engine that earns 1 with its first sample of a few bugs, and 0 else."""
+
+    def __init__(self, loud=()):
+        self.loud, self.played, self.places = set(loud), [], []
+
+    def collect(self, params, bugs, count, sampling, seed, observer):
+        self.played.append([bug.bug_id for bug in bugs])
+        self.places.append((seed.step, seed.first))
+        return [
+            types.SimpleNamespace(
+                bug=bug,
+                rewards=np.array([float(bug.bug_id in self.loud and sample == 0)]),
+                status="max_turns",
+                steps=[None],
+            )
+            for bug in bugs
+            for sample in range(count)
+        ]
+
+
+@pytest.fixture
+def collected(monkeypatch, bugs):
+    """From a scripted engine, a step and settings to the step's rollouts."""
+    monkeypatch.setattr(rlvr, "collect_rollouts", Scripted.collect)
+
+    def collect(engine, step, **changes):
+        config = dataclasses.replace(CONFIG, **changes)
+        curriculum = Curriculum(bugs, config.problems, seed=0)
+        return rlvr.collect_step(engine, None, curriculum, config, (step, 9), Clock())
+
+    return collect
+
+
+@pytest.mark.parametrize("rounds", [0, 1, 2, 9])
+def test_silent_programs_are_replaced_once_each(collected, rounds):
+    """Every round replaces what the round before brought, while there are others."""
+    engine = Scripted()
+    rollouts = collected(engine, 4, resample=rounds)
+    played = engine.played
+    assert [len(bugs) for bugs in played] == [2] * min(rounds + 1, 3)
+    assert len({bug for bugs in played for bug in bugs}) == sum(map(len, played))
+    assert len(rollouts) == 2 * sum(map(len, played))
+    # Step 0 is evaluation's; each round's episodes have places of their own.
+    assert engine.places == [(5, 2 * n) for n in range(len(played))]
+
+
+def test_programs_with_signal_are_not_replaced(collected, bugs):
+    drawn = Curriculum(bugs, CONFIG.problems, seed=0).pick(0, 9)
+    engine = Scripted(loud=[drawn[0].bug_id])
+    collected(engine, 0, resample=1)
+    assert engine.played[0] == [bug.bug_id for bug in drawn]
+    assert len(engine.played[1]) == 1

@@ -45,7 +45,7 @@ def make_episodes(count, vocab=300, longest=20):
 
 @pytest.fixture(scope="module")
 def laid():
-    return sft.plan(make_episodes(20), CONFIG)
+    return sft.lay_out(make_episodes(20), CONFIG)
 
 
 class Logits:
@@ -91,18 +91,18 @@ def test_a_batch_is_a_function_of_seed_and_step(laid):
 def test_what_does_not_fit_is_left_out_and_counted():
     episodes = make_episodes(12)
     short = dataclasses.replace(CONFIG, row_length=15, rows=1)
-    laid = sft.plan(episodes, short)
+    laid = sft.lay_out(episodes, short)
     too_long = sum(len(e) > 15 for e in episodes)
     assert 0 < too_long == laid.left_out < 12
     assert len(laid.episodes) == 12 - too_long
     with pytest.raises(UserError, match="fewer than a batch of 99"):
-        sft.plan(episodes, dataclasses.replace(CONFIG, rows=99))
+        sft.lay_out(episodes, dataclasses.replace(CONFIG, rows=99))
 
 
 @pytest.mark.parametrize("state_weight", [0.0, 0.25])
 def test_packed_loss_is_that_of_each_episode_alone(model, params, state_weight):
     config = dataclasses.replace(CONFIG, state_weight=state_weight)
-    laid = sft.plan(make_episodes(20), config)
+    laid = sft.lay_out(make_episodes(20), config)
     batch = sft.batch_at(laid, config, 0, 1)
     value, metrics = loss(model, params, batch)
     total, count = 0.0, 0
@@ -148,7 +148,7 @@ def test_how_episodes_are_packed_does_not_change_the_loss(model, params):
 @pytest.mark.parametrize("state_weight", [0.0, 0.25])
 def test_only_outputs_before_a_weighed_token_get_a_gradient(laid, state_weight):
     config = dataclasses.replace(CONFIG, state_weight=state_weight)
-    batch = sft.batch_at(sft.plan(make_episodes(20), config), config, 0, 0)
+    batch = sft.batch_at(sft.lay_out(make_episodes(20), config), config, 0, 0)
     logits = jax.random.normal(jax.random.key(0), (*batch.tokens.shape, 300))
     grads = jax.grad(lambda x: loss(Logits(), x, batch)[0])(logits)
     pulled = np.abs(grads).max(axis=-1) > 0
@@ -174,7 +174,7 @@ def test_metrics_are_of_the_commands_whatever_the_states_weigh(laid):
     logits = jax.random.normal(jax.random.key(0), (*plain.tokens.shape, 300))
     _, expected = loss(Logits(), logits, plain)
     config = dataclasses.replace(CONFIG, state_weight=0.5)
-    weighed = sft.batch_at(sft.plan(make_episodes(20), config), config, 0, 0)
+    weighed = sft.batch_at(sft.lay_out(make_episodes(20), config), config, 0, 0)
     value, found = loss(Logits(), logits, weighed)
     assert value > expected["loss"]
     for name in ("command_loss", "command_accuracy"):

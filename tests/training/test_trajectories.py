@@ -9,8 +9,9 @@ import pytest
 from repair.env.environment import StepResult
 from repair.rollout.rollout import Rollout
 from repair.text.episodes import PROMPT, Episode
-from repair.training import rlvr, trajectories
+from repair.training import trajectories
 from repair.training.advantages import AdvantageConfig
+from repair.training.batches import make_batches
 from repair.training.rlvr import RlvrConfig
 
 CONFIG = RlvrConfig(row_length=64, rows=1)
@@ -71,7 +72,7 @@ def test_advantages_are_those_that_the_update_packs(tokenizer, rollouts, options
     found = trajectories.describe_step(rollouts, tokenizer, config, 3)
     assert [record["learnt"] for record in found] == [True, True, False, False, False]
     assert all(record["step"] == 3 for record in found)
-    batches, _, _ = rlvr.make_batches(rollouts, config)
+    batches, _, _ = make_batches(rollouts, config)
     packed = set()
     for batch in batches:
         packed |= set(np.unique(batch.advantages[batch.mask > 0]).tolist())
