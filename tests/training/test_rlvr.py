@@ -55,10 +55,11 @@ def play(model, params):
             span = slice(start, start + len(piece))
             start = span.stop
             episode.append(piece, turn, scores[span] if turn >= 0 else None)
-        initial, *steps = (
+        results = [
             StepResult("", r, False, None, False, False) for r in (0.0, *rewards)
-        )
-        steps[-1] = dataclasses.replace(steps[-1], done=True, status="max_turns")
+        ]
+        results[-1] = dataclasses.replace(results[-1], done=True, status="max_turns")
+        initial, *steps = results
         commands = ["x"] * len(rewards)
         return Rollout(bug, sample, episode, initial, steps, commands, "")
 
