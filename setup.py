@@ -22,6 +22,7 @@ EXTRAS = {
             "pytest>=8,<10",
             "pytest-xdist>=3.6,<4",
             "hypothesis>=6,<7",
+            "mypy>=1.15,<3",
             "matplotlib>=3.8,<4",
             "ruff>=0.9,<1",
         ),

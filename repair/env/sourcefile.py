@@ -156,7 +156,7 @@ class SourceFile:
         return found[0] is not None and found[0] == found[1]
 
 
-def read_source(path) -> SourceFile:
+def read_source(path: str | pathlib.Path) -> SourceFile:
     """Read a file of Python.
 
     Raises:
