@@ -67,6 +67,26 @@ def test_make_data_refuses(monkeypatch, tmp_path, changes, says):
         make_data.main()
 
 
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_make_data_runs_the_references_of_mbppplus(monkeypatch, tmp_path, split):
+    row = {
+        "task_id": f"Mbpp/{dict(train=601, test=11)[split]}",
+        "prompt": "Double a number.",
+        "entry_point": "double",
+        "canonical_solution": "def double(x):\n    y = 2 * x\n    return y\n",
+        "base_input": [[1], [3]],
+        "plus_input": [[0]],
+    }
+    path = tmp_path / "plus.jsonl"
+    path.write_text(json.dumps(row))
+    changes = {"tasks": f"mbppplus/{split}", "path": str(path), "per_task": 4}
+    set_flags(monkeypatch, make_data, **demos_flags(tmp_path / "out", **changes))
+    make_data.main()
+    demos = read_demos(tmp_path / "out")
+    tests = ("assert double(1) == 2", "assert double(3) == 6")
+    assert {demo.bug.task.test_list for demo in demos} == {tests}
+
+
 def test_make_data_starts_without_jax():
     """Or --help would take seconds."""
     code = "import sys, repair.make_data; sys.exit('jax' in sys.modules)"

@@ -15,14 +15,15 @@ A family is a block of lines; blank lines separate blocks.
   the body is that of a loop over the first kind, into the last: `out = []`, the loop,
   `return out`, or after `-> RESULT` another result.
 - `?` draws values: a number (`2..5`), one of some alternatives (`a/b | c/d` for two
-  values), a phrase (`predicate {item}`), or the function's `name`.
-- `>` is the text, in which `<a|b>` draws one of the two.
-- `@` draws the arguments, if not as `ARGUMENTS` has it for the parameter: a number in a
-  range or another draw of `ARGUMENTS`.
+  values), a phrase of `PHRASES` (`predicate {item}`), one `letter`, two `letters`, or
+  the function's `name`, which is otherwise drawn last.
+- `>` is the text, in which `<a|b>` draws one of the alternatives.
+- `@` draws the arguments: a number of a range or an entry of `ARGUMENTS`, by default
+  the entry of the first kind.
 - The rest is the body.
 
-The order of draws: names, `?` lines, text, the function's name. Nothing may change it,
-since a task is known by its split and seed.
+The order of draws is names, `?` lines, text, the function's name. It must not change:
+published results name their tasks by split and seed.
 """
 
 import dataclasses

@@ -48,15 +48,12 @@ def expect(call: str, value, tolerance: float = 0.0) -> str | None:
         tolerance, and then a list may be a tuple.
       tolerance: The absolute tolerance; at least 1e-6 is allowed.
     """
-    text = literal(value)
-    if text is None:
+    if literal(value) is None:
         return None
-    if not _has_floats(value):
-        return f"assert {call} == {text}"
-    if isinstance(value, float):
-        return f"assert {_near(call, value, tolerance)}"
-    terms = " and ".join(_terms("result", value, tolerance))
-    return f"result = {call}; assert {terms}"
+    if isinstance(value, list | tuple) and _has_floats(value):
+        terms = " and ".join(_terms("result", value, tolerance))
+        return f"result = {call}; assert {terms}"
+    return f"assert {_terms(call, value, tolerance)[0]}"
 
 
 def expect_one_of(call: str, *values) -> str | None:

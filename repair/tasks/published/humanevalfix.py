@@ -7,7 +7,6 @@ test, which then runs in the process of the program under test.
 """
 
 import ast
-import dataclasses
 import pathlib
 
 from repair.tasks.rows import Row, clean, clean_code, read_rows
@@ -15,15 +14,6 @@ from repair.tasks.task import Task, TaskList
 
 SHOWN = 3  # of the tests proper, for a row without example tests
 _PREFIX = "Python/"
-
-
-@dataclasses.dataclass(frozen=True)
-class _Tests:
-    """Tests of one field: asserts, or one whole function; and their imports."""
-
-    tests: tuple[str, ...]
-    imports: str = ""
-    whole: bool = False
 
 
 def read(path: str | pathlib.Path) -> TaskList:
@@ -46,27 +36,26 @@ def read(path: str | pathlib.Path) -> TaskList:
                 f"is {name!r}, expected Python/N; give HumanEvalPack's Python rows",
             )
         function = row.text("entry_point")
-        shown = _read_tests(row, "example_test", function, "")
-        hidden = _read_tests(row, "test", function, None)
-        tests, hidden_tests = shown.tests, hidden.tests
-        if not tests:
-            if hidden.whole or not hidden_tests:
+        shown, imports = _read_tests(row, "example_test", function, "")
+        hidden, more_imports = _read_tests(row, "test", function, None)
+        if not shown:
+            if more_imports is None or not hidden:
                 left_out.append((name, "no tests to show"))
                 continue
-            tests, hidden_tests = hidden_tests[:SHOWN], hidden_tests[SHOWN:]
+            shown, hidden = hidden[:SHOWN], hidden[SHOWN:]
             changed.append((name, f"no example tests; its first {SHOWN} tests shown"))
-        for field, read_tests in (("example_test", shown), ("test", hidden)):
-            if read_tests.whole:
+        for field, needed in (("example_test", imports), ("test", more_imports)):
+            if needed is None:
                 changed.append((name, f"{field} kept whole as one test"))
-        setup = [row.text(field, "") for field in ("import", "test_setup")]
-        setup += [shown.imports, hidden.imports]
+        setup = row.text("import", ""), row.text("test_setup", "")
+        setup_lines = filter(None, [*setup, imports, more_imports])
         task = Task(
             task_id=name,
             text=clean(row.text("instruction")).strip(),
             code=_program(row, "canonical_solution", function),
-            test_list=tests,
-            test_setup_code=clean_code("\n".join(filter(None, setup))),
-            hidden_test_list=tuple(t for t in hidden_tests if t not in tests),
+            test_list=shown,
+            test_setup_code=clean_code("\n".join(setup_lines)),
+            hidden_test_list=tuple(test for test in hidden if test not in shown),
             faulty_code=_program(row, "buggy_solution", function),
         )
         if not task.text:
@@ -84,10 +73,13 @@ def _program(row: Row, field: str, function: str) -> str:
     return code
 
 
-def _read_tests(row: Row, field: str, function: str, default: str | None) -> _Tests:
+def _read_tests(
+    row: Row, field: str, function: str, default: str | None
+) -> tuple[tuple[str, ...], str | None]:
+    """Return the tests of a field and their imports, None for a check kept whole."""
     source = clean_code(row.text(field, default))
     if not source and default is not None:
-        return _Tests(())
+        return (), ""
     try:
         body = ast.parse(source).body
     except (SyntaxError, ValueError, RecursionError) as error:
@@ -100,10 +92,10 @@ def _read_tests(row: Row, field: str, function: str, default: str | None) -> _Te
     if all(isinstance(s, ast.Import | ast.ImportFrom) for s in others):
         tests = _separate(check, function)
         if tests is not None:
-            return _Tests(tests, "\n".join(map(ast.unparse, others)))
+            return tests, "\n".join(map(ast.unparse, others))
     if not any(map(_calls_check, body)):
         source += f"\n\ncheck({function})"
-    return _Tests((source,), whole=True)
+    return (source,), None
 
 
 def _calls_check(statement: ast.stmt) -> bool:

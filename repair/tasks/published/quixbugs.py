@@ -50,7 +50,17 @@ def read(path: str | pathlib.Path) -> TaskList:
             continue
         file = folder / "correct_python_programs" / f"{name}.py"
         code, _ = _program(file)
-        asserts = _asserts(cases, _function(file, code, name))
+        functions = [
+            statement
+            for statement in ast.parse(code).body
+            if isinstance(statement, ast.FunctionDef) and statement.name == name
+        ]
+        if not functions:
+            raise UserError(
+                f"{file} defines no function {name!r} as its name says; give an"
+                " unchanged clone of QuixBugs"
+            )
+        asserts = _asserts(cases, functions[0])
         tasks.append(
             Task(
                 task_id=name,
@@ -81,16 +91,6 @@ def _program(file: pathlib.Path) -> tuple[str, str]:
             case _:
                 break
     return clean_code("\n".join(lines)), text.strip()
-
-
-def _function(file: pathlib.Path, code: str, name: str) -> ast.FunctionDef:
-    for statement in ast.parse(code).body:
-        if isinstance(statement, ast.FunctionDef) and statement.name == name:
-            return statement
-    raise UserError(
-        f"{file} defines no function {name!r} as its name says; give an unchanged"
-        " clone of QuixBugs"
-    )
 
 
 def _asserts(file: pathlib.Path, function: ast.FunctionDef) -> list[str]:
