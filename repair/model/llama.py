@@ -171,9 +171,8 @@ class Linear(nn.Module):
         if c.lora_rank:
             # In float32 even over a bfloat16 base, where small updates would vanish.
             a = self.variable("lora", "a", self._init_a, (fan_in, c.lora_rank))
-            b = self.variable(
-                "lora", "b", jnp.zeros, (c.lora_rank, self.features), jnp.float32
-            )
+            b_shape = (c.lora_rank, self.features)
+            b = self.variable("lora", "b", jnp.zeros, b_shape, jnp.float32)
             delta = (x @ a.value.astype(x.dtype)) @ b.value.astype(x.dtype)
             out = out + (c.lora_alpha / c.lora_rank) * delta
         if self.bias:

@@ -1,4 +1,4 @@
-"""The only prompt: what a model is told before the first state. Needs no tokenizer."""
+"""The prompt: the text before the first state. Needs no tokenizer."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ COMMANDS = """\
 ### REPW n >>>old >>>new    replace every old on line n by new
 ### EXIT    finish, once the tests pass"""
 
-# What large models are told, by mode; the rest of the prompt is the same.
+# Instructions by mode; the rest of the prompt is the same.
 _TELL = {
     "coe": (
         "You are an expert Python programmer. The program below is faulty. Repair"
@@ -35,31 +35,31 @@ _TELL = {
 }
 PROMPTS = {
     "full": "{tell}Task: {text}\nTests:\n{tests}\nProgram:\n",
-    # A model trained from scratch learns nothing from a preamble that never changes.
+    # Instructions that never change teach a model trained from scratch nothing.
     "short": "{text}\n{tests}\n",
 }
-# One of these styles, or a function of one's own.
+# A style by name, or a function of the caller's.
 Prompt = str | Callable[[Task], str]
 
 
 def render_prompt(task: Task, style: Prompt, mode: str = "coe") -> str:
-    """What stands before the first state: the task's text and its shown tests."""
+    """Return the text before the first state: a task and its shown tests."""
     if callable(style):
         return style(task)
     tests = "\n".join(task.test_list)
     if task.test_setup_code and style == "full":
         tests = f"{task.test_setup_code}\n{tests}"
-    # Not str.format, and in one pass: task text may hold braces, even these.
+    # Not str.format, and in one pass: a task's text may contain these very fields.
     values = {"{text}": task.text, "{tests}": tests, "{tell}": _TELL[mode]}
     return re.sub(r"\{(text|tests|tell)\}", lambda m: values[m[0]], PROMPTS[style])
 
 
 def render_examples(examples: Sequence[Task], task: Task) -> str:
-    """Tasks with their programs, then one whose program is to be written."""
-    parts = [f"{_examine(e)}{e.code}\n{FENCE}\n\n" for e in examples]
-    return "".join([*parts, _examine(task)])
+    """Return tasks with their programs, then one task without."""
+    parts = [f"{_render_example(e)}{e.code}\n{FENCE}\n\n" for e in examples]
+    return "".join([*parts, _render_example(task)])
 
 
-def _examine(task: Task) -> str:
+def _render_example(task: Task) -> str:
     tests = "\n".join(filter(None, (task.test_setup_code, *task.test_list)))
     return f"Task: {task.text}\nTests:\n{tests}\nProgram:\n{FENCE}\n"

@@ -44,8 +44,7 @@ _HUB_NAME = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
 def local_folder(source) -> pathlib.Path:
     """Resolve a model's source to a folder, fetched from the Hub if need be.
 
-    Args:
-      source: A folder, or owner/model on the Hub.
+    The source is a folder, or owner/model on the Hub; all loading resolves it here.
 
     Raises:
       UserError: It is neither, or cannot be fetched.
@@ -143,7 +142,7 @@ def save_hf(
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").unlink(missing_ok=True)
         if tokenizer is not None:
-            _copy(pathlib.Path(tokenizer), folder, _TEXT_FILES)
+            _copy(tokenizer, folder, _TEXT_FILES)
         write_tensors(folder, _merged(config, params), shard_bytes)
         (folder / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
     except OSError as error:
@@ -155,15 +154,14 @@ def save_hf(
 def copy_settings(source, folder) -> None:
     """Copy all of a model's folder but its weights, after a check of its tokenizer."""
     read_tokenizer(source)
-    folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    _copy(pathlib.Path(source), folder, ("config.json", *_TEXT_FILES))
+    pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+    _copy(source, folder, ("config.json", *_TEXT_FILES))
 
 
-def _copy(source: pathlib.Path, folder: pathlib.Path, names) -> None:
-    for name in names:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, folder / name)
+def _copy(source, folder, names) -> None:
+    for path in (pathlib.Path(source, name) for name in names):
+        if path.is_file():
+            shutil.copyfile(path, pathlib.Path(folder, path.name))
 
 
 def _check(folder, config: LlamaConfig, expected: dict, tensors: dict) -> None:

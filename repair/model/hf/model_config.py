@@ -90,30 +90,29 @@ def parse_config(folder, **overrides) -> LlamaConfig:
             f"{path} describes model_type={c.model_type!r} with architectures"
             f" {c.architectures}; use a model of one of {known}."
         )
-    # Under version 4 the rotary fields are apart.
-    rope = getattr(c, "rope_parameters", None)
-    rope = rope or {"rope_theta": c.rope_theta} | (c.rope_scaling or {})
+    # Version 4 keeps rope_theta apart, and leaves rope_parameters as it finds it.
+    rope = c.rope_scaling or getattr(c, "rope_parameters", None) or {}
     _check_supported(path, c, rope, family)
-    scaling = {}
-    if rope.get("rope_type") == "llama3":
-        scaling = {ours: rope[theirs] for ours, theirs in _SCALING.items()}
     try:
+        scaling = {}
+        if rope.get("rope_type") == "llama3":
+            scaling = {ours: rope[theirs] for ours, theirs in _SCALING.items()}
+        heads = c.num_attention_heads
         return LlamaConfig(
             vocab_size=c.vocab_size,
             width=c.hidden_size,
             mlp_width=c.intermediate_size,
             layers=c.num_hidden_layers,
-            heads=c.num_attention_heads,
+            heads=heads,
             kv_heads=c.num_key_value_heads,
-            head_size=getattr(c, "head_dim", None)
-            or c.hidden_size // c.num_attention_heads,
-            rope=Rope(rope["rope_theta"], **scaling),
+            head_size=getattr(c, "head_dim", None) or c.hidden_size // heads,
+            rope=Rope(rope.get("rope_theta") or c.rope_theta, **scaling),
             rms_eps=c.rms_norm_eps,
             tie_embeddings=c.tie_word_embeddings,
             **family.ours,
             **overrides,
         )
-    except (TypeError, ValueError, ZeroDivisionError) as error:
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise UserError(
             f"{path} and the run's fields describe an impossible model: {error};"
             " correct the field."
@@ -134,11 +133,10 @@ def format_config(config: LlamaConfig) -> dict:
             f"a model with {biases} has no architecture in transformers; export one"
             " with at most one of the two."
         )
-    scheme = {"rope_type": "default"}
-    if c.rope.factor != 1:
-        scheme = {"rope_type": "llama3"} | {
-            theirs: getattr(c.rope, ours) for ours, theirs in _SCALING.items()
-        }
+    scheme, scaled = {"rope_type": "default"}, c.rope.factor != 1
+    if scaled:
+        scaling = {theirs: getattr(c.rope, ours) for ours, theirs in _SCALING.items()}
+        scheme = {"rope_type": "llama3"} | scaling
     return {
         "architectures": [FAMILIES[name].architecture],
         "model_type": name,
@@ -153,7 +151,7 @@ def format_config(config: LlamaConfig) -> dict:
         **FAMILIES[name].fixed,
         "rms_norm_eps": c.rms_eps,
         "rope_theta": c.rope.theta,
-        "rope_scaling": scheme if c.rope.factor != 1 else None,
+        "rope_scaling": scheme if scaled else None,
         "rope_parameters": scheme | {"rope_theta": c.rope.theta},
         "tie_word_embeddings": c.tie_embeddings,
         "torch_dtype": c.param_dtype,
@@ -166,12 +164,7 @@ def format_config(config: LlamaConfig) -> dict:
 def update_config(config: LlamaConfig, folder) -> dict | None:
     """Return the config.json of a folder with the changes that training made.
 
-    Args:
-      config: The model that training started from the folder.
-      folder: A folder; its config.json may be missing.
-
-    Returns:
-      The JSON object, or None where the folder does not describe this model.
+    The result is None where the folder describes another model, or none.
     """
     path = pathlib.Path(folder) / "config.json"
     if not path.is_file():
