@@ -51,10 +51,11 @@ def play(model, params):
             span = slice(start, start + len(piece))
             start = span.stop
             episode.append(piece, turn, scores[span] if turn >= 0 else None)
-        initial, *steps = (
+        results = [
             StepResult("", r, False, None, False, False) for r in (0.0, *rewards)
-        )
-        steps[-1] = dataclasses.replace(steps[-1], done=True, status="max_turns")
+        ]
+        results[-1] = dataclasses.replace(results[-1], done=True, status="max_turns")
+        initial, *steps = results
         commands = ["x"] * len(rewards)
         return Rollout(bug, sample, episode, initial, steps, commands, "")
 
@@ -200,7 +201,7 @@ def test_the_policy_trained_is_the_one_that_sampled(model, params, play, bugs):
         episode.log_probs = np.where(episode.mask, scores, 0.0).tolist()
     _, metrics = learn(model, params, rollouts, config)
     assert metrics["log_prob_gap"] == pytest.approx(0, abs=1e-5)
-    with pytest.raises(ValueError, match="temperature=0"):
+    with pytest.raises(ValueError, match="temperature is 0.0"):
         dataclasses.replace(CONFIG, temperature=0.0)
 
 
