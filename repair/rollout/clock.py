@@ -1,4 +1,4 @@
-"""Where the time of rollouts goes: on the device, in the sandbox, nowhere."""
+"""Times of rollouts: on the device, in the sandbox, idle."""
 
 import contextlib
 import queue
@@ -9,14 +9,13 @@ import jax
 
 
 class Clock:
-    """Seconds and tokens of rollouts; a context manager while they are played.
+    """Seconds and tokens of rollouts; a context manager while they are collected.
 
-    The device counts as idle from the end of all that it was given to the beginning
-    of the next launch. A thread of its own notes the ends: it sleeps in the runtime,
-    and wakes once a turn.
+    The device is idle from the end of its last program to the next launch. A thread
+    sleeps in the runtime and notes the ends; it wakes once a turn.
 
     Attributes:
-      total: Seconds played.
+      total: Seconds in all.
       idle: Of these, seconds in which the device had nothing to do.
       sampling: Seconds in which the host waited for the device.
       sandbox: Seconds in which the host waited for the sandbox.
@@ -46,38 +45,31 @@ class Clock:
 
     @property
     def idle_share(self) -> float:
-        """Share of the seconds played in which the device was idle."""
+        """Share of the seconds in which the device was idle."""
         return self.idle / self.total if self.total else 0.0
 
     def launching(self) -> None:
-        """Something is about to be given to the device; `launched` when all is."""
+        """Note that a launch begins, which may have several parts."""
         if self._launching is None:
             self._launching = time.perf_counter()
 
     def launched(self, outputs) -> None:
-        """It has been given; outputs are its last results, which nobody donates."""
+        """Note that the launch is complete; its last outputs are never donated."""
         self._launches.put((self._launching, outputs))
         self._launching = None
 
     def processed(self, tokens: int, sampled: int = 0) -> None:
-        """Tokens that went through the model; with sampled ones, a turn."""
+        """Count tokens that went through the model; with sampled ones, a turn."""
         self.processed_tokens += tokens
         self.sampled_tokens += sampled
         self.turns += sampled > 0
 
     @contextlib.contextmanager
-    def waiting(self):
-        """Around a wait for the device."""
+    def waiting(self, name: str):
+        """Time a wait for the device ("sampling") or the "sandbox"."""
         started = time.perf_counter()
         yield
-        self.sampling += time.perf_counter() - started
-
-    @contextlib.contextmanager
-    def sandboxed(self):
-        """Around a wait for the sandbox."""
-        started = time.perf_counter()
-        yield
-        self.sandbox += time.perf_counter() - started
+        setattr(self, name, getattr(self, name) + time.perf_counter() - started)
 
     def _watch(self) -> None:
         while (launch := self._launches.get()) is not None:

@@ -139,14 +139,13 @@ class _Row:
 
     def finish(self, result: StepResult) -> None:
         """Set the final result, with any penalty for the end, and the program."""
-        changes: dict[str, Any] = {}
-        if self.rollout.steps:
-            self.rollout.steps[-1] = result
+        rollout = self.rollout
+        if rollout.steps:
+            rollout.steps[-1] = result
         else:
-            changes["initial"] = result
-        if result.status != "fault":
-            changes["code"] = self.environment.code
-        self.rollout = dataclasses.replace(self.rollout, **changes)
+            rollout = dataclasses.replace(rollout, initial=result)
+        code = rollout.code if result.fault else self.environment.code
+        self.rollout = dataclasses.replace(rollout, code=code)
 
 
 @dataclasses.dataclass
@@ -191,7 +190,9 @@ class _Collection:
         while cohorts:
             cohort = cohorts.popleft()
             if cohort.live():
-                self._execute(cohort, self._collect(cohort))
+                with self.clock.waiting("sampling"):
+                    cohort.state, sampled = cohort.sampler.collect(cohort.state)
+                self._execute(cohort, sampled)
             if self.stopped:
                 break
             self._refill(cohort, size)
@@ -242,7 +243,7 @@ class _Collection:
         """Reset all samples of some bugs; process each prompt once, on one place."""
         pairs = [(number, s) for number in numbers for s in range(self.samples)]
         environments = [self.engine.make_environment() for _ in pairs]
-        with self.clock.sandboxed():
+        with self.clock.waiting("sandbox"):
             bugs = [self.bugs[number] for number, _ in pairs]
             results = reset_all(environments, bugs, strict=False)
         tokenizer, prompts = self.engine.tokenizer, {}
@@ -299,18 +300,13 @@ class _Collection:
         )
         self.clock.launched(cohort.state.sampled.counts)
 
-    def _collect(self, cohort: _Cohort) -> Sampled:
-        with self.clock.waiting():
-            cohort.state, sampled = cohort.sampler.collect(cohort.state)
-        return sampled
-
     def _execute(self, cohort: _Cohort, sampled: Sampled) -> None:
         """Execute the commands that have ended; free the slots of ended episodes."""
         slots = [slot for slot in cohort.live() if sampled.ended[slot]]
         rows = [cohort.rows[slot] for slot in slots]
         for slot, row in zip(slots, rows, strict=True):
             self._record(row, sampled, slot)
-        with self.clock.sandboxed():
+        with self.clock.waiting("sandbox"):
             results = step_all(
                 [row.environment for row in rows],
                 [row.rollout.commands[-1] for row in rows],

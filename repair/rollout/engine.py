@@ -145,7 +145,7 @@ def make_engine(
       model: The decoder; its mesh decides the places.
       tokenizer: The tokenizer and prompt.
       make_environment: Makes a fresh environment.
-      config: How many episodes at once, and the samplers' settings.
+      config: Settings of the samplers, and how many episodes at once.
       max_command: Most tokens of a command.
       max_length: Most tokens of an episode.
 
@@ -185,8 +185,8 @@ def _compile(
     Args:
       sampler: The sampler.
       params: Placed parameters.
-      rows: As given to `Sampler.start` for the slots of a cohort.
-      sources: The same for the states that `Sampler.insert` copies from.
+      rows: Slots of a cohort.
+      sources: Rows of the states that `Sampler.insert` copies from.
       sampling: The distribution; another temperature compiles nothing.
     """
     run = sampler.programs

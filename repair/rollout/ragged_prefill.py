@@ -1,4 +1,4 @@
-"""Known tokens of many rows, laid out in blocks of fixed size, next to none padded."""
+"""Known tokens of many rows in blocks of fixed size, with little padding."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -10,30 +10,30 @@ MOST = 32  # blocks of one call
 
 
 class Blocks(NamedTuple):
-    """M blocks of N tokens in I pieces, of which the first `count` hold something.
+    """M blocks of T tokens in I pieces each; the first `count` hold tokens.
 
     Attributes:
-      tokens_MN: int32.
-      positions_MN: int32, each token's place in its row; -1 for what fills a piece.
+      tokens_MT: int32.
+      positions_MT: int32, each token's place in its row; -1 for padding.
       rows_MI: int32, the row of each piece; B for none.
-      ends_MN: int32, the row whose last token this is; B for none.
+      ends_MT: int32, the row whose last token this is; B for none.
       count: int32.
     """
 
-    tokens_MN: np.ndarray
-    positions_MN: np.ndarray
+    tokens_MT: np.ndarray
+    positions_MT: np.ndarray
     rows_MI: np.ndarray
-    ends_MN: np.ndarray
+    ends_MT: np.ndarray
     count: np.ndarray
 
 
 def lay_out(pieces: Sequence[np.ndarray], length_B, size: int) -> Iterator[Blocks]:
-    """Rows' new tokens, a call's worth at a time.
+    """Yield the new tokens of rows, in as many calls as they need.
 
     Args:
       pieces: For each of B rows its new tokens, int32.
       length_B: Tokens that the rows hold already.
-      size: N, tokens of a block; a row's tokens fill whole pieces of N / ITEMS.
+      size: T, tokens of a block; a row's tokens fill whole pieces of T / ITEMS.
     """
     B, piece = len(pieces), size // ITEMS
     counts = [-(-len(ids) // piece) for ids in pieces]

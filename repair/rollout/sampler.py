@@ -2,22 +2,17 @@
 
 A `SamplerState` holds one row per episode, each at its own position. A turn is one
 `extend` (the tokens that the environment appended), one `decode` (the command) and one
-`collect`, the only call that waits for the device: only new tokens are processed, and a
-turn is one host round trip. A row whose command is longer than most may be left
-unfinished and goes on with the next decode. `insert` gives the row of an ended episode
-to another one: it copies the prefill of a prompt from another state.
+`collect`, the only call that waits for the device. `insert` gives the row of an ended
+episode to another one: it copies the prefill of a prompt from another state.
 
 All shapes come from two short lists of buckets (rows and cache slots), so nothing
 compiles after `RolloutEngine.warm_up`. Slots at or past a row's length hold garbage
 that no query can see: setting its length to 0 resets a row.
-
-A sampler lives on its own devices: one, or a few that share the heads. Everything of a
-state is placed there when it is made, and stays.
 """
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple
+import types
 
 import jax
 import jax.numpy as jnp
@@ -61,17 +56,6 @@ class SamplerShapes:
     cache_dtype: str | None = None
 
 
-class Programs(NamedTuple):
-    """The jitted programs of a sampler; each compiles once for each shape."""
-
-    start: Any
-    extend: Any
-    decode: Any
-    resize: Any
-    select: Any
-    insert: Any
-
-
 class Sampler:
     """Jitted sampling functions of one model over fixed shape buckets.
 
@@ -107,32 +91,26 @@ class Sampler:
         self.model = Model(config, self.mesh)
         self._here = replicated(self.mesh)
         self._cache_here = cache_sharding(self.mesh, config)
-        end = CommandEnd(stop_V, self.max_new, self.max_length)
-        self.programs = self._programs(end, shapes.cache_dtype)
 
-    def _programs(self, end: CommandEnd, cache_dtype) -> Programs:
-        both = self._cache_here, self._here
-
-        def jit(function, *args, out=both, **kwargs):
+        def jit(function, *args, out=(self._cache_here, self._here), **kwargs):
             bound = functools.partial(function, *args) if args else function
             return jax.jit(bound, out_shardings=out, **kwargs)
 
-        return Programs(
-            start=jit(
-                start, self.model, cache_dtype, end.max_new, static_argnums=(0, 1)
-            ),
-            extend=jit(extend, self.model, donate_argnums=1),
-            decode=jit(decode, self.model, end, donate_argnums=1),
+        model, dtype = self.model, shapes.cache_dtype
+        end = CommandEnd(stop_V, self.max_new, self.max_length)
+        self.programs = types.SimpleNamespace(
+            start=jit(start, model, dtype, end.max_new, static_argnums=(0, 1)),
+            extend=jit(extend, model, donate_argnums=1),
+            decode=jit(decode, model, end, donate_argnums=1),
             resize=jit(kv.resize, out=self._cache_here, static_argnums=1),
             select=jit(select),
             insert=jit(insert, donate_argnums=0),
         )
 
     def place(self, params):
-        """Return the parameters where this sampler lives, layer by layer.
+        """Return parameters on this sampler's devices, layer by layer.
 
-        Args:
-          params: As from `spread`, which costs no copy; or as from `Model.init_params`.
+        Those from `spread` cost no copy.
         """
         return place(self.mesh, _apart(params))
 
@@ -158,16 +136,13 @@ class Sampler:
         return SamplerState(cache, logits_BV, length_B, sampled, going_B)
 
     def extend(self, params, state: SamplerState, tokens) -> SamplerState:
-        """Append known tokens to the rows.
+        """Append known tokens to the rows, and compute the logits after them.
 
         Args:
           params: As from `place`.
           state: Consumed.
           tokens: A list of ids for each of the first rows; empty lists and rows
             beyond the lists stay as they are, their logits included.
-
-        Returns:
-          The state with the logits after each row's last token.
 
         Raises:
           ValueError: A row would pass max_length, or is in the midst of a command, or
@@ -241,10 +216,9 @@ class Sampler:
         """Start sampling one command for every row that is not done.
 
         Rows that were left in the midst of a command go on with it, and need the key
-        and the sampling that they had. A row ends with a stop token, after max_new
-        tokens, or when the sampled token is its max_length-th. The last sampled token
-        of a row is not in the cache yet: the caller puts it in front of the tokens of
-        the next `extend` (`ids[processed:]`, where processed is the row's length_B).
+        and the sampling that they had. The last sampled token of a row is not in the
+        cache yet: the caller puts it in front of the tokens of the next `extend`
+        (`ids[processed:]`, where processed is the row's length_B).
 
         The i-th token of a row is drawn with `fold_in(keys_B[row], i)` and nothing
         else, so a row's samples do not depend on its slot or its neighbours.
@@ -254,8 +228,8 @@ class Sampler:
           state: Consumed.
           keys_B: Typed PRNG keys, one for each of the first rows.
           sampling: The distribution to draw from.
-          done: bool for each of the first rows, True for those to skip; rows
-            beyond are skipped.
+          done: bool for each of the first rows, True to skip it; rows beyond are
+            skipped.
           leave: Most rows to leave unfinished.
         """
         B = _settled(state).rows
@@ -265,19 +239,11 @@ class Sampler:
         if len(keys_B) < B:
             keys_B = keys_B[jnp.asarray(np.arange(B) % len(keys_B))]
         state = self._fit(state, state.length_B)
+        rows = DecodeRows(
+            state.logits_BV, state.length_B, done_B, state.sampled, state.going_B
+        )
         cache, sampled = self.programs.decode(
-            params,
-            state.cache,
-            DecodeRows(
-                logits_BV=state.logits_BV,
-                length_B=state.length_B,
-                done_B=done_B,
-                sampled=state.sampled,
-                going_B=state.going_B,
-            ),
-            sampling.traced(),
-            keys_B,
-            np.int32(leave),
+            params, state.cache, rows, sampling.traced(), keys_B, np.int32(leave)
         )
         return dataclasses.replace(state, cache=cache, sampled=sampled, going_B=None)
 
@@ -309,7 +275,7 @@ class Sampler:
 
     def compiled(self) -> int:
         """Return the number of programs compiled so far; constant after warm-up."""
-        return sum(program._cache_size() for program in self.programs)
+        return sum(program._cache_size() for program in vars(self.programs).values())
 
     def _fit(self, state: SamplerState, length_B, least: int = 0) -> SamplerState:
         """Give the cache the length bucket that holds one more command."""
@@ -321,10 +287,9 @@ class Sampler:
 
 
 def spread(params):
-    """Return parameters ready for the samplers of all places: layers apart, then whole.
+    """Return parameters ready for all places: layers apart, then whole.
 
-    In this order, so that a stacked tree that is in parts is copied in parts, and a
-    whole one is on each device once.
+    In this order a stacked tree that is in parts is copied in parts.
     """
     return gather(_apart(params))
 

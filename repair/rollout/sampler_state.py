@@ -86,13 +86,13 @@ def extend(model, params, cache, logits_BV, blocks: Blocks):
 
     def block(m, carry):
         cache, last_BD, fresh_B = carry
-        tokens_N, positions_N, rows_I, ends_N = (x[m] for x in blocks[:-1])
-        positions_N = jnp.where(positions_N < 0, S, positions_N)  # not written
-        hidden_1ND, cache = model.hidden(
-            params, tokens_N[None], cache, positions_N[None], kv.Pieces(rows_I)
+        tokens_T, positions_T, rows_I, ends_T = (x[m] for x in blocks[:-1])
+        positions_T = jnp.where(positions_T < 0, S, positions_T)  # not written
+        hidden_1TD, cache = model.hidden(
+            params, tokens_T[None], cache, positions_T[None], kv.Pieces(rows_I)
         )
-        last_BD = last_BD.at[ends_N].set(hidden_1ND[0], mode="drop")
-        return cache, last_BD, fresh_B.at[ends_N].set(True, mode="drop")
+        last_BD = last_BD.at[ends_T].set(hidden_1TD[0], mode="drop")
+        return cache, last_BD, fresh_B.at[ends_T].set(True, mode="drop")
 
     dtype = jnp.dtype(model.config.dtype)
     carry = cache, jnp.zeros((B, model.config.width), dtype), jnp.zeros(B, bool)

@@ -98,7 +98,7 @@ def draft(
       writer: Its tokenizer, as from `Tokenizer.with_examples`.
       tasks: Tasks to write programs for.
       sandbox: Runs the programs.
-      config: Settings of sampling.
+      config: Settings.
       progress: Called with (drafts ended, drafts in all).
     """
     block = 128 if jax.default_backend() == "cpu" else 1024

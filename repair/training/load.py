@@ -25,7 +25,7 @@ class Policy:
     """A policy, ready to collect rollouts and to be measured.
 
     Attributes:
-      config: The run's.
+      config: The run's, but for its stages.
       task_set: The run's tasks, bugs and tool.
       model: The decoder.
       engine: Its inference engine.
@@ -131,7 +131,9 @@ def _load_run(
         settings = dataclasses.replace(config.sampler, **sampler)
     except FieldError as error:
         raise UserError(f"sampler.{error}") from error
-    task_set = open_task_set(dataclasses.replace(config, sampler=settings), make)
+    # No longer in training, so rules of the training stages do not hold.
+    config = dataclasses.replace(config, sampler=settings, stages=("eval",))
+    task_set = open_task_set(config, make)
     tokenizer = load_tokenizer(
         workdir_of(checkpoint) / "tokenizer", task_set.prompt, config.mode
     )

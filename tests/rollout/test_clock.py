@@ -45,9 +45,9 @@ def test_a_launch_begins_with_its_first_part():
 def test_waits_add_up_over_several_plays():
     clock = Clock()
     for _ in range(2):
-        with clock, clock.waiting():
+        with clock, clock.waiting("sampling"):
             time.sleep(0.05)
-        with clock, clock.sandboxed():
+        with clock, clock.waiting("sandbox"):
             time.sleep(0.05)
         clock.processed(7, sampled=3)
         clock.processed(2)

@@ -19,23 +19,23 @@ def test_every_token_stands_once_where_it_belongs(counts, size, random):
     B, seen, ended = len(counts), {row: [] for row in range(len(counts))}, []
     calls = list(lay_out(pieces, lengths, size))
     for blocks in calls:
-        assert blocks.tokens_MN.shape == blocks.positions_MN.shape == (MOST, size)
+        assert blocks.tokens_MT.shape == blocks.positions_MT.shape == (MOST, size)
         assert blocks.rows_MI.shape == (MOST, ITEMS) and blocks.count <= MOST
         rows = np.repeat(blocks.rows_MI, size // ITEMS, axis=1)
-        real = blocks.positions_MN >= 0
+        real = blocks.positions_MT >= 0
         assert not real[blocks.count :].any() and (rows[real] < B).all()
         for token, position, row, end in zip(
-            blocks.tokens_MN[real],
-            blocks.positions_MN[real],
+            blocks.tokens_MT[real],
+            blocks.positions_MT[real],
             rows[real],
-            blocks.ends_MN[real],
+            blocks.ends_MT[real],
             strict=True,
         ):
             seen[row].append((position - lengths[row], token))
             if end < B:
                 assert end == row and len(seen[row]) == counts[row]
                 ended.append(row)
-        assert (blocks.ends_MN[~real] == B).all()
+        assert (blocks.ends_MT[~real] == B).all()
     for row, ids in enumerate(pieces):
         assert seen[row] == list(enumerate(ids))
     assert sorted(ended) == [row for row, n in enumerate(counts) if n]
