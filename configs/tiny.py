@@ -10,6 +10,7 @@ Arguments: none for generated tasks; `mbpp` for MBPP's rows in --config.tasks.pa
 Hardware: 2 CPU cores. Time and figures: docs/results.md.
 """
 
+from repair.errors import UserError
 from repair.training.config import defaults
 
 
@@ -60,7 +61,7 @@ def get_config(arg=""):
         c.mode = arg
         c.text.max_command = 256
     elif arg:
-        raise ValueError(
-            f"configs/tiny.py takes no argument, mbpp, direct or cot; found {arg!r}"
+        raise UserError(
+            f"no argument {arg}; expected none, or one of mbpp, direct, cot"
         )
     return c

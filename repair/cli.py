@@ -1,9 +1,11 @@
-"""What the entry points share: flags that fail in one sentence, exit code 2."""
+"""Shared by the entry points: a user's mistake is one sentence and exit code 2."""
 
+import difflib
 import os
 import platform
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from absl import app, flags, logging
 
@@ -11,34 +13,40 @@ from repair.errors import UserError
 
 # Keep freed memory and ask for large pages. XLA's temporaries on CPU are tens of
 # megabytes that the C library otherwise returns to the system and faults in again,
-# page by page, at every step: see docs/results.md for what that costs.
+# page by page, at every step: docs/results.md has the cost.
 MALLOC = (
     "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4000000000"
     ":glibc.malloc.trim_threshold=8000000000"
 )
 
 
-def run(main: Callable[..., int | None], *arguments: str) -> None:
-    """Parses the flags, runs main and exits; a user's mistake exits with 2.
-
-    Bad flags and `UserError` print one sentence and no traceback.
+def run(
+    main: Callable[..., int | None], define: Callable[[], None], *arguments: str
+) -> None:
+    """Define and parse the flags, run main and exit; a user's mistake exits with 2.
 
     Args:
       main: Gets the arguments that are no flags; returns the exit code.
-      *arguments: Names of these, all of which must be given; "NAME..." as the last
-        may be given more than once.
+      define: Defines the flags.
+      *arguments: Names of the arguments, all required; "NAME..." as the last may be
+        given more than once.
     """
     many = bool(arguments) and arguments[-1].endswith("...")
     tune_malloc()
+    if main.__module__ != "__main__":
+        # An installed script: absl's --help shows the flags of the module argv[0] below
+        # the docstring of __main__.
+        sys.argv[0] = main.__module__
+        sys.modules["__main__"].__doc__ = sys.modules[main.__module__].__doc__
+    define()
 
     def parse(argv):
         try:
             rest = flags.FLAGS(argv)
-        except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-            # config_flags raises Python's own errors for fields that do not exist.
-            _refuse(str(error).strip("'\""))
-        except (OSError, ImportError) as error:
-            _refuse(f"the config file cannot be read: {error}")
+        except flags.Error as error:
+            _refuse(_explain(error))
+        except UserError as error:
+            _refuse(str(error))
         given = len(rest) - 1
         if given > len(arguments) and not many:
             _refuse(f"unexpected argument {rest[-1]!r}; flags start with --")
@@ -58,16 +66,67 @@ def run(main: Callable[..., int | None], *arguments: str) -> None:
 
 
 def tune_malloc() -> None:
-    """Starts this very command anew with the allocator's settings, once.
+    """Start this very command anew with the allocator's settings, once.
 
-    They are read when a process starts, so there is no setting them later. Whoever
-    has set GLIBC_TUNABLES keeps theirs.
+    The C library reads them when a process starts. A GLIBC_TUNABLES of the user's own
+    stays as it is.
     """
     if platform.libc_ver()[0] == "glibc" and "GLIBC_TUNABLES" not in os.environ:
         environment = os.environ | {"GLIBC_TUNABLES": MALLOC}
         os.execve(sys.executable, sys.orig_argv, environment)
 
 
+def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """Return "; did you mean ...?" with the nearest known name, or "" if none is near.
+
+    Args:
+      name: The name that was given.
+      known: The names that exist.
+      prefix: Stands before the name in the answer.
+    """
+    near = difflib.get_close_matches(name, known, 1)
+    return f"; did you mean {prefix}{near[0]}?" if near else ""
+
+
 def _refuse(message: str) -> None:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(2)
+
+
+def _explain(error: flags.Error) -> str:
+    """Return absl's complaint as one sentence in the words of this project."""
+    text = str(error)
+    if isinstance(error, flags.UnrecognizedFlagError):
+        name = error.flagname
+        if name.removeprefix("no").startswith("config.") and "config" in flags.FLAGS:
+            return _missing("config")
+        ours = flags.FLAGS.get_key_flags_for_module(sys.argv[0])
+        hint = nearest(name, [flag.name for flag in ours], "--")
+        return f"no flag --{name}{hint or '; see --help'}"
+    if found := re.match(r"flags? --(\w+)=None: .* must have a value", text):
+        return _missing(found[1])
+    if found := re.match(r"flag --([\w.]+)=(.*?): ", text, re.DOTALL):
+        return f"--{found[1]}={found[2]}: expected {_expected(found[1], found[2])}"
+    if found := re.match(r"Missing value for flag -*([\w.]+)", text):
+        return f"--{found[1]} has no value; write --{found[1]}=VALUE"
+    if found := re.match(r"Found (.*) in argv before a value for", text):
+        return f"{found[1]} stands before --config; put it after"
+    return text
+
+
+def _missing(name: str) -> str:
+    text = flags.FLAGS[name].help.removesuffix(".")
+    if not text[1:2].isupper():  # but WORKDIR as it is
+        text = text[0].lower() + text[1:]
+    return f"--{name} is missing; give {text}"
+
+
+def _expected(name: str, value: str) -> str:
+    """Return the values that a flag takes, in words."""
+    parser = flags.FLAGS[name].parser
+    if isinstance(parser, flags.EnumParser):
+        choices = parser.enum_values
+        return f"one of {', '.join(choices)}{nearest(value, choices)}"
+    if isinstance(parser, flags.BooleanParser):
+        return "true or false"
+    return parser.syntactic_help or "values as in a,b"

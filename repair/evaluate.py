@@ -58,8 +58,11 @@ def main():
     console.print(f"results and trajectories are in {out}", highlight=False)
 
 
-if __name__ == "__main__":
-    flags.DEFINE_string("checkpoint", None, "A stage's checkpoints, or one step.")
+def define() -> None:
+    """Define the flags."""
+    flags.DEFINE_string(
+        "checkpoint", None, "WORKDIR/checkpoints/STAGE, or one step below it."
+    )
     flags.DEFINE_string(
         "tasks", "", "generated/SPLIT, mbpp/SPLIT, a set or FILE.jsonl."
     )
@@ -71,4 +74,12 @@ if __name__ == "__main__":
     flags.DEFINE_float("top_p", None, "Of the samples; as trained if unset.")
     flags.DEFINE_string("out", "", "Folder for results; by default in the workdir.")
     flags.mark_flags_as_required(["checkpoint"])
-    cli.run(main)
+
+
+def command() -> None:
+    """Run as an installed script, repair-evaluate."""
+    cli.run(main, define)
+
+
+if __name__ == "__main__":
+    command()

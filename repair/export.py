@@ -55,10 +55,21 @@ def _base_of(run: dict, named: str) -> str:
     return base
 
 
-if __name__ == "__main__":
-    flags.DEFINE_string("checkpoint", None, "A stage's checkpoints, or one step.")
-    flags.DEFINE_string("out", None, "Folder to write; made if missing.")
+def define() -> None:
+    """Define the flags."""
+    flags.DEFINE_string(
+        "checkpoint", None, "WORKDIR/checkpoints/STAGE, or one step below it."
+    )
+    flags.DEFINE_string("out", None, "A folder to write, empty or new.")
     flags.DEFINE_bool("adapter", False, "Write the adapters only, in PEFT's format.")
     flags.DEFINE_string("base", "", "Base model of the adapters; by default init_from.")
     flags.mark_flags_as_required(["checkpoint", "out"])
-    cli.run(main)
+
+
+def command() -> None:
+    """Run as an installed script, repair-export."""
+    cli.run(main, define)
+
+
+if __name__ == "__main__":
+    command()

@@ -242,8 +242,11 @@ def _about(code: str) -> str:
     return next((text for text in found if text), "Repair the program.")
 
 
-if __name__ == "__main__":
-    flags.DEFINE_string("tests", None, "File of plain asserts, or of pytest's form.")
+def define() -> None:
+    """Define the flags."""
+    flags.DEFINE_string(
+        "tests", None, "A file of plain asserts, or of pytest functions."
+    )
     flags.DEFINE_string("checkpoint", None, "WORKDIR/checkpoints/STAGE.")
     flags.DEFINE_string("text", "", "What the program should do; else its docstring.")
     flags.DEFINE_integer("samples", 4, "Attempts after the greedy one.", 0)
@@ -258,4 +261,12 @@ if __name__ == "__main__":
     )
     flags.DEFINE_bool("dry_run", False, "Show the repair, write nothing.")
     flags.mark_flags_as_required(["tests", "checkpoint"])
-    cli.run(main, "FILE")
+
+
+def command() -> None:
+    """Run as an installed script, repair-fix."""
+    cli.run(main, define, "FILE")
+
+
+if __name__ == "__main__":
+    command()

@@ -206,8 +206,9 @@ def _corruptions(text: str) -> tuple[int, int]:
     return low, high
 
 
-if __name__ == "__main__":
-    flags.DEFINE_enum("kind", "demos", ["demos", "faulty"], "What to make.")
+def define() -> None:
+    """Define the flags."""
+    flags.DEFINE_enum("kind", "demos", ["demos", "faulty"], "Kind of data.")
     flags.DEFINE_string("tasks", "generated/train", "Tasks to make data from.")
     flags.DEFINE_string("path", "", "File or folder of a published set.")
     flags.DEFINE_integer("count", 0, "At most so many tasks; 0 for all.", 0)
@@ -230,6 +231,14 @@ if __name__ == "__main__":
     flags.DEFINE_integer("max_tokens", 512, "Faulty: longest draft.", 1)
     flags.DEFINE_integer("max_length", 2048, "Faulty: longest prompt and draft.", 2)
     flags.DEFINE_integer("slots", 64, "Faulty: drafts at once.", 2)
-    flags.DEFINE_string("out", None, "Folder for the files; a killed run goes on.")
+    flags.DEFINE_string("out", None, "A folder for the files, new or of a killed run.")
     flags.mark_flags_as_required(["out"])
-    cli.run(main)
+
+
+def command() -> None:
+    """Run as an installed script, repair-make-data."""
+    cli.run(main, define)
+
+
+if __name__ == "__main__":
+    command()

@@ -42,7 +42,8 @@ def main(*workdirs: str) -> None:
     print(f"the report is in {out}")
 
 
-if __name__ == "__main__":
+def define() -> None:
+    """Define the flags."""
     flags.DEFINE_string("out", "", "The page; by default report.html in WORKDIR.")
     flags.DEFINE_integer("episodes", 1000, "Most on the page, about; 0 for all.", 0)
     flags.DEFINE_bool("terminal", False, "Print to the terminal; write no page.")
@@ -52,4 +53,12 @@ if __name__ == "__main__":
     flags.DEFINE_string("group", "", "Only the episodes of this faulty program.")
     flags.DEFINE_string("sample", "", "In the terminal: only this one, or greedy.")
     flags.DEFINE_string("status", "", "In the terminal: only those that ended so.")
-    cli.run(main, "WORKDIR...")
+
+
+def command() -> None:
+    """Run as an installed script, repair-report."""
+    cli.run(main, define, "WORKDIR...")
+
+
+if __name__ == "__main__":
+    command()

@@ -1,16 +1,15 @@
-"""Trains a model: python -m repair.train --config=configs/tiny.py --workdir=DIR.
+"""Train a model: python -m repair.train --config=configs/tiny.py --workdir=DIR.
 
-Several processes, one a host or a GPU, each run this with --distributed where the
-cluster tells who they are (SLURM, Open MPI, Kubernetes, Cloud TPU), or else with
---coordinator, --processes and --process. The workdir must be one that all of them see.
-With --plan nothing is trained: see docs/scaling.md.
+--config takes a file or the name of a shipped config, such as tiny. With --plan nothing
+is trained (docs/scaling.md). Several processes, one for each host or GPU, run this with
+--distributed on a cluster that jax knows (SLURM, Open MPI, Kubernetes, Cloud TPU), else
+with --coordinator, --processes and --process; all of them must see the workdir.
 """
 
 from absl import flags
-from ml_collections import config_flags
 from rich.console import Console
 
-from repair import cli
+from repair import cli, config_flag
 from repair.errors import UserError
 from repair.model import multihost
 from repair.training import plan
@@ -20,13 +19,18 @@ from repair.training.run import run
 
 
 def main():
-    """Runs the config's stages and prints the table."""
+    """Run the config's stages and print the table of results."""
     args = flags.FLAGS
     config = read(args.config)
     if args.plan:
         return _plan(config, args.plan)
     if not args.workdir:
-        raise UserError("--workdir is missing: the folder of the run")
+        raise UserError("--workdir is missing; give the folder of the run")
+    if not args.coordinator and (args.processes or args.process >= 0):
+        raise UserError(
+            "--processes and --process need --coordinator=HOST:PORT; give it, or"
+            " --distributed alone"
+        )
     if args.distributed or args.coordinator:
         multihost.start(args.coordinator, args.processes, args.process)
     console = Console(quiet=not multihost.first())
@@ -39,7 +43,7 @@ def main():
 
 
 def _plan(config, name: str) -> int:
-    """Prints what the run would need on a machine; 1 if it does not fit there."""
+    """Print the needs of the run on a machine; return 1 if it does not fit there."""
     plan.pretend(plan.machine(name)[0])
     phases = plan.plan(config)
     good = plan.fits(name, phases)
@@ -50,17 +54,26 @@ def _plan(config, name: str) -> int:
     return 0 if good else 1
 
 
-if __name__ == "__main__":
-    config_flags.DEFINE_config_file(
-        "config", None, "Config file, such as configs/tiny.py."
-    )
+def define() -> None:
+    """Define the flags."""
+    config_flag.define()
+    flags.declare_key_flag("config")
     flags.DEFINE_string("workdir", None, "Folder of the run; a run in it is resumed.")
     flags.DEFINE_string(
-        "plan", "", "Only tell what the run needs on KIND-COUNT, such as v5p-64."
+        "plan",
+        "",
+        "Print the needs of the run on KIND-COUNT, such as v5p-64; do not train.",
     )
     flags.DEFINE_bool("distributed", False, "One of several processes of a cluster.")
     flags.DEFINE_string("coordinator", "", "HOST:PORT of the first of the processes.")
-    flags.DEFINE_integer("processes", 0, "How many processes, with --coordinator.")
-    flags.DEFINE_integer("process", -1, "Which one this is, from 0.")
-    flags.mark_flags_as_required(["config"])
-    cli.run(main)
+    flags.DEFINE_integer("processes", 0, "Number of processes, with --coordinator.")
+    flags.DEFINE_integer("process", -1, "Number of this one, from 0.")
+
+
+def command() -> None:
+    """Run as an installed script, repair-train."""
+    cli.run(main, define)
+
+
+if __name__ == "__main__":
+    command()

@@ -32,7 +32,9 @@ FENCED = {
     "tensorboard": lambda path: path == "training/loggers.py",
     "wandb": lambda path: path == "training/loggers.py",
     "matplotlib": lambda path: path == "report_page/curves.py",
-    "absl": lambda path: path.removesuffix(".py") in ENTRY_POINTS | {"cli"},
+    "absl": lambda path: (
+        path.removesuffix(".py") in ENTRY_POINTS | {"cli", "config_flag"}
+    ),
     "jax": lambda path: not path.startswith(HOST_ROOMS),
     "gymnasium": lambda path: path == "integrations/gym_env.py",
     "verifiers": lambda path: path == "integrations/verifiers_env.py",

@@ -1,5 +1,6 @@
 """The entry points from outside: a user's mistake is one sentence and exit code 2."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,11 +8,180 @@ import sys
 import pytest
 
 TINY = "--config=configs/tiny.py"
+SHIPPED = (
+    "llama31_8b, llama32_1b, llama32_3b, qwen25_coder_0_5b, qwen25_coder_1_5b,"
+    " qwen3_0_6b, smollm2_135m, smollm2_360m, tiny"
+)
+NO_CONFIG = (
+    "--config is missing; give a file or the name of a shipped config, such as tiny"
+)
+CONFIGS = {
+    "raises.py": "from repair.training.config import defaults\n\n1 / 0\n",
+    "syntax.py": "def get_config(:\n    return None\n",
+    "empty.py": "x = 1\n",
+    "number.py": "def get_config():\n    return 3\n",
+    "stubborn.py": "def get_config(arg=''):\n    raise ValueError(f'never {arg}')\n",
+}
+# Each command in a fork of one process, which has imported all that is slow to import.
+RUNNER = """
+import importlib, json, os, sys
+modules = "train evaluate make_data fix export report".split()
+modules = {name: importlib.import_module(f"repair.{name}") for name in modules}
+results = {}
+for line in json.loads(sys.stdin.read()):
+    name, *arguments = line.split(" ")
+    read, write = os.pipe()
+    if not (child := os.fork()):
+        os.dup2(write, 1), os.dup2(write, 2), os.close(write)
+        sys.argv = ["/bin/repair", *(each.replace("_SPACE_", " ") for each in arguments)]
+        try:
+            modules[name].command()
+        except SystemExit as end:
+            sys.stdout.flush(), sys.stderr.flush(), os._exit(end.code)
+    os.close(write)
+    said = open(read).read()
+    results[line] = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), said]
+print(json.dumps(results))
+"""
+OF_CONFIG = {
+    "": NO_CONFIG,
+    "--config.sft.steps=3": NO_CONFIG,
+    "--config=configs/tinyy.py": (
+        "--config=configs/tinyy.py: no such file; did you mean configs/tiny.py?"
+    ),
+    "--config=tinyy": "--config=tinyy: no such file; did you mean tiny?",
+    "--config=a/b.py": (
+        f"--config=a/b.py: no such file; give a file or one of {SHIPPED}"
+    ),
+    f"{TINY}:foo": (
+        f"{TINY}:foo: no argument foo; expected none, or one of mbpp, direct, cot"
+    ),
+    "--config=llama32_1b:foo": (
+        "--config=llama32_1b:foo: no argument foo; expected one of coe, direct, cot"
+    ),
+    "--config=DIR/raises.py": (
+        "--config=DIR/raises.py: line 3 of DIR/raises.py raises ZeroDivisionError:"
+        " division by zero"
+    ),
+    "--config=DIR/syntax.py": (
+        "--config=DIR/syntax.py: line 1 of DIR/syntax.py raises SyntaxError: invalid"
+        " syntax"
+    ),
+    "--config=DIR/empty.py": (
+        "--config=DIR/empty.py: DIR/empty.py has no function get_config; define it"
+    ),
+    "--config=DIR/number.py": (
+        "--config=DIR/number.py: get_config returned int, expected a ConfigDict; start"
+        " from repair.training.config.defaults()"
+    ),
+    "--config=DIR/stubborn.py:a": (
+        "--config=DIR/stubborn.py:a: line 2 of DIR/stubborn.py raises ValueError:"
+        " never a"
+    ),
+}
+OF_TINY = {
+    "--config.sft.step=3": (
+        "--config.sft.step: no such field; did you mean --config.sft.steps?"
+    ),
+    "--config.sft.lr=3": (
+        "--config.sft.lr: no such field; config.sft has accumulate, optimizer,"
+        " row_length, rows, state_weight, steps"
+    ),
+    "--config.sfd.steps=3": (
+        "--config.sfd.steps: no such field; did you mean --config.sft?"
+    ),
+    "--noconfig.log.wandby": (
+        "--config.log.wandby: no such field; did you mean --config.log.wandb?"
+    ),
+    "--config.sft.steps.x=3": (
+        "--config.sft.steps.x: config.sft.steps has no fields; set config.sft.steps"
+    ),
+    "--config.mesh=3": (
+        "--config.mesh is a section; set its fields: data, fsdp, tensor"
+    ),
+    "--config.sft.steps=abc": "--config.sft.steps=abc: expected an integer",
+    "--config.sft.steps=1.5": "--config.sft.steps=1.5: expected an integer",
+    "--config.sampler.top_p=abc": "--config.sampler.top_p=abc: expected a number",
+    "--config.log.wandb=maybe": "--config.log.wandb=maybe: expected true or false",
+    "--config.stages=sft_SPACE_rlvr": (
+        "--config.stages=sft rlvr: expected values as in a,b"
+    ),
+    "--config.sft.steps": (
+        "--config.sft.steps has no value; write --config.sft.steps=VALUE"
+    ),
+    "--wrokdir=x": "no flag --wrokdir; did you mean --workdir?",
+    "--zzzzz": "no flag --zzzzz; see --help",
+    "extra": "unexpected argument 'extra'; flags start with --",
+    "--process=1": (
+        "--processes and --process need --coordinator=HOST:PORT; give it, or"
+        " --distributed alone"
+    ),
+    "--workdir=": "--workdir is missing; give the folder of the run",
+}
+OF_OTHERS = {
+    "train --config.sft.steps=3 --config=tiny": (
+        "--config.sft.steps=3 stands before --config; put it after"
+    ),
+    "evaluate": (
+        "--checkpoint is missing; give WORKDIR/checkpoints/STAGE, or one step below it"
+    ),
+    "evaluate --samples=x": "--samples=x: expected a non-negative integer",
+    "evaluate --temperature=-1": "--temperature=-1: expected a non-negative number",
+    "evaluate --chekpoint=x": "no flag --chekpoint; did you mean --checkpoint?",
+    "make_data": (
+        "--out is missing; give a folder for the files, new or of a killed run"
+    ),
+    "make_data --kind=demo --out=x": (
+        "--kind=demo: expected one of demos, faulty; did you mean demos?"
+    ),
+    "make_data --per_task=0": "--per_task=0: expected a positive integer",
+    "fix a.py --checkpoint=x": (
+        "--tests is missing; give a file of plain asserts, or of pytest functions"
+    ),
+    "fix --tests=x --checkpoint=x": "missing argument FILE; see --help",
+    "fix a.py --dry_run=perhaps": "--dry_run=perhaps: expected true or false",
+    "export --checkpoint=x": "--out is missing; give a folder to write, empty or new",
+    "report": "missing argument WORKDIR; see --help",
+    "report x --episodes=many": "--episodes=many: expected a non-negative integer",
+}
+CASES = {f"train --workdir=DIR/run {flag}".strip(): t for flag, t in OF_CONFIG.items()}
+CASES |= {f"train --workdir=DIR/run {TINY} {flag}": t for flag, t in OF_TINY.items()}
+CASES |= OF_OTHERS
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with configs that cannot be read."""
+    folder = tmp_path_factory.mktemp("configs")
+    for name, text in CONFIGS.items():
+        (folder / name).write_text(text)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def answers(request, folder):
+    """The exit code and all output of every case."""
+    done = subprocess.run(
+        [sys.executable, "-c", RUNNER],
+        input=json.dumps([case.replace("DIR", folder) for case in CASES]),
+        cwd=request.config.rootpath,
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "GLIBC_TUNABLES": ""},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.replace(folder, "DIR"))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_mistake_is_one_sentence(answers, case):
+    assert answers[case] == [2, f"error: {CASES[case]}\n"]
 
 
 @pytest.fixture
 def refused(request):
-    """Runs a command that must be refused; returns what it says."""
+    """Run a command as users do, which must be refused; return its one sentence."""
 
     def run(module, *arguments):
         done = subprocess.run(
@@ -31,20 +201,30 @@ def refused(request):
     return run
 
 
-def test_a_misspelt_field_is_refused(refused, tmp_path):
-    said = refused("train", TINY, f"--workdir={tmp_path}", "--config.sft.stepz=3")
-    assert "stepz" in said
-    assert list(tmp_path.iterdir()) == []
+def test_help_tells_the_modules_own_flags(request):
+    command = [sys.executable, "-m", "repair.report", "--help"]
+    root = request.config.rootpath
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert "Writes one HTML page" in done.stdout and "--[no]terminal" in done.stdout
 
 
-def test_an_argument_that_may_be_given_more_than_once(refused, tmp_path):
-    assert "missing argument WORKDIR;" in refused("report")
+def test_stages_may_be_separated_by_commas(refused, tmp_path):
+    """Both are understood; the task set that does not exist is refused later."""
+    stages, nowhere = "--config.stages=rlvr,eval", "--config.tasks.train=nowhere"
+    said = refused("train", TINY, f"--workdir={tmp_path}", stages, nowhere)
+    assert "nowhere" in said
+    stages = json.loads((tmp_path / "config.json").read_text())["stages"]
+    assert stages == ["rlvr", "eval"]
+
+
+def test_runs_that_are_none_are_refused(refused, tmp_path):
     (tmp_path / "config.json").write_text("{}")
     assert "b holds no run" in refused("report", tmp_path, tmp_path / "b")
 
 
-def test_a_missing_workdir_is_refused(refused):
-    assert "workdir" in refused("train", TINY)
+def test_a_misspelt_field_leaves_no_trace(refused, tmp_path):
+    refused("train", TINY, f"--workdir={tmp_path}", "--config.sft.stepz=3")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_workdir_below_a_file_is_refused(refused, tmp_path):

@@ -11,6 +11,7 @@ import dataclasses
 import ml_collections
 
 from repair.env.tools import MODES
+from repair.errors import UserError
 from repair.model import presets
 from repair.training.config import defaults
 
@@ -24,11 +25,11 @@ def paper(name: str, mode: str, **mesh: int) -> ml_collections.ConfigDict:
       **mesh: Sizes of the mesh's axes, where they are not the default.
 
     Raises:
-      ValueError: Another mode.
+      UserError: Another mode.
     """
     mode = mode or MODES[0]
     if mode not in MODES:
-        raise ValueError(f"this config takes {', '.join(MODES)}; found {mode!r}")
+        raise UserError(f"no argument {mode}; expected one of {', '.join(MODES)}")
     c = defaults()
     c.mode = mode
     c.init_from = presets.HUB[name]
