@@ -37,7 +37,7 @@ from repair.tasks import load_tasks
 from repair.text.prompts import render_prompt
 from repair.text.tokenizer import Tokenizer, train_tokenizer
 from repair.training.config import read
-from repair.training.load import make_policy
+from repair.training.policy import make_policy
 from repair.training.task_set import RepairTaskSet
 
 REPEATS = 5

@@ -43,7 +43,7 @@ from repair.rollout.sampler import Sampler, SamplerShapes
 from repair.rollout.sampling import Sampling
 from repair.sandbox import Sandbox
 from repair.tasks import load_tasks
-from repair.training.load import load_policy, make_policy
+from repair.training.policy import load_policy, make_policy
 from repair.training.task_set import RepairTaskSet
 
 REPEATS = 3

@@ -12,5 +12,5 @@ from repair.training.recipes import paper
 
 
 def get_config(mode="coe"):
-    """The config of one of the three modes."""
+    """Return the config of one of the three modes."""
     return paper("smollm2_135m", mode)

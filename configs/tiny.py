@@ -15,7 +15,7 @@ from repair.training.config import defaults
 
 
 def get_config(arg=""):
-    """The config, for generated tasks or with arg "mbpp", "direct" or "cot"."""
+    """Return the config, for generated tasks or with arg "mbpp", "direct" or "cot"."""
     c = defaults()
     c.checkpoint_every = 100
     c.tasks.train_count = 4000

@@ -65,12 +65,12 @@ class StackCalculator:
 
 
 def check(state: str, test: str) -> str:
-    """The verifier: a test is the one stack that is right; numbers, never formulas."""
+    """Compare the state with the one stack that is right; return "" if it is."""
     return "" if state == test else "not yet"
 
 
 def expression(rng: random.Random, operators: int) -> ast.expr:
-    """A random tree over digits with so many operators."""
+    """Return a random tree over digits with so many operators."""
     if not operators:
         return ast.Constant(rng.randint(1, 9))
     left = rng.randrange(operators)
@@ -80,7 +80,7 @@ def expression(rng: random.Random, operators: int) -> ast.expr:
 
 
 def oracle(node: ast.expr) -> list[str]:
-    """The commands that compute a tree: its postfix order."""
+    """Return the commands that compute a tree: its postfix order."""
     if isinstance(node, ast.Constant):
         return [f"PUSH {node.value}"]
     return oracle(node.left) + oracle(node.right) + [VERBS[type(node.op)]]
@@ -100,7 +100,7 @@ class Calculator:
         return FunctionVerifier(check)
 
     def prompt(self, task: Task) -> str:
-        """The expression; the tests hold its value and are not shown."""
+        """Return the expression; the tests hold its value and are not shown."""
         return f"{task.text}\n"
 
     def tasks(self) -> tuple[list[Task], list[Task]]:
@@ -122,7 +122,7 @@ class Calculator:
         return [Bug(t.text, t, "", len(re.findall(" [-+*] ", t.text))) for t in tasks]
 
     def demos(self, tasks, verifier):
-        """The oracle's commands, played through the tool and the verifier."""
+        """Return the oracle's commands, played through the tool and the verifier."""
         said = [
             (bug, [*oracle(ast.parse(bug.task.text, mode="eval").body), "EXIT"])
             for bug in self.bugs(tasks, verifier, self.config.seed)

@@ -20,7 +20,7 @@ from repair.rollout.collect import RolloutSeed, collect_rollouts
 from repair.rollout.sampling import Sampling
 from repair.training.batches import rollout_metrics
 from repair.training.curriculum import Curriculum
-from repair.training.load import Policy, load_policy
+from repair.training.policy import Policy, load_policy
 
 
 def collect(policy: Policy, bugs, step: int) -> dict[str, float]:

@@ -46,7 +46,7 @@ import sys
 
 
 def run(*command, accept=(0,)):
-    """Runs a command and shows what it prints; stops unless it ends as it should."""
+    """Run a command, show its output, and stop unless it exits as accepted."""
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:

@@ -18,7 +18,8 @@ ARGS=${*:+$(printf ' %q' "$@")}
 cd "$(dirname "$0")/.."
 archive=$(mktemp -d)/repair.tar.gz
 trap 'rm -rf "$(dirname "$archive")"' EXIT
-tar -czf "$archive" --exclude=__pycache__ setup.py pyproject.toml repair configs
+tar -czf "$archive" --exclude=__pycache__ setup.py pyproject.toml README.md LICENSE \
+  repair_editor.py repair configs
 
 tpus() { gcloud compute tpus "$@" --zone="$ZONE"; }
 state() {

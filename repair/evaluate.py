@@ -14,8 +14,8 @@ from repair import cli
 from repair.tasks import load_tasks
 from repair.training.config import EvalConfig
 from repair.training.evaluation import measure
-from repair.training.load import load_policy, workdir_of
 from repair.training.metrics import results_table
+from repair.training.policy import load_policy, workdir_of
 
 
 def main():

@@ -15,7 +15,7 @@ from repair.model.hf.peft import save_peft
 from repair.model.llama import LlamaConfig
 from repair.training.checkpoint import load_params
 from repair.training.fields import from_dict
-from repair.training.load import workdir_of
+from repair.training.policy import workdir_of
 
 
 def main():

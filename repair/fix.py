@@ -86,7 +86,7 @@ def _attempt(bug: Bug, before: Result, sandbox: Sandbox, console: Console):
     """Return the code of the first attempt that passes; else show the best one."""
     # Imported here, since they import jax, which the checks before do not need.
     from repair.training.attempts import best_of, try_repairs
-    from repair.training.load import load_policy
+    from repair.training.policy import load_policy
 
     args = flags.FLAGS
     with console.status("loading the model"):

@@ -68,8 +68,8 @@ def _faulty(args) -> None:
     """Sample programs from a model and write those that fail, with summary.json."""
     # Here, since they bring jax, which --help can do without.
     from repair.training.drafts import DraftConfig, draft, keep_faulty
-    from repair.training.load import load_model
     from repair.training.metrics import progress
+    from repair.training.policy import load_model
     from repair.training.workdir import write_whole
 
     out = pathlib.Path(args.out)

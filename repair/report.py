@@ -20,7 +20,7 @@ from repair.training.workdir import write_whole
 
 
 def main(*workdirs: str) -> None:
-    """Reads the workdirs and writes the page, or prints to the terminal."""
+    """Read the workdirs and write the page, or print to the terminal."""
     args, runs = flags.FLAGS, open_runs(workdirs)
     if args.terminal:
         if args.out:

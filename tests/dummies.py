@@ -20,7 +20,7 @@ BUGS = [
 
 @pytest.fixture(scope="session", autouse=True)
 def compile_quickly():
-    """These tests run each program a few times: compiling is nearly all they do."""
+    """Compile without optimizing: compiling is most of the time of these tests."""
     before = jax.config.values["jax_disable_most_optimizations"]
     jax.config.update("jax_disable_most_optimizations", True)
     yield
@@ -92,7 +92,7 @@ def params(model):
 
 @pytest.fixture(scope="package")
 def make():
-    """A function from fields to (Model, params): grouped queries, loud weights.
+    """Return a function from fields to (Model, params): grouped queries, loud weights.
 
     Weights are four times their usual size, so that logits differ enough between
     tokens for a wrong mask or position to show.

@@ -33,7 +33,8 @@ for line in json.loads(sys.stdin.read()):
     read, write = os.pipe()
     if not (child := os.fork()):
         os.dup2(write, 1), os.dup2(write, 2), os.close(write)
-        sys.argv = ["/bin/repair", *(each.replace("_SPACE_", " ") for each in arguments)]
+        given = (each.replace("_SPACE_", " ") for each in arguments)
+        sys.argv = ["/bin/repair", *given]
         try:
             modules[name].command()
         except SystemExit as end:
@@ -151,7 +152,7 @@ CASES |= OF_OTHERS
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with configs that cannot be read."""
+    """Return a folder with configs that cannot be read."""
     folder = tmp_path_factory.mktemp("configs")
     for name, text in CONFIGS.items():
         (folder / name).write_text(text)
@@ -160,7 +161,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def answers(request, folder):
-    """The exit code and all output of every case."""
+    """Return the exit code and all output of every case."""
     done = subprocess.run(
         [sys.executable, "-c", RUNNER],
         input=json.dumps([case.replace("DIR", folder) for case in CASES]),

@@ -23,17 +23,17 @@ OTHER_TOOLS = {"--infra"}  # SkyPilot's
 
 
 def text(page: pathlib.Path) -> str:
-    """The page, with continued lines joined."""
+    """Return the page, with continued lines joined."""
     return page.read_text(encoding="utf-8").replace("\\\n", " ")
 
 
 def inline(page: pathlib.Path) -> list[str]:
-    """The inline code of a page; fenced blocks are left out."""
+    """Return the inline code of a page; fenced blocks are left out."""
     return re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text(page), flags=re.S))
 
 
 def exists(module: str) -> pathlib.Path | None:
-    """The file of a module, or the __init__.py of a package."""
+    """Return the file of a module, or the __init__.py of a package."""
     path = ROOT.joinpath(*module.split("."))
     found = (path.with_suffix(".py"), path / "__init__.py")
     return next((file for file in found if file.exists()), None)
@@ -41,7 +41,7 @@ def exists(module: str) -> pathlib.Path | None:
 
 @functools.cache
 def flags(path: pathlib.Path) -> set[str]:
-    """Flags that a file defines, by absl or argparse."""
+    """Return the flags that a file defines, by absl or argparse."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         name = getattr(getattr(node, "func", None), "attr", "")
@@ -60,7 +60,7 @@ def fields() -> frozenset[str]:
 
 
 def commands(page: pathlib.Path) -> list[tuple[str, str]]:
-    """(module, arguments) of every `python -m` of a page."""
+    """Return (module, arguments) of every `python -m` of a page."""
     return re.findall(r"\bpython -m ([\w.]+)([^`\n&|]*)", text(page))
 
 

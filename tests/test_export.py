@@ -31,7 +31,7 @@ def params():
 
 @pytest.fixture
 def run(monkeypatch, tmp_path, params):
-    """A function from fields of the run's config and flags to the written folder."""
+    """Return a function from config fields and flags to the written folder."""
 
     def export_run(fields, **values):
         run = dataclasses.replace(Config(), model=SHAPE, **fields)

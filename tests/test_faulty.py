@@ -33,7 +33,7 @@ FLAGS = {
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A folder with random weights and a tokenizer that knows the fence."""
+    """Return a folder with random weights and a tokenizer that knows the fence."""
     folder = tmp_path_factory.mktemp("model")
     tasks = load_tasks("generated/train", count=20)
     tokenizer = train_tokenizer([render_examples(tasks, tasks[0])] * 2, 300)

@@ -19,7 +19,7 @@ from repair.sandbox import Limits
 from repair.text.episodes import Episode
 from repair.training import attempts as attempts_module
 from repair.training.config import Config
-from repair.training.load import Policy
+from repair.training.policy import Policy
 
 FAULTY = 'def keep(xs):\n    """Keep the items above 4."""\n    return [xs]\n'
 REPAIR = "### REPL 3 >>>    return [x for x in xs if x > 4]"
@@ -95,7 +95,7 @@ def run(tmp_path, monkeypatch, capsys):
             run.policy = Policy(config or Config(), None, None, engine, verifier, {})
             return run.policy
 
-        monkeypatch.setattr("repair.training.load.load_policy", load)
+        monkeypatch.setattr("repair.training.policy.load_policy", load)
         monkeypatch.setattr(attempts_module, "collect_rollouts", Reciter.collect)
         settings = {"text": "", "samples": len(attempts) - 1, "temperature": 0.8}
         settings |= {"dry_run": False, "seed": 0, "cpu_seconds": Limits.cpu_seconds}

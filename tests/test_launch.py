@@ -441,5 +441,5 @@ def test_the_image_gets_what_workers_get():
         if line.startswith("COPY")
         for part in line.split()[1:-1]
     ]
-    script = (LAUNCH / "tpu_pod.sh").read_text()
+    script = (LAUNCH / "tpu_pod.sh").read_text().replace("\\\n  ", "")
     assert f"--exclude=__pycache__ {' '.join(copied)}\n" in script

@@ -24,7 +24,8 @@ def top_down(faulty: list[str], correct: list[str]) -> list[editor.Command]:
     quadratic in the lines.
     """
     table, changes = _costs(faulty, correct)
-    commands, i, j = [], 0, 0
+    commands: list[editor.Command] = []
+    i = j = 0
     while i < len(faulty) or j < len(correct):
         n = j + 1  # all above is already as it should be
         both = i < len(faulty) and j < len(correct)

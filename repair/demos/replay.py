@@ -74,22 +74,26 @@ def replay(
     make_tool: Callable[[str], Tool] = LineEditor,
 ) -> list[Outcome]:
     """Replay the candidates in lockstep; outcomes among them stay as they are."""
-    outcomes = [c if isinstance(c, Outcome) else None for c in chunk]
-    live = [i for i, outcome in enumerate(outcomes) if outcome is None]
+    outcomes = {i: c for i, c in enumerate(chunk) if isinstance(c, Outcome)}
+    live = {i: c for i, c in enumerate(chunk) if isinstance(c, Candidate)}
     environments = {
         i: Environment(verifier, Rewards(), max_turns, make_tool) for i in live
     }
-    begun = reset_all(list(environments.values()), [chunk[i].bug for i in live])
-    turns = dict(zip(live, begun, strict=True))
-    for i in live:
-        if turns[i].passed:
+    begun = reset_all(list(environments.values()), [c.bug for c in live.values()])
+    results = dict(zip(live, begun, strict=True))
+    for i, result in results.items():
+        if result.passed:
             outcomes[i] = Outcome(None, "starts passing")
-    while live := [i for i in live if outcomes[i] is None]:
-        said = [chunk[i].answer(turns[i]) for i in live]
-        stepped = step_all([environments[i] for i in live], said)
-        for i, turn in zip(live, stepped, strict=True):
-            turns[i], outcomes[i] = turn, chunk[i].outcome(turn)
-    return outcomes
+            del live[i]
+    while live:
+        commands = [candidate.answer(results[i]) for i, candidate in live.items()]
+        stepped = step_all([environments[i] for i in live], commands)
+        results = dict(zip(live, stepped, strict=True))
+        for i, result in results.items():
+            if outcome := live[i].outcome(result):
+                outcomes[i] = outcome
+                del live[i]
+    return [outcomes[i] for i in range(len(chunk))]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -43,7 +43,7 @@ class Rollout:
 
     @property
     def status(self) -> str | None:
-        """How the episode ended; None while it goes on."""
+        """Status of the ended episode; None while it goes on."""
         return self.results[-1].status
 
     @property

@@ -73,7 +73,8 @@ class Example:
 
 def _example(segments: Iterable[tuple[Sequence[int], int]]) -> Example:
     """Return an example from the ids and the turn of each of its segments."""
-    ids, turns = [], []
+    ids: list[int] = []
+    turns: list[int] = []
     for segment, turn in segments:
         ids += segment
         turns += [turn] * len(segment)

@@ -165,7 +165,7 @@ class Tokenizer:
         folder.mkdir(parents=True, exist_ok=True)
         self.backend.save(str(folder / "tokenizer.json"))
         # transformers 4 rejects the class name that version 5 writes; both read this.
-        settings = {"tokenizer_class": "PreTrainedTokenizerFast"}
+        settings: dict[str, str | None] = {"tokenizer_class": "PreTrainedTokenizerFast"}
         if self.backend.token_to_id("<pad>") is not None:
             settings["pad_token"] = "<pad>"
         if self.eos_ids:

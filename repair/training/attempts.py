@@ -8,7 +8,7 @@ from repair.env.state_text import split_state
 from repair.rollout.collect import Observer, RolloutSeed, collect_rollouts
 from repair.rollout.rollout import Rollout
 from repair.tasks import Bug
-from repair.training.load import Policy
+from repair.training.policy import Policy
 
 
 @dataclasses.dataclass(frozen=True)

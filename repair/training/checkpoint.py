@@ -33,7 +33,7 @@ class Checkpointer:
     """
 
     def __init__(self, directory, keep: int = 2):
-        """Opens the folder, making it when needed, and clears killed saves.
+        """Open the folder, making it when needed, and clear killed saves.
 
         Args:
           directory: The stage's folder.

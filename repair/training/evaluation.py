@@ -12,9 +12,9 @@ from repair.rollout.collect import Observer, RolloutSeed, collect_rollouts
 from repair.rollout.rollout import Rollout
 from repair.tasks import Bug
 from repair.training.config import EvalConfig
-from repair.training.load import Policy
 from repair.training.metrics import progress
 from repair.training.pass_rates import mean_interval, pass_at_k
+from repair.training.policy import Policy
 from repair.training.trajectories import describe_evaluation, write_records
 
 

@@ -48,7 +48,7 @@ class Loggers:
     """All loggers of a run as one, in the first process."""
 
     def __init__(self, workdir, config: Config):
-        """Opens the loggers that the config asks for, in an existing folder.
+        """Open the loggers that the config asks for, in an existing folder.
 
         Raises:
           UserError: One of them cannot be opened.
@@ -133,7 +133,7 @@ class WandB:
     """
 
     def __init__(self, workdir, config: Config):
-        """Starts the run, or resumes it.
+        """Start the run, or resume it.
 
         Raises:
           UserError: W&B refuses, for want of a login or of a network.

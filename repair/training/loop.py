@@ -84,7 +84,7 @@ class Loop:
         updates: int = 1,
         budget: int = 0,
     ):
-        """Opens the stage at its latest checkpoint.
+        """Open the stage at its latest checkpoint.
 
         Args:
           context: Model, places and common settings.

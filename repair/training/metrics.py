@@ -27,7 +27,7 @@ class MetricsWriter:
     """
 
     def __init__(self, workdir):
-        """Opens the file of an existing folder, or starts one.
+        """Open the file of an existing folder, or starts one.
 
         Raises:
           UserError: The file cannot be opened, or a line before the last is not a JSON

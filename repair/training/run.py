@@ -35,10 +35,10 @@ from repair.text.tokenizer import load_tokenizer
 from repair.training import rlvr, sft
 from repair.training.config import Config, check_mesh
 from repair.training.evaluation import measure
-from repair.training.load import Policy, make_policy
 from repair.training.loggers import Loggers, check_packages
 from repair.training.loop import Loop, StageContext
 from repair.training.metrics import NoMetrics
+from repair.training.policy import Policy, make_policy
 from repair.training.prepare import prepare_demos, prepare_model, prepare_tokenizer
 from repair.training.task_set import RepairTaskSet, TaskSet, open_task_set
 from repair.training.trajectories import FOLDER

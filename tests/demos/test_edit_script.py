@@ -14,7 +14,7 @@ PROGRAMS = st.lists(st.text("ab +>", max_size=4), max_size=6)
 
 
 def plain_distance(a, b):
-    """The textbook table, for strings and for lists of lines."""
+    """Return the textbook table, for strings and for lists of lines."""
     row = list(range(len(b) + 1))
     for i, x in enumerate(a, 1):
         above, row = row, [i]

@@ -11,7 +11,7 @@ CODE = "def f(x):\n    return x"
 
 
 def demo(faulty, commands, feedbacks, corruptions=1):
-    """An episode whose states show the faulty program, then `CODE`, and so on."""
+    """Return an episode whose states show the faulty program, then `CODE`."""
     programs = [faulty, CODE] if isinstance(faulty, str) else faulty
     states = tuple(
         "".join(f"L {n} {line}\n" for n, line in enumerate(code.split("\n"), 1))

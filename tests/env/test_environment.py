@@ -33,7 +33,7 @@ class Knows:
 
 
 def play(commands, bug=BUG, **settings):
-    """The environment and the turns of its commands."""
+    """Return the environment and the turns of its commands."""
     environment = Environment(Knows(), **settings)
     environment.reset(bug)
     return environment, [environment.step(command) for command in commands]

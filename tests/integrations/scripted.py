@@ -25,6 +25,6 @@ def scripts(bug):
 
 
 def play(problems, bug, commands):
-    """The turns of an episode, by the environment itself."""
+    """Return the turns of an episode, by the environment itself."""
     environment = problems.make_environment()
     return [environment.reset(bug), *map(environment.step, commands)]

@@ -10,7 +10,7 @@ PAGE = pathlib.Path(__file__).parent.parent.parent / "docs" / "other_trainers.md
 
 
 def code(title, *changes):
-    """The Python under a title of the page, with what no test has replaced."""
+    """Return the Python under a title of the page, with what no test has replaced."""
     section = PAGE.read_text().split(f"## {title}\n")[1].split("\n## ")[0]
     (block,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     for old, new in changes:

@@ -1,4 +1,4 @@
-"""What other trainers are given, refused in one sentence where it cannot serve."""
+"""Bugs and environments for other trainers; bad input is refused in one sentence."""
 
 import pytest
 

@@ -27,7 +27,7 @@ def tokenizer(problems):
 
 
 def call(command):
-    """A reply that calls the tool."""
+    """Return a reply that calls the tool."""
     content = json.dumps({"name": "edit", "arguments": {"command": command}})
     return f"<tool_call>\n{content}\n</tool_call><|im_end|>"
 
@@ -56,7 +56,7 @@ class Scripted(LlamaForCausalLM):
         return torch.cat([input_ids, replies], dim=1)
 
     def goes_on(self, old, context):
-        """Whether a context is an old one with more behind it, to the last id."""
+        """Return True if a context extends an old one, id by id."""
         return old is None or (len(context) > len(old) and context[: len(old)] == old)
 
 
@@ -130,7 +130,7 @@ def test_a_step_of_grpo_plays_a_group_and_learns(tmp_path, tokenizer, problems):
 
 
 def test_equal_rewards_move_nothing(tmp_path, tokenizer, problems):
-    """What moved the weights above are the rewards."""
+    """Show that rewards, and nothing else, moved the weights above."""
     said = [[call(EXIT), "Done.<|im_end|>"]] * 2
     trainer, _, before = train(tmp_path, tokenizer, problems, said)
     for name, parameter in trainer.model.named_parameters():

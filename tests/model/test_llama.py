@@ -1,4 +1,4 @@
-"""What the decoder may and may not see, proved by gradients and by comparison."""
+"""Visibility of tokens in the decoder, proved by gradients and by comparison."""
 
 import functools
 

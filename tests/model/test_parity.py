@@ -62,7 +62,7 @@ TOKENS = np.random.default_rng(0).integers(0, 61, (2, 80))
 
 @functools.cache
 def reference(family):
-    """A small model with loud weights, norms and biases too, whatever they start at."""
+    """Return a small model with loud weights, norms and biases."""
     kind, fields = FAMILIES[family]
     settings = dict(
         vocab_size=61,
@@ -92,7 +92,7 @@ def family(request):
 
 @pytest.fixture(scope="module")
 def saved(family, tmp_path_factory):
-    """A folder as transformers writes it."""
+    """Return a folder as transformers writes it."""
     folder = tmp_path_factory.mktemp("reference")
     reference(family).save_pretrained(folder)
     return folder

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def nucleus(logits, top_k, top_p):
-    """The obvious way, one row at a time: which tokens are left."""
+    """Return the tokens that are left, one row at a time, the obvious way."""
     kept = []
     for row in np.asarray(logits, np.float64):
         order = sorted(range(len(row)), key=lambda i: -row[i])

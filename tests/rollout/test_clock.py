@@ -1,4 +1,4 @@
-"""What counts as an idle device."""
+"""Seconds in which a device counts as idle."""
 
 import time
 

@@ -55,7 +55,7 @@ class Host:
         self.state = self.sampler.extend(self.params, self.state, new)
 
     def turn(self, seed=0, temperature=0.0, done=None, **settings):
-        """Decodes; returns per row (start of the command, its log-probs)."""
+        """Decode; returns per row (start of the command, its log-probs)."""
         state = self.sampler.decode(
             self.params,
             self.state,

@@ -120,7 +120,7 @@ def _slips(kind, code, draws=400):
 
 
 def _changed(kind, code):
-    """New texts of the only line that changes."""
+    """Return new texts of the only line that changes."""
     return {text for ((_, text),) in _slips(kind, code)}
 
 

@@ -108,7 +108,7 @@ def test_braces_of_a_task_stay_as_they_are(tokenizer):
 
 @pytest.fixture
 def published(tmp_path):
-    """A function that writes a folder as a model's authors do."""
+    """Return a function that writes a folder as a model's authors do."""
 
     def write(settings, model_type="llama", adds=None, **files):
         backend = train_tokenizer(TEXTS * 3, 320, ("<s>", "</s>", "<|end|>"))

@@ -160,7 +160,7 @@ def play(groups, size, seed):
 
 
 def deviation(values, scores, ids):
-    """Standard errors between the mean gradient and the truth, per logit."""
+    """Return the standard errors between the mean gradient and the truth, per logit."""
     gradient = np.zeros((len(scores), 2))
     for row, score, value in zip(gradient, scores, values, strict=True):
         row[: len(score)] = np.multiply(score, value)

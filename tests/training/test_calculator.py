@@ -20,8 +20,8 @@ from repair.tasks import Bug, Task
 from repair.training import run as experiment
 from repair.training.checkpoint import load_params
 from repair.training.config import read
-from repair.training.load import load_model, load_policy
 from repair.training.metrics import MetricsWriter, read_metrics
+from repair.training.policy import load_model, load_policy
 from repair.training.task_set import RepairTaskSet, open_task_set
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -29,7 +29,7 @@ PAGE = ROOT / "docs" / "your_own_tool.md"
 
 
 def short(**fields):
-    """The example's config, small enough for seconds; fields as section__field."""
+    """Return the example's config, made small; fields as section__field."""
     c = calculator.get_config()
     c.checkpoint_every = 1000
     c.tasks.train_count, c.tasks.eval_count = 60, 6
@@ -46,7 +46,7 @@ def short(**fields):
 
 
 def quiet(line):
-    """Takes what a run reports."""
+    """Take what a run reports."""
 
 
 @pytest.fixture(scope="module")
@@ -244,7 +244,7 @@ def test_a_task_set_that_keeps_the_editor_keeps_what_goes_with_it():
 
 
 def blocks(language: str) -> list[str]:
-    """The fenced blocks of the page."""
+    """Return the fenced blocks of the page."""
     return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(), re.DOTALL)
 
 

@@ -101,7 +101,7 @@ def test_a_state_may_be_a_dataclass_with_params_only(tmp_path):
 
 
 def tearable(folder):
-    """The files whose loss makes a step unreadable."""
+    """Return the files whose loss makes a step unreadable."""
     names = ["params/manifest.ocdbt", "params/_METADATA", "extra/metadata"]
     return [folder / n for n in names] + sorted((folder / "params" / "d").iterdir())
 

@@ -22,13 +22,13 @@ from repair.training.evaluation import (
     sampled_figures,
     verify,
 )
-from repair.training.load import Policy
+from repair.training.policy import Policy
 
 TASK = Task("t", "Add one.", "x", ("shown",), hidden_test_list=("hidden",))
 
 
 def rollout(bug="a", sample=0, passed=(), status="solved", corruptions=1, **fields):
-    """An episode with a step for each element of `passed`."""
+    """Return an episode with a step for each element of `passed`."""
     bug = Bug(bug, dataclasses.replace(TASK, **fields), "", corruptions)
     initial = StepResult("s", 0.0, False, None, False, False)
     steps = [StepResult("s", 0.0, False, None, ok, not ok) for ok in passed]

@@ -106,14 +106,14 @@ def test_tensorboard_has_a_line_as_soon_as_it_is_written(tmp_path):
 
 @pytest.fixture
 def wandb_session(monkeypatch):
-    """The package reads its environment once in a process, unless it is torn down."""
+    """Tear wandb down: it reads its environment once in a process."""
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     yield monkeypatch
     importlib.import_module("wandb").teardown()
 
 
 def wandb_records(data):
-    """The records of a .wandb file: LevelDB's log format in blocks of 32 KiB."""
+    """Return the records of a .wandb file: LevelDB's log format in blocks of 32 KiB."""
     from wandb.proto.wandb_internal_pb2 import Record
 
     place, parts = 7, b""  # past the header
@@ -131,7 +131,7 @@ def wandb_records(data):
 
 
 def wandb_lines(workdir):
-    """The lines in the files of all lives, and the ids of their runs."""
+    """Return the lines in the files of all lives, and the ids of their runs."""
     importlib.import_module("wandb").teardown()  # waits until files are written
     paths = sorted(
         workdir.glob("wandb/offline-run-*/run-*.wandb"), key=os.path.getmtime

@@ -20,7 +20,7 @@ SETTINGS = SftConfig(steps=5)
 
 @pytest.fixture
 def stage(tmp_path):
-    """Runs a stage whose parameter counts its steps; `losses` are its metrics."""
+    """Run a stage whose parameter counts its steps; `losses` are its metrics."""
     model, said = Model(LlamaConfig(), make_mesh(1, 1, 1)), []
     context = StageContext(model, tmp_path, NoMetrics(), said.append)
     context = dataclasses.replace(context, checkpoint_every=1)

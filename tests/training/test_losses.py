@@ -24,7 +24,7 @@ jitted = jax.jit(policy_loss, static_argnames="config")
 
 
 def run(batch, denominator, config, loss=jitted):
-    """The loss of arrays by name."""
+    """Return the loss of arrays by name."""
     stats = TokenStats(batch["log_probs"], batch["entropy"], None)
     names = ("old", "advantages", "mask", "reference", "units", "importance")
     given = {name: batch[name] for name in names if name in batch}

@@ -88,7 +88,7 @@ def finish(process):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """The folder of a run on one device and on each mesh."""
+    """Return the folder of a run on one device and on each mesh."""
     out = tmp_path_factory.mktemp("meshes")
     finish(start(MESHES_IN_ONE, 8, out))
     return out

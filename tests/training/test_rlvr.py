@@ -94,7 +94,7 @@ def experience(play, bugs):
 
 @pytest.fixture(scope="module")
 def silent(play, bugs):
-    """A bug whose samples all earn the same."""
+    """Return a bug whose samples all earn the same."""
     return [play(bugs[2], sample, [-0.5], 2) for sample in range(2)]
 
 

@@ -12,8 +12,8 @@ from repair.rollout.rollout import Rollout
 from repair.training import run as experiment
 from repair.training.checkpoint import load_params
 from repair.training.config import Config, defaults, read
-from repair.training.load import load_policy
 from repair.training.metrics import MetricsWriter, read_metrics
+from repair.training.policy import load_policy
 from repair.training.task_set import RepairTaskSet
 
 
@@ -55,7 +55,7 @@ class Killed(BaseException):
 
 
 def run_killed_at(monkeypatch, config, workdir, place, before=False):
-    """Runs until a line of metrics is written, or would be, and what follows is not."""
+    """Run until a line of metrics is written, or would be, and what follows is not."""
     write = MetricsWriter.write
 
     def killing(self, stage, step, **values):
@@ -72,7 +72,7 @@ def run_killed_at(monkeypatch, config, workdir, place, before=False):
 
 
 def timeless(value):
-    """The same JSON without what a clock told."""
+    """Return the same JSON without what a clock told."""
     if isinstance(value, dict):
         return {
             k: timeless(v)
@@ -84,7 +84,7 @@ def timeless(value):
 
 @pytest.fixture(scope="module", autouse=True)
 def _rewards_that_differ():
-    """A model that says rubbish would earn alike, and RLVR would move nothing."""
+    """Give rewards that differ: an untrained model earns the same every time."""
 
     def by_length(rollout):
         return np.array([len(command) % 4 for command in rollout.commands], float)
@@ -194,7 +194,7 @@ def test_another_config_is_refused_by_field(finished):
 
 
 def changed(**fields) -> Config:
-    """A shorter small run with other settings, as section__field."""
+    """Return a shorter small run with other settings, as section__field."""
     config = small()
     short = {"sft__steps": 2, "rlvr__steps": 1, "tasks__train_count": 8}
     for name, value in (short | fields).items():

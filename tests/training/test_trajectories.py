@@ -18,7 +18,7 @@ CONFIG = RlvrConfig(row_length=64, rows=1)
 
 
 def played(tokenizer, bug, sample, rewards, status="max_turns"):
-    """An episode with a command a reward, cut by the host after each."""
+    """Return an episode with a command a reward, cut by the host after each."""
     episode, steps = Episode(), []
     episode.append([1, 2], PROMPT)
     for e, reward in enumerate(rewards):

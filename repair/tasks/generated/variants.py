@@ -24,7 +24,7 @@ _OMISSIONS = (
 
 
 def anonymous(code: str) -> str:
-    """Number the names of a program in the order in which they occur.
+    """Rename the names of a program to their numbers in order of occurrence.
 
     Two programs that differ only in the names of functions, arguments and variables
     have the same anonymous form. Meant for generated programs: strings in single

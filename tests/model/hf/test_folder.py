@@ -237,7 +237,7 @@ def test_shards_hold_no_more_than_asked_and_replace_what_was_there(saved, tmp_pa
 
 @pytest.fixture
 def text_files(tmp_path):
-    """A folder with a tokenizer, its files as their author left them."""
+    """Return a folder with a tokenizer, its files as their author left them."""
     folder = tmp_path / "tokenizer"
     tokenizer = train_tokenizer(["a b"], 260, ("<s>", "</s>"))
     Tokenizer(tokenizer, "short", mode="direct", eos_ids=[1]).save(folder)

@@ -1,4 +1,4 @@
-"""What an import of 260 MB costs in memory, alone and spread over four devices."""
+"""Memory of an import of 260 MB, on one device and spread over four."""
 
 import json
 import os

@@ -3,7 +3,7 @@
 import pytest
 
 from repair.errors import UserError
-from repair.training.load import load_model, load_policy, workdir_of
+from repair.training.policy import load_model, load_policy, workdir_of
 
 
 @pytest.mark.parametrize("below", ["sft", "rlvr/3"])
