@@ -17,10 +17,10 @@ HEAD = """# Config
 Every field of a run's config, as `python docs/make_config.py` reads it from the
 dataclasses that `repair/training/config.py` joins. Set a field in a file of `configs/`,
 or by `--config.SECTION.FIELD=VALUE` on the command line. The range holds the bounds
-that apply to the field alone; the meaning names rules that join two fields.
+of the field alone; rules that join two fields are part of the meaning.
 """
 TRIED = {int: (-9, -1, 0, 1, 2, 3), float: (-9.0, 0.0, 1e-6, 0.999, 1.0, 1.001)}
-CHOICES = r"(?:one of|some of|hold only|; use(?! one of)) ([\w, ]+)"
+CHOICES = r"(?:one|some) of ([\w, ]+)"
 
 
 def page() -> str:
@@ -51,9 +51,7 @@ def tables(values, path: str) -> Iterator[str]:
 
 def bounds(name: str, value) -> str:
     """Return the values that the checks accept for a field, "" for all."""
-    if isinstance(value, bool):
-        return ""
-    if isinstance(value, str | tuple):
+    if type(value) not in TRIED:
         choices = re.search(CHOICES, refusal(name, type(value)("?")))
         return choices[1] if choices else ""
     tried = TRIED[type(value)]
@@ -69,6 +67,8 @@ def bounds(name: str, value) -> str:
 def refusal(name: str, value) -> str:
     """Return the message that refuses a value, "" if it is accepted."""
     config = defaults()
+    if name.startswith("sampler."):
+        config.stages = ("eval",)  # RLVR refuses top-k and top-p
     config.update_from_flattened_dict({name: value})
     try:
         read(config)
