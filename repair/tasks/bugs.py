@@ -3,6 +3,7 @@
 import dataclasses
 import random
 from collections.abc import Sequence
+from typing import Any
 
 from repair.errors import UserError, expect
 from repair.sandbox import Sandbox
@@ -50,7 +51,7 @@ class CorruptionConfig:
         expect(known, "kinds", self.kinds, f"some of {kinds}")
 
 
-class _Donors:
+class _Donors(Sequence[str]):
     """The programs of all tasks but one, without a copy of the list for each."""
 
     def __init__(self, tasks: Sequence[Task], excepted: Task):
@@ -59,7 +60,7 @@ class _Donors:
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def __getitem__(self, index: int) -> str:
+    def __getitem__(self, index: Any) -> Any:
         donor = self._tasks[index]
         # A task alone in its list has to donate to itself.
         if donor is self._excepted:

@@ -60,7 +60,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager):
         rows = list(read_rows(self._rows_path or dl_manager.download(_URL)))
-        by_split = {name: [] for name in SPLITS}
+        by_split: dict[str, list] = {name: [] for name in SPLITS}
         for row in rows:
             task_of(row)  # refuses a row that could not be read back
             split = split_of(row.task_id)
