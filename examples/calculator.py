@@ -151,14 +151,18 @@ def get_config():
 
 
 def main():
-    """Trains and prints the table."""
+    """Train, then print the table of results."""
     say = Console(highlight=False).print
     config = read(flags.FLAGS.config)
     say(results_table(run(config, flags.FLAGS.workdir, say, task_set=Calculator)))
 
 
-if __name__ == "__main__":
+def define():
+    """Define the flags."""
     config_flags.DEFINE_config_file("config", None, "This file, or one of its kind.")
     flags.DEFINE_string("workdir", None, "Folder of the run; a run in it is resumed.")
     flags.mark_flags_as_required(["config", "workdir"])
-    cli.run(main)
+
+
+if __name__ == "__main__":
+    cli.run_main(main, define)

@@ -20,7 +20,7 @@ MALLOC = (
 )
 
 
-def run(
+def run_main(
     main: Callable[..., int | None], define: Callable[[], None], *arguments: str
 ) -> None:
     """Define and parse the flags, run main and exit; a user's mistake exits with 2.

@@ -78,7 +78,7 @@ def define() -> None:
 
 def command() -> None:
     """Run as an installed script, repair-evaluate."""
-    cli.run(main, define)
+    cli.run_main(main, define)
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def define() -> None:
 
 def command() -> None:
     """Run as an installed script, repair-export."""
-    cli.run(main, define)
+    cli.run_main(main, define)
 
 
 if __name__ == "__main__":

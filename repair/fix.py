@@ -265,7 +265,7 @@ def define() -> None:
 
 def command() -> None:
     """Run as an installed script, repair-fix."""
-    cli.run(main, define, "FILE")
+    cli.run_main(main, define, "FILE")
 
 
 if __name__ == "__main__":

@@ -237,7 +237,7 @@ def define() -> None:
 
 def command() -> None:
     """Run as an installed script, repair-make-data."""
-    cli.run(main, define)
+    cli.run_main(main, define)
 
 
 if __name__ == "__main__":

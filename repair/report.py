@@ -57,7 +57,7 @@ def define() -> None:
 
 def command() -> None:
     """Run as an installed script, repair-report."""
-    cli.run(main, define, "WORKDIR...")
+    cli.run_main(main, define, "WORKDIR...")
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def main():
             " --distributed alone"
         )
     if args.distributed or args.coordinator:
-        multihost.start(args.coordinator, args.processes, args.process)
+        multihost.connect(args.coordinator, args.processes, args.process)
     console = Console(quiet=not multihost.first())
     results = run(
         config, args.workdir, lambda line: console.print(line, highlight=False)
@@ -72,7 +72,7 @@ def define() -> None:
 
 def command() -> None:
     """Run as an installed script, repair-train."""
-    cli.run(main, define)
+    cli.run_main(main, define)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Several processes that train one model on one mesh of all their devices.
 
 Every process runs the same program. Values on the host are made once and broadcast
-(`once`), or made in shares and gathered (`gather`), so that all processes hold the same
-and take the same steps. The first process alone writes files.
+(`once`), or made in shares and gathered (`gather_values`), so that all processes hold
+the same and take the same steps. The first process alone writes files.
 """
 
 import pickle
@@ -15,7 +15,7 @@ from jax.experimental import multihost_utils
 from repair.errors import UserError
 
 
-def start(coordinator: str = "", processes: int = 0, process: int = -1) -> None:
+def connect(coordinator: str = "", processes: int = 0, process: int = -1) -> None:
     """Join the other processes; the first call to jax in every process.
 
     Args:
@@ -75,7 +75,7 @@ def once(function: Callable):
     return value
 
 
-def gather(value) -> list:
+def gather_values(value) -> list:
     """Return every process's value, pickled on its way, by process."""
     if jax.process_count() == 1:
         return [value]

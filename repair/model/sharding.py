@@ -162,7 +162,7 @@ def mesh_of(tree) -> Mesh | None:
     return next(meshes, None)
 
 
-def gather(params):
+def gather_params(params):
     """Return parameters gathered along "fsdp": on each place a whole model.
 
     Arrays on no mesh, or on one that does not split along "fsdp", stay as they are.
@@ -180,7 +180,7 @@ def gather(params):
 
 
 def place(mesh: Mesh, params):
-    """Return parameters, as from `gather`, on a place; no copy if they are there."""
+    """Return gathered parameters on a place; no copy if they are there."""
 
     def on_place(x, sharding):
         here = set(mesh.devices.flat)

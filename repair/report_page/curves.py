@@ -113,7 +113,7 @@ def smoothed(values: np.ndarray) -> np.ndarray:
     return (sums[ends] - sums[starts]) / (ends - starts)
 
 
-def draw(runs: Sequence[Run], stage: str) -> list[Plot]:
+def draw_curves(runs: Sequence[Run], stage: str) -> list[Plot]:
     """Plot each curve of a stage that a run has; UserError without matplotlib."""
     plots = []
     for number, curve in enumerate(CURVES[stage]):

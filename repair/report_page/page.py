@@ -168,7 +168,7 @@ def _curves(runs: Sequence[Run]) -> str:
             f" <small>{plot.unit}</small></figcaption>"
             f'<div role="img" aria-label="{escape(plot.words)}">{plot.svg}</div>'
             "</figure>"
-            for plot in curves.draw(runs, stage)
+            for plot in curves.draw_curves(runs, stage)
         )
         if plots:
             sections.append(f'<h3>{heading}</h3><div class="plots">{plots}</div>')

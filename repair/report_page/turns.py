@@ -10,7 +10,7 @@ from repair.env.state_text import split_state, unnumber_lines
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class TurnRow:
     """One line of a diff.
 
     Attributes:
@@ -28,7 +28,7 @@ class Row:
     tail: str = ""
 
 
-def diff(before: list[str], after: list[str]) -> list[Row]:
+def diff(before: list[str], after: list[str]) -> list[TurnRow]:
     """Return all lines of a program with the effect of an edit.
 
     Equal lines at both ends stay, so that a line which becomes equal to its neighbour
@@ -37,21 +37,21 @@ def diff(before: list[str], after: list[str]) -> list[Row]:
     start, end = _alike(before, after)
     middle = before[start : len(before) - end], after[start : len(after) - end]
     matcher = difflib.SequenceMatcher(None, *middle, autojunk=False)
-    rows = [Row(" ", n + 1, before[n]) for n in range(start)]
+    rows = [TurnRow(" ", n + 1, before[n]) for n in range(start)]
     for kind, *places in matcher.get_opcodes():
         i, i_end, j, j_end = (place + start for place in places)
         if kind == "equal":
-            rows += [Row(" ", n + 1, before[n]) for n in range(i, i_end)]
+            rows += [TurnRow(" ", n + 1, before[n]) for n in range(i, i_end)]
             continue
         old, new = before[i:i_end], after[j:j_end]
         pairs = [(line, "", "") for line in old], [(line, "", "") for line in new]
         if len(old) == len(new):
             both = [_marked(a, b) for a, b in zip(old, new, strict=True)]
             pairs = [a for a, _ in both], [b for _, b in both]
-        rows += [Row("-", n, *texts) for n, texts in enumerate(pairs[0], i + 1)]
-        rows += [Row("+", n, *texts) for n, texts in enumerate(pairs[1], j + 1)]
+        rows += [TurnRow("-", n, *texts) for n, texts in enumerate(pairs[0], i + 1)]
+        rows += [TurnRow("+", n, *texts) for n, texts in enumerate(pairs[1], j + 1)]
     kept = range(len(before) - end, len(before))
-    return rows + [Row(" ", n + 1, before[n]) for n in kept]
+    return rows + [TurnRow(" ", n + 1, before[n]) for n in kept]
 
 
 def turns_of(record: dict) -> list[dict]:

@@ -99,7 +99,7 @@ def collect_rollouts(
     with collection.clock:
         rollouts = collection.run()
     groups = [rollouts[i : i + samples] for i in range(0, len(rollouts), samples)]
-    together = multihost.put_together(multihost.gather(groups))
+    together = multihost.put_together(multihost.gather_values(groups))
     return [rollout for group in together for rollout in group]
 
 

@@ -27,7 +27,9 @@ class Blocks(NamedTuple):
     count: np.ndarray
 
 
-def lay_out(pieces: Sequence[np.ndarray], length_B, size: int) -> Iterator[Blocks]:
+def lay_out_pieces(
+    pieces: Sequence[np.ndarray], length_B, size: int
+) -> Iterator[Blocks]:
     """Yield the new tokens of rows, in as many calls as they need.
 
     Args:

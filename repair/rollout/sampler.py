@@ -23,15 +23,21 @@ from repair.model.api import Model, unstack
 from repair.model.sharding import (
     build,
     cache_sharding,
-    gather,
+    gather_params,
     make_mesh,
     mesh_of,
     place,
     replicated,
 )
 from repair.rollout.decode import CommandEnd, DecodeRows, Sampled, decode
-from repair.rollout.ragged_prefill import ITEMS, lay_out
-from repair.rollout.sampler_state import SamplerState, extend, insert, select, start
+from repair.rollout.ragged_prefill import ITEMS, lay_out_pieces
+from repair.rollout.sampler_state import (
+    SamplerState,
+    empty_rows,
+    extend,
+    insert,
+    select,
+)
 from repair.rollout.sampling import Sampling
 
 
@@ -99,7 +105,7 @@ class Sampler:
         model, dtype = self.model, shapes.cache_dtype
         end = CommandEnd(stop_V, self.max_new, self.max_length)
         self.programs = types.SimpleNamespace(
-            start=jit(start, model, dtype, end.max_new, static_argnums=(0, 1)),
+            start=jit(empty_rows, model, dtype, end.max_new, static_argnums=(0, 1)),
             extend=jit(extend, model, donate_argnums=1),
             decode=jit(decode, model, end, donate_argnums=1),
             resize=jit(kv.resize, out=self._cache_here, static_argnums=1),
@@ -164,7 +170,7 @@ class Sampler:
             )
         state = self._fit(state, total_B)
         logits_BV, cache = state.logits_BV, state.cache
-        for blocks in lay_out(pieces, state.length_B, self.block):
+        for blocks in lay_out_pieces(pieces, state.length_B, self.block):
             cache, logits_BV = self.programs.extend(params, cache, logits_BV, blocks)
         return dataclasses.replace(
             state, cache=cache, logits_BV=logits_BV, length_B=total_B
@@ -291,7 +297,7 @@ def spread(params):
 
     In this order a stacked tree that is in parts is copied in parts.
     """
-    return gather(_apart(params))
+    return gather_params(_apart(params))
 
 
 def _apart(params):

@@ -44,7 +44,7 @@ class SamplerState:
         return kv.slots(self.cache)
 
 
-def start(model, cache_dtype, max_new: int, B: int, S: int):
+def empty_rows(model, cache_dtype, max_new: int, B: int, S: int):
     """Return an empty cache, and zeros for logits and sampled commands."""
     sampled = Sampled(
         tokens=jnp.zeros((B, max_new), jnp.int32),

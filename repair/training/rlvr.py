@@ -162,7 +162,7 @@ def train(
         loop.state, metrics = update(
             setup, loop.state, loop.frozen, loop.initial, rollouts
         )
-        counts = multihost.gather(verifier.counts - before)
+        counts = multihost.gather_values(verifier.counts - before)
         loop.log(
             metrics
             | {
@@ -271,7 +271,7 @@ def update(
             )
             total = part if total is None else _add(total, part)
         grads, found = total
-        state, norm = apply(state, grads, setup.optimizer, step, model.mesh)
+        state, norm = apply_update(state, grads, setup.optimizer, step, model.mesh)
         loss = found.pop("policy_loss")
         means = {name: value / weight for name, value in found.items()}
         measured.append({"policy_loss": loss, "gradient_norm": norm, **means})
@@ -357,7 +357,7 @@ def _score(setup: Setup, batch: Batch, reference, params) -> Scores:
 
 
 @functools.partial(jax.jit, static_argnames=("optimizer", "mesh"), donate_argnums=0)
-def apply(state: TrainState, grads, optimizer, step, mesh=None):
+def apply_update(state: TrainState, grads, optimizer, step, mesh=None):
     """Apply gradients and set the step: (state, gradient norm)."""
     norm = optax.tree.norm(grads)
     state = dataclasses.replace(apply_gradients(state, grads, optimizer), step=step)

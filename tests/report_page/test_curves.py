@@ -40,18 +40,18 @@ def test_the_mean_is_over_the_last_steps():
 
 
 def test_all_runs_are_in_one_plot(runs):
-    plots = {plot.title: plot for plot in curves.draw(runs, "sft")}
+    plots = {plot.title: plot for plot in curves.draw_curves(runs, "sft")}
     assert list(plots) == ["Loss", "Command loss", "Throughput"]
     loss = plots["Loss"]
     assert "var(--series-0)" in loss.svg and "var(--series-1)" in loss.svg
     assert "stroke-dasharray" in loss.svg
     assert "first <b>: 3 at step 1, 0.0335 at step 90; second: 3" in loss.words
-    (alone,) = (p for p in curves.draw(runs[:1], "sft") if p.title == "Loss")
+    (alone,) = (p for p in curves.draw_curves(runs[:1], "sft") if p.title == "Loss")
     assert "var(--series-1)" not in alone.svg
 
 
 def test_svgs_share_no_id_and_bring_nothing_of_their_own(runs):
-    plots = curves.draw(runs, "sft") + curves.draw(runs, "rlvr")
+    plots = curves.draw_curves(runs, "sft") + curves.draw_curves(runs, "rlvr")
     text = "".join(plot.svg for plot in plots) + curves.swatch(0) + curves.swatch(1)
     ids = re.findall(r' id="([^"]*)"', text)
     assert len(ids) == len(set(ids)) > 0
@@ -64,4 +64,4 @@ def test_svgs_share_no_id_and_bring_nothing_of_their_own(runs):
 def test_a_page_without_matplotlib_is_refused(runs, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(UserError, match=r"pip install -e '.\[report\]'"):
-        curves.draw(runs, "sft")
+        curves.draw_curves(runs, "sft")

@@ -4,13 +4,13 @@ import random
 
 import pytest
 
-from repair.report_page.turns import Row, diff, turns_of
+from repair.report_page.turns import TurnRow, diff, turns_of
 
 
 def test_an_edit_is_shown_within_the_program():
     before = ["def f(x):", "    return x - 1", "# end"]
     rows = diff(before, ["def f(x):", "    return x + 1"])
-    assert rows[0] == Row(" ", 1, "def f(x):")
+    assert rows[0] == TurnRow(" ", 1, "def f(x):")
     assert [(r.sign, r.number) for r in rows[1:]] == [("-", 2), ("-", 3), ("+", 2)]
 
 
@@ -40,8 +40,8 @@ def test_a_diff_holds_both_programs(seed):
 
 def test_what_differs_within_a_line_is_marked():
     old, new = diff(["    return x - 1"], ["    return x + 1"])
-    assert old == Row("-", 1, "    return x ", "-", " 1")
-    assert new == Row("+", 1, "    return x ", "+", " 1")
+    assert old == TurnRow("-", 1, "    return x ", "-", " 1")
+    assert new == TurnRow("+", 1, "    return x ", "+", " 1")
     old, new = diff(["aa"], ["aaa"])
     assert (old.head, old.changed, old.tail) == ("aa", "", "")
     assert (new.head, new.changed, new.tail) == ("aa", "a", "")
@@ -65,5 +65,5 @@ def test_feedback_is_what_came_of_the_turn():
 
 def test_a_turn_that_broke_shows_no_edit():
     (turn,) = turns_of(record("L 1 a\n***\nbad\n", code="z", status="fault"))
-    assert turn["rows"] == [Row(" ", 1, "a")]
+    assert turn["rows"] == [TurnRow(" ", 1, "a")]
     assert turns_of(record(code="z")) == []

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repair.rollout.ragged_prefill import ITEMS, MOST, lay_out
+from repair.rollout.ragged_prefill import ITEMS, MOST, lay_out_pieces
 
 
 @settings(max_examples=60, deadline=None)
@@ -17,7 +17,7 @@ def test_every_token_stands_once_where_it_belongs(counts, size, random):
     pieces = [np.array(random.choices(range(1, 99), k=n), np.int32) for n in counts]
     lengths = np.array(random.choices(range(50), k=len(counts)), np.int32)
     B, seen, ended = len(counts), {row: [] for row in range(len(counts))}, []
-    calls = list(lay_out(pieces, lengths, size))
+    calls = list(lay_out_pieces(pieces, lengths, size))
     for blocks in calls:
         assert blocks.tokens_MT.shape == blocks.positions_MT.shape == (MOST, size)
         assert blocks.rows_MI.shape == (MOST, ITEMS) and blocks.count <= MOST

@@ -60,7 +60,7 @@ lora["sft"] = {"accumulate": 2}
 experiment.run(settings((2, 2, 2), **lora), out + "/lora_all")
 """
 ONE_OF_TWO = """
-multihost.start(sys.argv[2], 2, int(sys.argv[3]))
+multihost.connect(sys.argv[2], 2, int(sys.argv[3]))
 assert jax.process_count() == 2 and jax.device_count() == 8
 experiment.run(settings((2, 2, 2)), sys.argv[1] + "/two")
 """

@@ -24,7 +24,7 @@ RUN_FIELDS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Family:
+class ModelFamily:
     """A model of transformers.
 
     Attributes:
@@ -39,17 +39,17 @@ class Family:
 
 
 FAMILIES = {
-    "llama": Family(
+    "llama": ModelFamily(
         "LlamaForCausalLM",
         {"qkv_bias": False, "qk_norm": False},
         {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False},
     ),
-    "qwen2": Family(
+    "qwen2": ModelFamily(
         "Qwen2ForCausalLM",
         {"qkv_bias": True, "qk_norm": False},
         {"hidden_act": "silu", "use_sliding_window": False},
     ),
-    "qwen3": Family(
+    "qwen3": ModelFamily(
         "Qwen3ForCausalLM",
         {"qkv_bias": False, "qk_norm": True},
         {"hidden_act": "silu", "attention_bias": False, "use_sliding_window": False},
@@ -178,7 +178,7 @@ def update_config(config: LlamaConfig, folder) -> dict | None:
     return raw | {"vocab_size": config.vocab_size, dtype: config.param_dtype}
 
 
-def _check_supported(path, c, rope: dict, family: Family) -> None:
+def _check_supported(path, c, rope: dict, family: ModelFamily) -> None:
     """Raise UserError for a field that asks for more than the decoder computes."""
     expected = family.fixed | {
         "quantization_config": None,

@@ -125,10 +125,12 @@ def _draw(line: str, drawn: dict[str, str], rng: random.Random) -> None:
 def families(held_out: bool = False) -> list[Family]:
     """Read the families: those of train, validation and test, or those held out."""
     blocks = f"{NUMBERS}{TEXTS}".strip().split("\n\n")
-    return [parse(block) for block in blocks if block.startswith("* ") == held_out]
+    return [
+        parse_family(block) for block in blocks if block.startswith("* ") == held_out
+    ]
 
 
-def parse(block: str) -> Family:
+def parse_family(block: str) -> Family:
     """Read one block of templates."""
     head, *lines = block.removeprefix("* ").split("\n")
     function, _, needs = head.partition(": ")

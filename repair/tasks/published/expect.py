@@ -11,7 +11,7 @@ import math
 _RELATIVE, _ABSOLUTE = 1e-7, 1e-6
 
 
-def literal(value) -> str | None:
+def as_literal(value) -> str | None:
     """Return the value's source, the same in every process; None if it has none."""
     try:
         text = _literal(value)
@@ -39,7 +39,7 @@ def _literal(value) -> str:
     raise TypeError(f"{kind.__name__} has no literal")
 
 
-def expect(call: str, value, tolerance: float = 0.0) -> str | None:
+def expectation(call: str, value, tolerance: float = 0.0) -> str | None:
     """Return an assert that a call gives a value; None if the value has no literal.
 
     Args:
@@ -48,7 +48,7 @@ def expect(call: str, value, tolerance: float = 0.0) -> str | None:
         tolerance, and then a list may be a tuple.
       tolerance: The absolute tolerance; at least 1e-6 is allowed.
     """
-    if literal(value) is None:
+    if as_literal(value) is None:
         return None
     if isinstance(value, list | tuple) and _has_floats(value):
         terms = " and ".join(_terms("result", value, tolerance))
@@ -58,7 +58,7 @@ def expect(call: str, value, tolerance: float = 0.0) -> str | None:
 
 def expect_one_of(call: str, *values) -> str | None:
     """Return an assert that a call gives one of some values; None without literals."""
-    found = [literal(value) for value in values]
+    found = [as_literal(value) for value in values]
     texts = list(dict.fromkeys(filter(None, found)))
     if None in found:
         return None
@@ -75,7 +75,7 @@ def _has_floats(value) -> bool:
 
 def _near(source: str, value: float, tolerance: float) -> str:
     if math.isinf(value):
-        return f"{source} == {literal(value)}"
+        return f"{source} == {as_literal(value)}"
     allowed = max(tolerance, _ABSOLUTE) + _RELATIVE * abs(value)
     return f"abs({source} - {value!r}) <= {float(f'{allowed:.2g}')!r}"
 
@@ -85,7 +85,7 @@ def _terms(source: str, value, tolerance: float) -> list[str]:
     if isinstance(value, float):
         return [_near(source, value, tolerance)]
     if not _has_floats(value):
-        return [f"{source} == {literal(value)}"]
+        return [f"{source} == {as_literal(value)}"]
     terms = [f"len({source}) == {len(value)}"]
     for place, item in enumerate(value):
         terms += _terms(f"{source}[{place}]", item, tolerance)

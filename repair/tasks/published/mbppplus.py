@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from repair.errors import UserError
 from repair.sandbox.values import evaluate_expressions
 from repair.tasks import mbpp
-from repair.tasks.published.expect import expect, literal
+from repair.tasks.published.expect import as_literal, expectation
 from repair.tasks.rows import Row, clean, clean_code, read_rows
 from repair.tasks.task import Task, TaskList
 
@@ -120,7 +120,7 @@ class _Draft:
           values: The value of each source in a tuple of one, None where there is none.
         """
         tests = [
-            None if value is None else expect(source, value[0], self.tolerance)
+            None if value is None else expectation(source, value[0], self.tolerance)
             for source, value in zip(self.sources, values, strict=True)
         ]
         shown = [test for test in tests[: self.shown] if test]
@@ -183,7 +183,7 @@ def _call(row: Row, field: str, function: str, arguments, likes: list) -> str | 
     """Return a call with the arguments of an input; None if one has no literal."""
     if not isinstance(arguments, list):
         raise row.error(field, f"holds {str(arguments)[:40]!r}, expected lists")
-    texts = [literal(value) for value in _typed(arguments, likes)]
+    texts = [as_literal(value) for value in _typed(arguments, likes)]
     if None in texts:
         return None
     return f"{function}({', '.join(filter(None, texts))})"

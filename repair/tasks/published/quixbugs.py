@@ -11,7 +11,7 @@ import pathlib
 from collections.abc import Sequence
 
 from repair.errors import UserError
-from repair.tasks.published.expect import expect, expect_one_of
+from repair.tasks.published.expect import expect_one_of, expectation
 from repair.tasks.rows import clean, clean_code, read_lines
 from repair.tasks.task import Task, TaskList
 
@@ -122,11 +122,11 @@ def _assert(function: ast.FunctionDef, arguments: Sequence, value, where: str) -
         call = f"list({call})"
     error = dict(zip(names, arguments, strict=False)).get("epsilon")
     if isinstance(error, float) and isinstance(value, int | float):
-        test = expect(call, float(value), error)
+        test = expectation(call, float(value), error)
     elif isinstance(value, list) and _makes_tuples(function):
         test = expect_one_of(call, value, _innermost_tuples(value))
     else:
-        test = expect(call, value)
+        test = expectation(call, value)
     if test is None:
         raise UserError(f"{where}: the expected value {value!r} has no literal")
     return test

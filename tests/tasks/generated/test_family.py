@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from repair.tasks.generated.family import families, parse
+from repair.tasks.generated.family import families, parse_family
 from repair.tasks.generated.variants import anonymous
 
 BLOCK = """\
@@ -27,7 +27,7 @@ def test_every_family_has_enough_programs():
 
 def test_a_loop_by_hand():
     rng = random.Random(0)
-    sketches = [parse(BLOCK).sketch(rng) for _ in range(300)]
+    sketches = [parse_family(BLOCK).sketch(rng) for _ in range(300)]
     assert {s.name for s in sketches} == {
         f"{verb}_{noun}" for verb in ("keep", "drop") for noun in ("evens", "odds")
     }
@@ -58,7 +58,7 @@ def test_parameters_arguments_and_the_name_in_the_body():
         "return {name}({number} {d} {index}) + {{1}}"
     )
     rng = random.Random(1)
-    sketches = [parse(block).sketch(rng) for _ in range(60)]
+    sketches = [parse_family(block).sketch(rng) for _ in range(60)]
     assert {sketch.draw(rng) for sketch in sketches} == {(7,), (8,)}
     for sketch in sketches:
         head, line = sketch.code.split("\n")
@@ -75,4 +75,4 @@ def test_parameters_arguments_and_the_name_in_the_body():
 def test_a_wrong_template_fails(line):
     head, *lines = BLOCK.split("\n")
     with pytest.raises((ValueError, KeyError)):
-        parse("\n".join([head, line, *lines])).sketch(random.Random(0))
+        parse_family("\n".join([head, line, *lines])).sketch(random.Random(0))

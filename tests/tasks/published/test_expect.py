@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repair.sandbox import asserts
-from repair.tasks.published.expect import expect, expect_one_of, literal
+from repair.tasks.published.expect import as_literal, expect_one_of, expectation
 
 _leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False)
 _leaves |= st.text(max_size=5) | st.binary(max_size=3)
@@ -43,7 +43,7 @@ def nudged(value, by):
 @given(_values)
 @settings(max_examples=200, deadline=None)
 def test_an_assert_holds_for_its_value_and_is_judged_outside(value):
-    test = expect("f()", value)
+    test = expectation("f()", value)
     assert holds(test, value) and "\n" not in test
     assert asserts.split_test(test).kind == "value"
     assert holds(test, nudged(value, 5e-7))
@@ -65,13 +65,13 @@ def test_an_assert_holds_for_its_value_and_is_judged_outside(value):
     ],
 )
 def test_what_differs_does_not_hold(value, other):
-    assert holds(expect("f()", value), value)
-    assert not holds(expect("f()", value), other)
-    assert literal(other) is not None
+    assert holds(expectation("f()", value), value)
+    assert not holds(expectation("f()", value), other)
+    assert as_literal(other) is not None
 
 
 def test_tolerance_and_alternatives():
-    test = expect("f()", [1.5], tolerance=0.1)
+    test = expectation("f()", [1.5], tolerance=0.1)
     assert holds(test, [1.59]) and holds(test, (1.41,)) and not holds(test, [1.7])
     test = expect_one_of("f()", [1], (1,))
     assert test == "assert f() in ([1], (1,))"
@@ -81,10 +81,10 @@ def test_tolerance_and_alternatives():
 
 @pytest.mark.parametrize("value", [math.nan, object(), [len], {1: {2: iter(())}}])
 def test_what_has_no_literal(value):
-    assert literal(value) is None and expect("f()", value) is None
+    assert as_literal(value) is None and expectation("f()", value) is None
 
 
 def test_sets_come_in_one_order():
-    assert literal({"b", "a", 10, 9}) == "{'a', 'b', 10, 9}"
-    assert literal(set()) == "set()" and literal((1,)) == "(1,)"
-    assert literal([math.inf, -math.inf, 10**5000]) is None
+    assert as_literal({"b", "a", 10, 9}) == "{'a', 'b', 10, 9}"
+    assert as_literal(set()) == "set()" and as_literal((1,)) == "(1,)"
+    assert as_literal([math.inf, -math.inf, 10**5000]) is None
