@@ -43,8 +43,8 @@ FENCED = {
     "datasets": lambda path: path == "integrations/trl_env.py",
 }
 # Public names that several modules have in one meaning: each entry point has a main, a
-# command and its flags, each reader of a published set a read, each stage an update and a
-# loop over its steps (train).
+# command and its flags, each reader of a published set a read, each stage an update and
+# a loop over its steps (train).
 SHARED_NAMES = {"main", "command", "define", "read", "update", "train"}
 MAX_FILE, MAX_FUNCTION, MAX_PARAMETERS = 380, 66, 8
 # Tests of more than one module, or of files outside of the package.
