@@ -338,8 +338,8 @@ def test_slurm_requeues_before_the_time_is_up(desk):
 )
 def test_a_process_takes_all_gpus_of_its_node(desk, start, variables, devices):
     """Take all: under SLURM jax takes only the first by default."""
-    code = "import jax; from repair.training import processes; "
-    code += f"processes.start({start.replace('%s', str(desk.port))}); "
+    code = "import jax; from repair.model import multihost; "
+    code += f"multihost.connect({start.replace('%s', str(desk.port))}); "
     code += "print(jax.config.values['jax_cuda_visible_devices'])"
     slurm = {
         "SLURM_JOB_ID": "7",

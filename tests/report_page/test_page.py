@@ -75,7 +75,7 @@ def test_a_run_that_broke_is_shown(runs, tmp_path):
 
 
 def test_what_is_left_out_is_said(runs, monkeypatch):
-    monkeypatch.setattr(curves, "draw", lambda runs, stage: [])
+    monkeypatch.setattr(curves, "draw_curves", lambda runs, stage: [])
     page = write_page(runs[:1], 1)
     assert "1 of 2" in page and "left out: rlvr_1, rlvr_2." in page
     assert "--episodes=0" in page

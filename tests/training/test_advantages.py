@@ -202,7 +202,9 @@ def test_biased_on_the_bandit(options):
 
 
 def test_bad_input():
-    with pytest.raises(UserError, match="unknown: use one of dr_grpo, grpo, per_turn,"):
+    with pytest.raises(
+        UserError, match="is 'trun', expected one of dr_grpo, grpo, per_turn,"
+    ):
         AdvantageConfig(estimator="trun")
     with pytest.raises(UserError, match="gamma is 1.5"):
         AdvantageConfig(gamma=1.5)

@@ -38,7 +38,8 @@ def test_the_tiny_config_reads(request, arg):
 
 
 def test_the_tiny_config_refuses_another_argument(request):
-    with pytest.raises(ValueError, match="found 'gpu'"):
+    expected = "no argument gpu; expected none, or one of mbpp, direct, cot"
+    with pytest.raises(UserError, match=f"^{expected}$"):
         tiny(request, "gpu")
 
 
@@ -220,5 +221,7 @@ def test_the_papers_recipe_reads_in_every_mode(request, name):
         assert (config.text.max_length, config.rlvr.samples) == (2048, 4)
         loss = config.rlvr.loss
         assert (loss.kl_coef, loss.clip_low, loss.clip_high) == (0.01, 0.2, 0.2)
-    with pytest.raises(ValueError, match="found 'gpu'"):
+    with pytest.raises(
+        UserError, match="^no argument gpu; expected one of coe, direct, cot$"
+    ):
         get_config("gpu")
