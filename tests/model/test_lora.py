@@ -27,6 +27,7 @@ def trained(params, seed=1):
     return params | {"lora": jax.tree.map(move, params["lora"])}
 
 
+@pytest.mark.slow
 def test_fresh_adapters_change_nothing_and_trained_ones_do(make):
     base, params = make(scan_layers=True)
     adapted, _ = make(scan_layers=True, lora_rank=3, lora_alpha=5.0)

@@ -49,6 +49,7 @@ print("equal")
 """
 
 
+@pytest.mark.slow
 def test_loss_and_gradients_do_not_depend_on_the_mesh():
     env = os.environ | {"JAX_NUM_CPU_DEVICES": "4", "JAX_PLATFORMS": "cpu"}
     env["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"

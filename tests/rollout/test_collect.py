@@ -261,6 +261,7 @@ def test_log_probs_are_those_of_a_fresh_pass(
         assert len({tuple(r.episode.ids) for r in played}) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [1.0, 0.0])
 def test_slots_and_company_change_no_trajectory(
     model, params, tokenizer, sandbox, bugs, temperature

@@ -28,6 +28,7 @@ def engine(model, tokenizer, sandbox):
     )
 
 
+@pytest.mark.slow
 def test_after_warm_up_nothing_compiles(engine, params, bugs):
     """Whatever the lengths, the number of episodes and who is left in the middle."""
     (sampler,) = engine.samplers

@@ -104,6 +104,7 @@ def check_turn(model, params, host, commands, temperature=0.0):
         assert command[-1] in STOPS or len(command) == 6 or len(ids) == 48
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fields", [{}, {"scan_layers": True, "lora_rank": 3}])
 def test_turns_equal_a_fresh_forward(default, make, fields):
     model, params, sampler = default

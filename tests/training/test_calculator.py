@@ -109,7 +109,7 @@ FORGERIES = [
 
 
 @pytest.mark.parametrize("commands", FORGERIES, ids=" ".join)
-def test_the_judge_is_not_fooled(commands):
+def test_the_verifier_is_not_fooled(commands):
     task_set = Calculator(short())
     verifier = task_set.open_verifier()
     environment = Environment(verifier, task_set.config.rewards, 10, task_set.make_tool)

@@ -48,6 +48,7 @@ def test_a_model_is_asked_by_examples_and_stops_at_the_fence(writer_codec):
     assert tokenizer.mode == "coe" and tokenizer.ends(tokenizer.newline_id)
 
 
+@pytest.mark.slow
 def test_drafts_are_the_text_that_was_sampled(model, params, writer_codec, sandbox):
     writer = writer_codec.with_examples(EXAMPLES)
 

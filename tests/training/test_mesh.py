@@ -11,6 +11,8 @@ import pytest
 
 from repair.training.metrics import read_metrics
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parents[2]
 MESHES = {
     "data": (8, 1, 1),

@@ -22,6 +22,8 @@ from repair.model.hf.names import (
 from repair.model.hf.weights import INDEX
 from repair.model.llama import LlamaConfig
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parents[3]
 CONFIG = LlamaConfig(
     vocab_size=40_000,  # reading the embedding last would show
