@@ -30,7 +30,7 @@ from repair.model.api import Model
 from repair.model.sharding import build, make_mesh
 from repair.rollout.clock import Clock
 from repair.rollout.collect import Observer, RolloutSeed, collect_rollouts
-from repair.rollout.sampler import Sampler
+from repair.rollout.sampler import Sampler, SamplerShapes
 from repair.rollout.sampling import Sampling
 from repair.sandbox import Sandbox
 from repair.tasks import load_tasks
@@ -64,15 +64,14 @@ def bandwidth() -> float:
 
 def decode(model: Model, params, rows: int, length: int) -> dict:
     """Measure tokens a second, and the bytes that they must read."""
-    sampler = Sampler(
-        model,
-        np.zeros(model.config.vocab_size, bool),
+    shapes = SamplerShapes(
         max_new=NEW,
         max_length=length,
-        row_buckets=(rows,),
         block=1024 if jax.default_backend() != "cpu" else 128,
+        row_buckets=(rows,),
         length_buckets=(),
     )
+    sampler = Sampler(model, np.zeros(model.config.vocab_size, bool), shapes)
     here, filled = sampler.place(params), length - NEW
     state = sampler.extend(here, sampler.start(rows), [[1] * filled] * rows)
     keys = jax.random.split(jax.random.key(0), rows)
@@ -80,7 +79,7 @@ def decode(model: Model, params, rows: int, length: int) -> dict:
     for _ in range(REPEATS + 1):
         jax.block_until_ready(state.cache)
         started = time.perf_counter()
-        state = sampler.decode(here, state, keys, sampling=Sampling())
+        state = sampler.decode(here, state, keys, Sampling())
         state, sampled = sampler.collect(state)
         took.append(time.perf_counter() - started)
         assert sampled.counts.sum() == rows * NEW

@@ -16,7 +16,7 @@ from repair.model.hf.folder import load_hf, save_hf
 from repair.model.hf.names import LAYER_NAMES, TOP_NAMES
 from repair.model.hf.peft import save_peft
 from repair.model.lora import init_adapters
-from repair.rollout.sampler import Sampler
+from repair.rollout.sampler import Sampler, SamplerShapes
 from repair.rollout.sampling import Sampling
 from repair.text.tokenizer import Tokenizer, train_tokenizer
 
@@ -175,18 +175,13 @@ def test_greedy_generation_over_the_cache(family, saved):
     config, params = load_hf(saved)
     prompts = [TOKENS[0, :5].tolist(), TOKENS[1, :23].tolist()]
     never = np.zeros(config.vocab_size, bool)
-    sampler = Sampler(
-        Model(config),
-        never,
-        max_new=64,
-        max_length=96,
-        row_buckets=(2,),
-        block=32,
-        length_buckets=(),
+    shapes = SamplerShapes(
+        max_new=64, max_length=96, block=32, row_buckets=(2,), length_buckets=()
     )
+    sampler = Sampler(Model(config), never, shapes)
     state = sampler.extend(params, sampler.start(2), prompts)
     keys = jax.random.split(jax.random.key(0), 2)
-    state = sampler.decode(params, state, keys, sampling=Sampling(0.0))
+    state = sampler.decode(params, state, keys, Sampling(0.0))
     _, sampled = sampler.collect(state)
     for prompt, tokens in zip(prompts, sampled.tokens, strict=True):
         ids = torch.tensor([prompt])
