@@ -1,4 +1,4 @@
-"""Adapters: what they change, and what they leave alone."""
+"""Adapters: their effect, their merge, and the split of a tree by mode."""
 
 import functools
 

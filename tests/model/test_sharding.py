@@ -1,4 +1,4 @@
-"""Sharded over four fake devices, the model computes what it does on one."""
+"""The model on four fake devices against one; rules, meshes and their refusals."""
 
 import os
 import pathlib

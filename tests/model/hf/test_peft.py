@@ -1,4 +1,4 @@
-"""Adapters in PEFT's format, by hand; test_parity_peft has PEFT itself load them."""
+"""Adapters in PEFT's format, by hand; PEFT itself loads them in test_parity."""
 
 import json
 
