@@ -131,6 +131,10 @@ class _Row:
     environment: Environment
     processed: int = 0
 
+    def turn(self, first: int) -> tuple[int, int, int]:
+        """Return (bug, sample, turn) of the next command."""
+        return first + self.number, self.rollout.sample, len(self.rollout.commands)
+
     def unread(self) -> list[int]:
         """Return the tokens that the model has not read, which it now will."""
         ids = self.rollout.episode.ids
@@ -280,16 +284,9 @@ class _Collection:
         new = [row.unread() if row else [] for row in cohort.rows]
         self.clock.processed(sum(map(len, new)))
         state = cohort.sampler.extend(cohort.params, cohort.state, new)
-        some = next(row for row in cohort.rows if row)
-        filled = [row or some for row in cohort.rows]
-        numbers = [self.seed.first + row.number for row in filled]
-        keys_B = _row_keys(
-            self.seed.seed,
-            self.seed.step,
-            np.array(numbers, np.int32),
-            np.array([row.rollout.sample for row in filled], np.int32),
-            np.array([len(row.rollout.commands) for row in filled], np.int32),
-        )
+        seed, step, first = self.seed
+        turns = [row.turn(first) if row else (0, 0, 0) for row in cohort.rows]
+        keys_B = _row_keys(seed, step, *np.array(turns, np.int32).T)
         cohort.state = cohort.sampler.decode(
             cohort.params,
             state,
