@@ -13,12 +13,15 @@ import random
 import re
 import resource
 import sys
+import types
 from collections.abc import Callable, Container
 from typing import Any
 
 STANDARD = 3  # standard input, output and error
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 MAX_DEPTH = 50  # of nested values
+# Frames above `serve`, whatever calls it: the depth decides on a recursion's message.
+FRAMES = 995
 MAX_MESSAGE = 1000  # characters
 NODE_BYTES = 16  # cost of a value apart from its characters
 MAX_DESCRIPTORS = 32
@@ -77,7 +80,10 @@ def serve(jobs: list[dict], writer: int, hooks: bool) -> None:
     """Run every program with globals and builtins of its own."""
     if hooks:
         sys.addaudithook(make_hook(FORBIDDEN))
-    depth = sys.getrecursionlimit()
+    depth = FRAMES
+    frame: types.FrameType | None = sys._getframe()
+    while frame:
+        depth, frame = depth + 1, frame.f_back
     for job in jobs:
         random.seed(0)  # a fork reseeds it; equal programs must draw equal numbers
         sys.setrecursionlimit(depth)

@@ -27,9 +27,7 @@ from repair.training.optimizer import TrainState, init_state, make_optimizer
 # A stage ends as soon as one of these is not finite.
 _FINITE = ("loss", "policy_loss", "gradient_norm", "entropy")
 # Shown next to the progress bar.
-_HEADLINE = (
-    *("command_loss", "command_accuracy", "reward", "solved", "malformed", "kl"),
-)
+_HEADLINE = ("command_loss", "command_accuracy", "reward", "solved", "malformed", "kl")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -124,6 +124,22 @@ def test_forged_verdicts_do_not_pass(sandbox, code):
     assert not result.passed and result.status in ("failed", "crashed")
 
 
+@pytest.mark.skipif(
+    sys.version_info[:2] != (3, 11), reason="other versions count frames otherwise"
+)
+def test_a_recursion_ends_at_the_same_depth_whatever_calls_it(sandbox):
+    """The message of a RecursionError, which the model reads, hangs on the depth."""
+    deep = (
+        "def deep(n):\n    try:\n        return deep(n + 1)\n"
+        "    except RecursionError:\n        return n\n"
+    )
+    called = sandbox.run(f"{deep}def f(x): return deep(0)", ("assert f(1) == 987",))
+    loaded = sandbox.run(
+        f"{deep}X = deep(0)\ndef f(x): return X", ("assert f(1) == 990",)
+    )
+    assert (called.feedback, loaded.feedback) == ("", "")
+
+
 def test_endless_loops_are_always_timeouts():
     with Sandbox(workers=1, limits=Limits(cpu_seconds=0.05)) as sandbox:
         jobs = [(f"while True: pass  # {i}", TESTS) for i in range(25)]

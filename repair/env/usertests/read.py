@@ -102,7 +102,7 @@ def read_tests(text: str, where: str, module: str, code: str) -> Tests:
     for name in sorted(names.imported - used.keys()):  # its import alone can fail
         units.insert(0, _Unit(name, 1, [ast.Expr(ast.Name(name, ast.Load()))], []))
     taken = set(re.findall(r"\w+", code))
-    # Where the program lacks one of these, a builtin must not replace it.
+    # A builtin must not replace one of these that the program lacks.
     its_own = {
         name: ast.parse(f"globals()[{name!r}]", mode="eval").body
         for name in names.asked & BUILTINS

@@ -390,7 +390,7 @@ def test_an_export_keeps_the_config_that_it_started_from(name, tmp_path):
         config, dtype="bfloat16", lora_rank=0, scan_layers=False, remat="none"
     )
     assert again == merged
-    # Where training changed something, that alone.
+    # Only the field that training changed may differ.
     other = dataclasses.replace(config, param_dtype="float32", vocab_size=65)
     changed = {
         "vocab_size": 65,
