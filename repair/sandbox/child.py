@@ -1,31 +1,38 @@
-"""The code of a forked child: set its limits, run programs, write their answers.
+"""The code of a forked child: set its limits, read its job, run it, write the answer.
 
-It imports the standard library only. Each program's answer is one line of JSON,
-written as soon as it has ended.
+It imports the standard library only. A job arrives on the child's own socket, and the
+answer is one line of JSON on the same socket. Nobody trusts it: see `verdict`.
+
+A job is {"token", "setup", "code", "tests", "output_bytes"}. A test is a list of steps:
+  ["run", statements]                          run them
+  ["ask", expression, conversion, or_else]     send a value
+A conversion such as "sorted(_, reverse=True)" is applied here, outside of the program's
+names, if the value has no plain type. With `or_else`, a failing expression does not end
+the test: Python may never evaluate it (`a or b`).
 """
 
 import builtins
 import collections
-import gc
 import json
 import os
 import random
 import re
 import resource
+import signal
+import struct
 import sys
 import types
 from collections.abc import Callable, Container
 from typing import Any
 
 STANDARD = 3  # standard input, output and error
+HEADER = struct.Struct(">I")  # length of a job
+NAME = "program"  # of the module that a program is
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-MAX_DEPTH = 50  # of nested values
 # Frames above `serve`, whatever calls it: the depth decides on a recursion's message.
 FRAMES = 995
 MAX_MESSAGE = 1000  # characters
-NODE_BYTES = 16  # cost of a value apart from its characters
 MAX_DESCRIPTORS = 32
-DICTS = (dict, collections.Counter, collections.OrderedDict, collections.defaultdict)
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 FORBIDDEN = frozenset(
     "os.fork os.forkpty os.exec os.posix_spawn os.spawn os.system os.startfile "
@@ -35,62 +42,81 @@ FORBIDDEN = frozenset(
     "os.chown os.chflags os.utime os.setxattr os.removexattr os.chdir shutil.rmtree "
     "shutil.move syslog.openlog mmap.__new__ sys.setprofile sys.settrace".split()
 )
+# Names of conversions, as they are before any program runs.
+PRISTINE = dict(vars(builtins)) | {"Counter": collections.Counter}
+BUILTIN_CLASSES = frozenset(x for x in vars(builtins).values() if isinstance(x, type))
 
 
 class Forbidden(PermissionError):
     """A program tried something that programs may not do."""
 
 
-class TooLarge(Exception):
-    """The values of the tests exceed the limit of an answer."""
-
-
 def confine(
-    limits: dict, cpu_seconds: float, writer: int, forbid_forks: Callable
+    cpu_seconds: float, memory_mb: int, keep: int, forbid_processes: Callable
 ) -> None:
     """Set the limits of this child; the isolation is inherited.
 
     Args:
-      limits: The limits of each of its programs.
-      cpu_seconds: Processor time of all its programs together.
-      writer: The pipe for answers, the only descriptor kept open above the standard
+      cpu_seconds: Processor time.
+      memory_mb: Address space in MiB.
+      keep: The socket of the job, the only descriptor kept open above the standard
         ones, which lead to /dev/null.
-      forbid_forks: Forbids new processes and threads.
+      forbid_processes: Forbids new processes and signals to others.
     """
     os.setsid()
-    os.closerange(STANDARD, writer)
-    os.closerange(writer + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-    forbid_forks()
-    memory, cpu = limits["memory_mb"] << 20, int(cpu_seconds) + 2
-    limit(resource.RLIMIT_AS, memory, memory)
-    # A backstop: the zygote watches this child's clock.
-    limit(resource.RLIMIT_CPU, cpu, cpu + 1)
-    for kind in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE, resource.RLIMIT_MEMLOCK):
+    os.closerange(STANDARD, keep)
+    os.closerange(keep + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    forbid_processes()
+    memory, cpu = memory_mb << 20, int(cpu_seconds) + 2
+    limit("AS", memory, memory)
+    limit("CPU", cpu, cpu + 1)  # a backstop: the zygote watches this child's clock
+    for kind in ("FSIZE", "CORE", "MEMLOCK", "MSGQUEUE"):
         limit(kind, 0, 0)
-    limit(resource.RLIMIT_NOFILE, MAX_DESCRIPTORS, MAX_DESCRIPTORS)
-    limit(resource.RLIMIT_MSGQUEUE, 0, 0)
+    limit("NOFILE", MAX_DESCRIPTORS, MAX_DESCRIPTORS)
 
 
-def forbid_processes() -> None:
-    """Forbid new processes and threads; has no effect on the super-user."""
-    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+def limit(name: str, soft: int, hard: int) -> None:
+    """Set a limit of this name, if the system has it, unless it is lower already."""
+    kind = getattr(resource, f"RLIMIT_{name}", None)
+    if kind is None:
+        return
+    _, present = resource.getrlimit(kind)
+    if present != resource.RLIM_INFINITY:
+        soft, hard = min(soft, present), min(hard, present)
+    resource.setrlimit(kind, (soft, hard))
 
 
-def serve(jobs: list[dict], writer: int, hooks: bool) -> None:
-    """Run every program with globals and builtins of its own."""
+def read_job(fd: int) -> dict:
+    """Read the job of this child whole."""
+    (size,) = HEADER.unpack(read_exactly(fd, HEADER.size))
+    return json.loads(read_exactly(fd, size))
+
+
+def read_exactly(fd: int, count: int) -> bytes:
+    """Read `count` bytes; raise EOFError if there are fewer."""
+    parts = []
+    while count:
+        part = os.read(fd, min(count, 1 << 20))
+        if not part:
+            raise EOFError
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
+
+
+def serve(job: dict, fd: int, hooks: bool, encoding: types.ModuleType) -> None:
+    """Run a job and write its answer."""
     if hooks:
         sys.addaudithook(make_hook(FORBIDDEN))
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     depth = FRAMES
     frame: types.FrameType | None = sys._getframe()
     while frame:
         depth, frame = depth + 1, frame.f_back
-    for job in jobs:
-        random.seed(0)  # a fork reseeds it; equal programs must draw equal numbers
-        sys.setrecursionlimit(depth)
-        answer = json.dumps(run_job(job)) + "\n"
-        write_all(writer, answer.encode("ascii"))
-        if len(jobs) > 1:
-            gc.collect(0)
+    random.seed(0)  # a fork reseeds it; equal programs must draw equal numbers
+    sys.setrecursionlimit(depth)
+    answer = json.dumps(run_job(job, encoding)) + "\n"
+    write_all(fd, answer.encode("ascii"))
 
 
 def write_all(fd: int, data: bytes) -> None:
@@ -98,14 +124,6 @@ def write_all(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
-
-
-def limit(kind: int, soft: int, hard: int) -> None:
-    """Set a limit, unless it is lower already."""
-    _, present = resource.getrlimit(kind)
-    if present != resource.RLIM_INFINITY:
-        soft, hard = min(soft, present), min(hard, present)
-    resource.setrlimit(kind, (soft, hard))
 
 
 def make_hook(forbidden: Container[str]) -> Callable:
@@ -120,19 +138,17 @@ def make_hook(forbidden: Container[str]) -> Callable:
     return hook
 
 
-def run_job(job: dict) -> dict:
-    """Load the program and evaluate its tests."""
+def run_job(job: dict, encoding: types.ModuleType) -> dict:
+    """Load the program as a module and take the steps of its tests."""
     answer = {"token": job["token"]}
-    scope = {"__name__": "program", "__builtins__": dict(vars(builtins))}
+    module = sys.modules[NAME] = types.ModuleType(NAME)
+    scope = vars(module)
     try:
         failure = load(job["setup"], job["code"], scope)
         if failure:
             return answer | failure
-        room = [job["limits"]["output_bytes"]]
-        found = [
-            test(kind, prelude, sources, scope, room)
-            for kind, prelude, sources in job["tests"]
-        ]
+        room = job["output_bytes"]
+        found = [test(steps, scope, room, encoding) for steps in job["tests"]]
         return answer | {"tests": found}
     except MemoryError:
         scope.clear()  # makes room for the answer
@@ -160,25 +176,53 @@ def load(setup: str, program: str, scope: dict) -> dict | None:
     return None
 
 
-def test(kind: str, prelude: str, sources: list, scope: dict, room: list[int]) -> dict:
-    """Return the values of a test's expressions, "held", or its exception."""
+def test(steps: list, scope: dict, room: int, encoding: types.ModuleType) -> list:
+    """Take the steps of a test; return an outcome for each, up to one that fails."""
+    outcomes: list[dict] = []
+    for step in steps:
+        try:
+            if step[0] == "run":
+                exec(compile(step[1], "<test>", "exec"), scope)
+                outcomes.append({})
+            else:
+                outcomes.append(ask(*step[1:3], scope, room, encoding))
+        except MemoryError:
+            raise
+        except BaseException as error:
+            outcomes.append({"fault": fault(error)})
+            if step[0] == "run" or not step[3]:
+                break
+    return outcomes
+
+
+def ask(
+    expression: str,
+    conversion: str,
+    scope: dict,
+    room: int,
+    encoding: types.ModuleType,
+) -> dict:
+    """Return {"value"}; "converted" is True if the conversion has been applied.
+
+    A plain value is converted outside of this process.
+    """
+    value = eval(compile(expression, "<test>", "eval"), scope)
+    left = [room, 0]
     try:
-        if prelude:
-            exec(compile(prelude, "<test>", "exec"), scope)
-        if kind == "exec":
-            return {"held": True}
-        values = [eval(compile(each, "<test>", "eval"), scope) for each in sources]
-        return {"values": [encode(value, room) for value in values]}
-    except MemoryError:
-        raise
-    except TooLarge:
-        return {"values": [["opaque", "too much"] for _ in sources]}
-    except BaseException as error:
-        return {"fault": fault(error)}
+        sent = encoding.encode(value, left)
+        if not conversion or not left[1]:
+            return {"value": sent, "converted": False}
+        value = eval(compile(conversion, "<test>", "eval"), PRISTINE | {"_": value})
+        return {"value": encoding.encode(value, [room, 0]), "converted": True}
+    except encoding.TooLarge:
+        return {"value": {"opaque": ["too much", True]}, "converted": True}
 
 
 def fault(error: BaseException) -> dict:
-    """Describe an exception as {"type", "message", "line", "forbidden"}."""
+    """Describe an exception as {"type", "message", "line", "forbidden", "builtins"}.
+
+    "builtins" names the built-in classes that it is an instance of.
+    """
     line, trace = None, error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == "<code>":
@@ -192,42 +236,11 @@ def fault(error: BaseException) -> dict:
         except BaseException:
             message = "unprintable"  # the program's own __str__ failed
     message = ADDRESS.sub("", str(message)[:MAX_MESSAGE]).split("\n")[0]
+    kind = type(error)
     return {
-        "type": type(error).__name__,
+        "type": kind.__name__,
         "message": message,
         "line": line,
         "forbidden": isinstance(error, PermissionError),
+        "builtins": [k.__name__ for k in kind.__mro__ if k in BUILTIN_CLASSES],
     }
-
-
-def encode(value: Any, room: list[int], depth: int = 0) -> list:
-    """Encode a value of exact plain types with tags; any other becomes opaque.
-
-    The standard library's dicts, such as Counter, count as plain.
-    """
-    kind = type(value)
-    room[0] -= NODE_BYTES
-    if kind is int:
-        room[0] -= value.bit_length() // 4
-    elif kind in (str, bytes):
-        room[0] -= len(value)
-    if room[0] < 0:
-        raise TooLarge
-    if value is None:
-        return ["none", 0]
-    if kind in (bool, str):
-        return [kind.__name__, value]
-    if kind is int:
-        return ["int", hex(value)]
-    if kind in (float, bytes):
-        return [kind.__name__, value.hex()]
-    if kind is complex:
-        return ["complex", [value.real.hex(), value.imag.hex()]]
-    if depth < MAX_DEPTH:
-        if kind in (list, tuple, set, frozenset):
-            return [kind.__name__, [encode(item, room, depth + 1) for item in value]]
-        if kind in DICTS:
-            pairs = dict.items(value)
-            coded = [[encode(x, room, depth + 1) for x in pair] for pair in pairs]
-            return ["dict", coded]
-    return ["opaque", kind.__name__]

@@ -3,28 +3,34 @@
 import dataclasses
 import json
 import os
+import pathlib
 import sys
+import sysconfig
 import tempfile
 
 from repair.errors import UserError
-from repair.sandbox.worker import Worker
+from repair.sandbox.worker import Request, Worker
 
 LEVELS = ("weak", "standard", "full")
 REFUSED = "refused"
 
 # "standard" needs these; "full" needs the namespaces and another user as well.
 _STANDARD = (
-    "privileges landlock seccomp forks memory files connections descriptors programs"
+    "privileges landlock seccomp forks signals packages memory files connections"
+    " descriptors programs"
 ).split()
 _FULL = "mounts network ipc pids user".split()
 _REMEDIES = {
     **dict.fromkeys(_FULL[:4], "run as root or allow user namespaces"),
     "user": "install Python where every user may read it, or do not run as root",
+    **dict.fromkeys(
+        ("signals", "seccomp"), "use Linux with seccomp on x86-64 or 64-bit Arm"
+    ),
+    "packages": "use Linux 5.13 or later with Landlock enabled",
     "landlock": "use Linux 5.13 or later with Landlock enabled (lsm=landlock,...)",
-    "seccomp": "use Linux with seccomp on x86-64 or 64-bit Arm",
 }
-# Generous limits: a slow machine must not read as a weak one.
-_PROBE_LIMITS = {"seconds": 10.0, "cpu_seconds": 5.0}
+_SECONDS = 10.0  # of a probe: a slow machine must not read as a weak one
+_MOST = 1 << 16  # bytes of a probe's answer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,11 +72,18 @@ class Level:
             )
 
 
-def measure_level(worker: Worker, limits: dict) -> Level:
+def measure_level(worker: Worker, memory_mb: int) -> Level:
     """Return the level that the probe finds in children of a worker."""
-    limits = limits | _PROBE_LIMITS
-    (report,) = worker.ask([[{"report": True}]], limits)
-    reasons = json.loads(report["text"])
+
+    def ask(*jobs: dict) -> list[str]:
+        requests = [
+            Request(json.dumps(job).encode(), _SECONDS, _SECONDS, memory_mb, _MOST)
+            for job in jobs
+        ]
+        return [answer.text for answer in worker.ask(requests, requests[0])]
+
+    (report,) = ask({"report": True})
+    reasons = json.loads(report)
     if sys.platform != "linux":
         return Level("weak", {"seccomp": f"not on {sys.platform}"}, reasons)
     # Last, in a child of its own: a successful exec would replace the probe.
@@ -84,23 +97,35 @@ def measure_level(worker: Worker, limits: dict) -> Level:
         targets = {
             "readable": readable,
             "writable": folder,
+            "packages": installed_files(),
             "namespaces": {
                 name: os.stat(f"/proc/self/ns/{name}").st_ino
                 for name in ("mnt", "net", "ipc", "pid")
             },
-            "memory_mb": limits["memory_mb"] + 1,
+            "memory_mb": memory_mb + 1,
         }
-        jobs = [
-            {"probe": targets | {"layers": each}, "limits": limits}
-            for each in (most, [last])
-        ]
-        (answer,) = worker.ask([jobs], limits)
+        texts = ask(*({"probe": targets | {"layers": part}} for part in (most, [last])))
     found: dict[str, str] = {}
-    for line in answer["text"].splitlines(keepends=True):
-        if line.endswith("\n"):
-            found |= json.loads(line)
+    for text in texts:
+        if text.endswith("\n"):
+            found |= json.loads(text)
     results = {name: found.get(name, "went through") for name in layers}
     missing = {name: text for name, text in results.items() if text != REFUSED}
     weak = any(name in _STANDARD for name in missing)
     name = "weak" if weak else "standard" if missing else "full"
     return Level(name, missing, reasons)
+
+
+def installed_files() -> list[str]:
+    """Return a file of each folder that holds third-party packages, or this one."""
+    library = pathlib.Path(sysconfig.get_path("stdlib"))
+    folders = [
+        pathlib.Path(sysconfig.get_path("purelib")),
+        library / "site-packages",
+        library / "dist-packages",
+        *pathlib.Path("/usr/lib").glob("python3*/dist-packages"),
+        *pathlib.Path("/usr/local/lib").glob("python3*/*-packages"),
+        pathlib.Path(__file__).parent,
+    ]
+    files = (next(each.glob("**/*.py"), None) for each in folders if each.is_dir())
+    return [str(each) for each in files if each]

@@ -10,11 +10,12 @@ In order:
   network, ipc, pids    namespaces; the zygote is process 1 of its own
   user        another user without capabilities, who cannot gain any; processes of
               the same user cannot inspect this one
-  landlock    files: read the standard library and shared libraries only; no TCP
+  landlock    files: read the standard library, without packages installed into it, and
+              shared libraries only; no TCP
   seccomp     system calls: an allow-list
 
-Each child adds two: "forks", no new process or thread, and "hooks", Python's audit
-hook, which gives clear messages and stops accidents, not attacks.
+Each child adds three: "forks", no new process or thread, "signals", none to another
+process, and "hooks", Python's audit hook, which gives clear messages and stops accidents, not attacks.
 """
 
 import ctypes
@@ -26,7 +27,9 @@ import sys
 import sysconfig
 from collections.abc import Callable
 
-LAYERS = tuple("mounts network ipc pids user landlock seccomp forks hooks".split())
+LAYERS = tuple(
+    "mounts network ipc pids user landlock seccomp forks signals hooks".split()
+)
 NOBODY = 65534
 
 _NEW_MOUNTS, _NEW_IPC, _NEW_USER = 0x00020000, 0x08000000, 0x10000000
@@ -40,12 +43,14 @@ _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
 # Landlock's rights are bits: execute 0, write 1, read a file 2, read a folder 3, ...
 # This is the last one that each version of the interface knows.
 _LAST_RIGHT = {1: 12, 2: 13, 3: 14, 4: 14}
-_READ = 1 << 2 | 1 << 3
 _BIND_CONNECT_TCP, _SCOPE_ALL = 0b11, 0b11
+_READ_FILE, _READ_FOLDER = 1 << 2, 1 << 3
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
-_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo")
+_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
+_THIRD_PARTY = frozenset(("site-packages", "dist-packages"))
+_NO_RANDOM_ADDRESSES = 0x0040000  # ADDR_NO_RANDOMIZE
 
-_LINUX = sys.platform == "linux"
+LINUX = sys.platform == "linux"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -54,7 +59,7 @@ def separate(without: tuple[str, ...]) -> dict[str, str]:
 
     The "pids" layer holds for the processes started afterwards.
     """
-    if _LINUX and os.geteuid() != 0:
+    if LINUX and os.geteuid() != 0:
         # A user namespace gives an ordinary user the right to the others.
         _reason(lambda: _unshare(_NEW_USER))
     steps = {
@@ -71,25 +76,39 @@ def drop(without: tuple[str, ...], filter_program: Callable) -> dict[str, str]:
     steps = {
         "user": _drop_user,
         "landlock": _landlock,
-        "seccomp": lambda: _seccomp(filter_program()),
+        "seccomp": lambda: load_filter(filter_program()),
     }
     return _run_steps(steps, without)
 
 
+def fix_addresses() -> bool:
+    """Ask for the same addresses in every run; return True if an exec is due for it.
+
+    Sets of objects come in the order of their addresses.
+    """
+    if not LINUX:
+        return False
+    present = _libc.personality(0xFFFFFFFF)
+    if present < 0 or present & _NO_RANDOM_ADDRESSES:
+        return False
+    return _libc.personality(present | _NO_RANDOM_ADDRESSES) >= 0
+
+
 def die_with_parent() -> None:
     """Have this process killed when the thread that started it ends."""
-    if _LINUX:
+    if LINUX:
         _libc.prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0)
 
 
 def adopt_orphans() -> None:
     """Become the parent of the processes that a child leaves behind."""
-    if _LINUX:
+    if LINUX:
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def load_filter(program: bytes) -> None:
     """Add a seccomp filter to this process, for good; OSError if there is none."""
+    _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))  # the system demands it
     buffer = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer))
     pointer = ctypes.create_string_buffer(header, len(header))
@@ -97,7 +116,7 @@ def load_filter(program: bytes) -> None:
 
 
 def _run_steps(steps: dict, without: tuple[str, ...]) -> dict[str, str]:
-    if not _LINUX:
+    if not LINUX:
         return dict.fromkeys(steps, f"not on {sys.platform}")
     return {
         name: "left out" if name in without else _reason(step)
@@ -183,12 +202,9 @@ def _landlock() -> None:
     )
     buffer = ctypes.create_string_buffer(attributes, len(attributes))
     ruleset = _check(_libc.syscall(_LANDLOCK_CREATE, buffer, len(attributes), 0))
-    library = sysconfig.get_paths()
-    readable = [library["stdlib"], library["platstdlib"], *_LIBRARIES, *_DEVICES]
     try:
-        for path in dict.fromkeys(readable):
-            if os.path.exists(path):
-                _allow(ruleset, path)
+        for path, rights in _readable().items():
+            _allow(ruleset, path, rights)
         # Without rights the system demands this first.
         _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
         _check(_libc.syscall(_LANDLOCK_RESTRICT, ruleset, 0))
@@ -196,15 +212,49 @@ def _landlock() -> None:
         os.close(ruleset)
 
 
-def _seccomp(program: bytes) -> None:
-    _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-    load_filter(program)
+def _readable() -> dict[str, int]:
+    """Return what programs may read, {path: rights}.
+
+    Of the standard library's folders every entry by itself, since site-packages may
+    lie among them; of the system's folders shared libraries only.
+    """
+    places = sysconfig.get_paths()
+    found: dict[str, int] = dict.fromkeys(_DEVICES, _READ_FILE)
+    for library in {places["stdlib"], places["platstdlib"]}:
+        found[library] = _READ_FOLDER  # the import system lists it
+        for entry in os.scandir(library):
+            if entry.name not in _THIRD_PARTY:
+                found[entry.path] = _READ_FILE
+    prefix = os.path.dirname(os.path.realpath(places["stdlib"]))
+    for folder in {prefix, *_LIBRARIES}:
+        for directory in (folder, *_architecture_folders(folder)):
+            found |= dict.fromkeys(_shared_libraries(directory), _READ_FILE)
+    found["/usr/share/zoneinfo"] = _READ_FILE | _READ_FOLDER
+    return {path: rights for path, rights in found.items() if os.path.exists(path)}
 
 
-def _allow(ruleset: int, path: str) -> None:
+def _architecture_folders(folder: str) -> list[str]:
+    """Return the folders of Debian for one architecture, such as x86_64-linux-gnu."""
+    if not os.path.isdir(folder):
+        return []
+    return [entry.path for entry in os.scandir(folder) if "-linux-" in entry.name]
+
+
+def _shared_libraries(folder: str) -> list[str]:
+    if not os.path.isdir(folder):
+        return []
+    return [
+        entry.path
+        for entry in os.scandir(folder)
+        if ".so" in entry.name and entry.is_file()
+    ]
+
+
+def _allow(ruleset: int, path: str, rights: int) -> None:
     fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
-        rights = _READ if os.path.isdir(path) else 1 << 2
+        if not os.path.isdir(path):
+            rights &= _READ_FILE  # all that a file knows
         rule = struct.pack("=Qi", rights, fd)
         buffer = ctypes.create_string_buffer(rule, len(rule))
         _check(_libc.syscall(_LANDLOCK_ADD, ruleset, 1, buffer, 0))

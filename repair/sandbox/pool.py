@@ -1,6 +1,6 @@
 """The sandbox: jobs in, results out.
 
-A worker gets a program, the call expressions of its tests and the limits. Expected
+A child gets its program, the call expressions of its tests and nothing else. Expected
 values stay here and are compared here, so only the right values pass. A test that
 cannot be split so runs in the child, and its result says trust="in_child".
 
@@ -12,6 +12,7 @@ import collections
 import concurrent.futures
 import dataclasses
 import functools
+import json
 import os
 import queue
 import secrets
@@ -19,24 +20,24 @@ import shutil
 import sys
 import tempfile
 import threading
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 from repair.errors import UserError
-from repair.sandbox import asserts, isolation, screen, verdict
-from repair.sandbox.worker import ZYGOTE, SandboxError, Worker
+from repair.sandbox import asserts, isolation, verdict
+from repair.sandbox.cores import available_cores
+from repair.sandbox.worker import ZYGOTE, Answer, Request, SandboxError, Worker
 
-_BATCH = 64  # most jobs of one request: fewer round trips
-_SHARES = 4  # least requests of a worker: a slow batch holds up fewer jobs
-_LEAST = 8  # jobs of a request, before there are several for a worker
-_SHARED = 16  # most programs of one child
-_CHECKED = 100  # one of so many shared verdicts is checked alone
-_CACHED_TESTS = 16_384  # split tests that are kept: training meets the same again
+_BATCH = 64  # most jobs that a worker takes at once
+_SHARES = 4  # least shares of a worker: a slow one holds up fewer jobs
+_LEAST = 8  # jobs of a share, before there are several for a worker
 _CACHED_RESULTS = 65_536
 _MOST = 10**9  # of any limit: system calls take no more
 # Allowance of an attempt: factor over its reference, and least seconds.
 _ATTEMPT_FACTOR, _ATTEMPT_LEAST = 10, 0.25
+_PATIENCE = 4  # times the wall clock of a job that waited too long for a processor
+_ANSWER_BYTES = 8  # times the size of a value, of an answer that is read
+_EMPTY = {"setup": "", "code": "", "tests": []}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,16 +45,18 @@ class Limits:
     """Limits of one program with all its tests; UserError if out of range.
 
     Attributes:
-      seconds: Wall time, a backstop: a busy machine should not reach it first.
-      cpu_seconds: Processor time.
+      seconds: Wall time, a backstop for a machine that is too busy. It gives no
+        verdict: the program runs once more with four times as much.
+      cpu_seconds: Processor time. A program that sleeps has four times as long.
       memory_mb: Address space in MiB.
-      output_bytes: Approximate size of the values of all tests; larger values fail.
+      output_bytes: Approximate size of each value of a test; a larger one fails. A list
+        of 50,000 integers has about a million.
     """
 
-    seconds: float = 5.0
+    seconds: float = 20.0
     cpu_seconds: float = 1.0
     memory_mb: int = 512
-    output_bytes: int = 65536
+    output_bytes: int = 1 << 20
 
     def __post_init__(self) -> None:
         for name, value in dataclasses.asdict(self).items():
@@ -67,14 +70,13 @@ class Limits:
 class Sandbox:
     """Run programs in worker processes; a context manager, safe for threads.
 
-    `counts` counts the answers by status and trust, and those from the cache and from
-    shared children. A worker that cannot start or dies on any request, and a closed
-    sandbox, raise SandboxError: here, in `run`, in `map` and in futures.
+    `counts` counts the answers by status and trust, and those from the cache. A worker
+    that cannot start or dies on any request, a program that does not get a processor,
+    and a closed sandbox raise SandboxError: here, in `run`, in `map` and in futures.
 
     Args:
-      workers: Number of processes; by default one a core.
+      workers: Number of processes; by default one for each core that is available.
       limits: Limits of one program.
-      share: Let programs that pass a screen share a child, one after the other.
       cache: Answer equal jobs from memory.
       without: Layers of isolation to leave out, for tests.
     """
@@ -84,20 +86,18 @@ class Sandbox:
         workers: int | None = None,
         limits: Limits | None = None,
         *,
-        share: bool = True,
         cache: bool = True,
         without: tuple[str, ...] = (),
     ):
         self.limits = limits or Limits()
         self.counts: collections.Counter[str] = collections.Counter()
-        self.sharing = share
-        self._limits = dataclasses.asdict(self.limits)
+        self._without = without
         self._cache: collections.OrderedDict | None = (
             collections.OrderedDict() if cache else None
         )
-        self._lock = threading.Lock()  # over counts, cache and sharing
-        self._split = functools.lru_cache(_CACHED_TESTS)(asserts.split_test)
-        count = workers or os.cpu_count() or 1
+        self._lock = threading.RLock()  # over counts, cache and _references
+        self._references: Sandbox | None = None
+        count = workers or available_cores()
         self._folder = os.path.realpath(tempfile.mkdtemp(prefix="sandbox-"))
         os.chmod(self._folder, 0o755)  # the workers are other users
         private = {self._folder, sys.prefix, sys.base_prefix, str(ZYGOTE.parent)}
@@ -120,9 +120,24 @@ class Sandbox:
         """Isolation level that a probe measures in a child of a worker."""
         idle = self._idle.get()
         try:
-            return isolation.measure_level(idle, self._limits)
+            return isolation.measure_level(idle, self.limits.memory_mb)
         finally:
             self._idle.put(idle)
+
+    @property
+    def references(self) -> "Sandbox":
+        """A sandbox for trusted programs: its workers never run another program.
+
+        It has the same limits, counts and cache, starts when it is first used, and
+        closes with this one.
+        """
+        with self._lock:
+            if self._references is None:
+                twin = Sandbox(len(self._workers), self.limits, without=self._without)
+                twin.counts, twin._cache = self.counts, self._cache
+                twin._lock, twin._references = self._lock, twin
+                self._references = twin
+            return self._references
 
     def __enter__(self) -> Self:
         return self
@@ -132,6 +147,8 @@ class Sandbox:
 
     def close(self) -> None:
         """End all workers and the programs that still run; may be called again."""
+        if self._references not in (None, self):
+            self._references.close()
         for each in self._workers:
             each.terminate()
         self._threads.shutdown(cancel_futures=True)
@@ -200,7 +217,7 @@ class Sandbox:
             min(max(_ATTEMPT_FACTOR * result.seconds, _ATTEMPT_LEAST), most)
             if result.passed
             else most
-            for result in self.map(references)
+            for result in self.references.map(references)
         ]
 
     def _normal(
@@ -243,106 +260,74 @@ class Sandbox:
                 self.counts[f"trust_{result.trust}"] += 1
         return results
 
-    def _remember(self, job: tuple, result: verdict.Result, shared: bool) -> None:
+    def _remember(self, job: tuple, result: verdict.Result) -> None:
+        # A killed child may be chance.
+        if self._cache is None or result.status == "crashed":
+            return
         with self._lock:
-            self.counts["shared"] += shared
-            # A wall clock that ran out or a killed child may be chance.
-            lasting = result.status != "crashed" and (
-                result.status != "timeout" or result.seconds >= job[3]
-            )
-            if self._cache is not None and lasting:
-                self._cache[job] = result
-                if len(self._cache) > _CACHED_RESULTS:
-                    self._cache.popitem(last=False)
+            self._cache[job] = result
+            if len(self._cache) > _CACHED_RESULTS:
+                self._cache.popitem(last=False)
 
     def _run_one(self, job: tuple) -> verdict.Result:
         return self._count(self._run_batch([job]))[0]
 
     def _run_batch(self, jobs: list[tuple]) -> list[verdict.Result]:
-        """Return results in order; programs share children where the screen allows."""
-        parts = [[self._split(source) for source in job[1]] for job in jobs]
+        """Return results in order."""
+        tests = [asserts.split_tests(job[1], job[2]) for job in jobs]
+        # No expected value goes out, and a secret must come back.
+        tokens = [secrets.token_hex(8) for _ in jobs]
         requests = [
-            # No expected value goes out, and a secret must come back.
-            {
-                "token": secrets.token_hex(8),
-                "setup": setup,
-                "code": code,
-                "tests": [[test.kind, test.prelude, test.sources] for test in tests],
-                "limits": self._limits | {"cpu_seconds": cpu_seconds},
-            }
-            for (code, _, setup, cpu_seconds), tests in zip(jobs, parts, strict=True)
+            self._request(*each) for each in zip(jobs, tests, tokens, strict=True)
         ]
-        places = range(len(jobs))
-        alone = {
-            i for i in places if not (self.sharing and screen.may_share(*jobs[i][:3]))
-        }
         idle = self._idle.get()
         try:
-            results = self._run_on(idle, jobs, parts, requests, alone)
+            answers = self._ask(idle, requests)
         finally:
             self._idle.put(idle)
-        for i in places:
-            self._remember(jobs[i], results[i], i not in alone)
-        return [results[i] for i in places]
-
-    def _run_on(
-        self,
-        idle: Worker,
-        jobs: list[tuple],
-        parts: list[list[asserts.Test]],
-        requests: list[dict],
-        alone: set[int],
-    ) -> dict[int, verdict.Result]:
-        """Return results by place; a program that ends a shared child joins `alone`."""
-        places = range(len(jobs))
-        results: dict[int, verdict.Result] = {}
-
-        def run(groups: list[list[int]]) -> None:
-            batches = [[requests[i] for i in group] for group in groups]
-            answers = idle.ask(batches, self._limits)
-            for group, answer in zip(groups, answers, strict=True):
-                for i, result in verdict.read_verdicts(
-                    [(i, parts[i], requests[i]["token"], jobs[i][3]) for i in group],
-                    answer,
-                    self._private,
-                ):
-                    results[i] = result
-                # The first without a result ended the child or spent its memory: it
-                # runs again by itself, unless it hung.
-                done = [results[i].status for i in group if i in results]
-                if "timeout" not in done:
-                    alone.update([i for i in group if i not in results][:1])
-
-        while waiting := [i for i in places if i not in results]:
-            together = [i for i in waiting if i not in alone]
-            groups = [
-                together[i : i + _SHARED] for i in range(0, len(together), _SHARED)
-            ]
-            run([[i] for i in waiting if i in alone] + groups)
-        checked = [i for i in places if i not in alone and self._draw_check()]
-        before = {i: results[i] for i in checked}
-        run([[i] for i in checked])
-        for i in checked:
-            self._compare(before[i], results[i], jobs[i])
+        judged = zip(tests, tokens, answers, strict=True)
+        results = [verdict.judge(*each, self._private) for each in judged]
+        for job, result in zip(jobs, results, strict=True):
+            self._remember(job, result)
         return results
 
-    def _draw_check(self) -> bool:
-        return secrets.randbelow(_CHECKED) == 0
+    def _request(self, job: tuple, tests: list[asserts.Test], token: str) -> Request:
+        code, _, setup, cpu_seconds = job
+        body = {
+            "token": token,
+            "setup": setup,
+            "code": code,
+            "tests": [[step.request() for step in test.steps] for test in tests],
+            "output_bytes": self.limits.output_bytes,
+        }
+        return make_request(body, self.limits, cpu_seconds)
 
-    def _compare(
-        self, shared: verdict.Result, single: verdict.Result, job: tuple
-    ) -> None:
-        """Stop sharing, with a warning, if it changed a verdict."""
-        same = dataclasses.replace(shared, seconds=0.0) == dataclasses.replace(
-            single, seconds=0.0
-        )
-        self.counts["checked"] += 1
-        if not same and self.sharing:
-            self.sharing = False
-            warnings.warn(
-                "a program got another verdict in company than alone, so programs no"
-                f" longer share children in this run: {shared} and {single} for"
-                f" {job[0]!r}",
-                RuntimeWarning,
-                stacklevel=2,
+    def _ask(self, idle: Worker, requests: list[Request]) -> list[Answer]:
+        """Return answers; a job that waited too long for a processor runs again."""
+        nothing = make_request(_EMPTY, self.limits, self.limits.cpu_seconds)
+        answers = idle.ask(requests, nothing)
+        for place, answer in enumerate(answers):
+            if answer.end != "too long":
+                continue
+            patient = dataclasses.replace(
+                requests[place], seconds=_PATIENCE * requests[place].seconds
             )
+            (answers[place],) = idle.ask([patient], nothing)
+            if answers[place].end == "too long" and idle.knows_queues:
+                raise SandboxError(
+                    f"a program got {answers[place].seconds:.2f} s of a processor in"
+                    f" {patient.seconds:g} s, so there is no verdict; the machine is"
+                    " too busy: use fewer workers (sandbox_workers)"
+                )
+        return answers
+
+
+def make_request(body: dict, limits: Limits, cpu_seconds: float) -> Request:
+    """Return the request of a job under limits."""
+    return Request(
+        json.dumps({"token": "", "output_bytes": 0} | body).encode(),
+        limits.seconds,
+        cpu_seconds,
+        limits.memory_mb,
+        _ANSWER_BYTES * limits.output_bytes + (1 << 16),
+    )

@@ -6,9 +6,11 @@ standard library only. Each attempt tests one layer, and should be refused.
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import mmap
 import os
+import signal
 import socket
 import stat
 
@@ -20,8 +22,8 @@ def attempt(targets: dict) -> bytes:
 
     Args:
       targets: "layers", the probes to make; "readable", a file that anybody may read;
-        "writable", a folder that anybody may write to; "namespaces", {kind: number}
-        of the trainer; "memory_mb".
+        "writable", a folder that anybody may write to; "packages", files of installed
+        packages; "namespaces", {kind: number} of the trainer; "memory_mb".
     """
     attempts = {
         "mounts": lambda: _share_namespace("mnt", targets),
@@ -33,6 +35,8 @@ def attempt(targets: dict) -> bytes:
         "landlock": lambda: _read_file(targets["readable"]),
         "seccomp": _ask_personality,
         "forks": _fork,
+        "signals": _signal_others,
+        "packages": lambda: _read_any(targets["packages"]),
         "memory": lambda: _take_memory(targets["memory_mb"]),
         "files": lambda: _write_file(targets["writable"]),
         "connections": _connect,
@@ -73,6 +77,32 @@ def _gain_privileges() -> str:
 def _read_file(path: str) -> str:
     os.close(os.open(path, os.O_RDONLY))
     return f"{path} is open"
+
+
+def _read_any(paths: list[str]) -> str:
+    for path in paths:
+        with contextlib.suppress(OSError):
+            return _read_file(path)
+    return REFUSED
+
+
+def _signal_others() -> str:
+    """Try the ways to a signal for the worker: directly, and by descriptors."""
+    parent = os.getppid()
+
+    def own_descriptor() -> None:
+        fcntl.fcntl(0, fcntl.F_SETOWN, parent)
+
+    ways = {
+        "kill": lambda: os.kill(parent, 0),
+        "pidfd": lambda: signal.pidfd_send_signal(os.pidfd_open(parent), 0),
+        "fcntl": own_descriptor,
+    }
+    for name, way in ways.items():
+        with contextlib.suppress(OSError):
+            way()
+            return f"possible by {name}"
+    return REFUSED
 
 
 def _ask_personality() -> str:
@@ -117,6 +147,8 @@ def _inherit_descriptors() -> str:
             mode = os.fstat(fd).st_mode
         except OSError:
             continue
-        if fd > 2 and not stat.S_ISFIFO(mode) or fd <= 2 and not stat.S_ISCHR(mode):
+        if fd > 2 or not stat.S_ISCHR(mode):
             still.append(fd)
-    return f"open: {still}" if still else REFUSED
+    # Its own socket is the only other one.
+    own = len(still) == 1 and stat.S_ISSOCK(os.fstat(still[0]).st_mode)
+    return REFUSED if own else f"open: {still}"

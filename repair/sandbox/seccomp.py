@@ -35,7 +35,7 @@ _X86_64 = (
         "faccessat 269 pselect6 270 ppoll 271 set_robust_list 273 get_robust_list "
         "274 epoll_pwait 281 eventfd2 290 epoll_create1 291 dup3 292 pipe2 293 "
         "getcpu 309 getrandom 318 membarrier 324 statx 332 rseq 334 "
-        "pidfd_send_signal 424 pidfd_open 434 close_range 436 faccessat2 439 open 2 "
+        "recvmsg 47 close_range 436 faccessat2 439 open 2 "
         "openat 257 ioctl 16 prctl 157 prlimit64 302 setrlimit 160 clone 56 fork 57 "
         "vfork 58 clone3 435 "
     ),
@@ -57,18 +57,21 @@ _AARCH64 = (
         "174 geteuid 175 getgid 176 getegid 177 gettid 178 sysinfo 179 socketpair "
         "199 sendto 206 recvfrom 207 brk 214 munmap 215 mremap 216 mmap 222 "
         "mprotect 226 mincore 232 madvise 233 wait4 260 getrandom 278 membarrier "
-        "283 statx 291 rseq 293 pidfd_send_signal 424 pidfd_open 434 close_range "
+        "283 statx 291 rseq 293 recvmsg 212 close_range "
         "436 faccessat2 439 openat 56 ioctl 29 prctl 167 prlimit64 261 setrlimit "
         "164 clone 220 clone3 435 "
     ),
 )
+# F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC. F_SETOWN and F_SETSIG
+# would let a program send signals to any process of its user.
+_FCNTLS = (0, 1, 2, 3, 4, 1030)
 _MACHINES = {"x86_64": _X86_64, "aarch64": _AARCH64, "arm64": _AARCH64}
 
 # Of files and sockets: TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX.
 _IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 # PR_SET_PDEATHSIG, PR_GET_PDEATHSIG, PR_GET_DUMPABLE, PR_SET_NAME, PR_GET_NAME,
-# PR_GET_SECCOMP, PR_SET_SECCOMP, PR_GET_NO_NEW_PRIVS.
-_PRCTLS = (1, 2, 3, 15, 16, 21, 22, 39)
+# PR_GET_SECCOMP, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, PR_GET_NO_NEW_PRIVS.
+_PRCTLS = (1, 2, 3, 15, 16, 21, 22, 38, 39)
 
 
 def _machine() -> tuple[int, dict[str, int]]:
@@ -88,6 +91,7 @@ def worker_filter() -> bytes:
         "open": _unless_any(1, _WRITES),
         "openat": _unless_any(2, _WRITES),
         "ioctl": _if_one_of(1, _IOCTLS),
+        "fcntl": _if_one_of(1, _FCNTLS),
         "prctl": _if_one_of(0, _PRCTLS),
         "prlimit64": _if_one_of(0, (0,)),  # only of the caller itself
         "clone": _unless_any(0, _NEW_NAMESPACES),
@@ -100,11 +104,23 @@ def worker_filter() -> bytes:
     return b"".join([*program, _ret(ERRNO | EPERM)])
 
 
-def fork_filter() -> bytes:
-    """Return a filter that forbids processes and threads; OSError if unknown."""
+def child_filter(pid: int, forks: bool, signals: bool) -> bytes:
+    """Return the filter of one child; OSError if the machine is unknown.
+
+    Args:
+      pid: The child.
+      forks: Forbid new processes and threads.
+      signals: Forbid signals to other processes. Kernels before 6.12 know no other way.
+    """
     audit, calls = _machine()
     program = [*_head(audit)]
-    for name in ("clone", "clone3", "fork", "vfork"):
+    if signals:
+        for name in ("kill", "tgkill"):
+            program += _when(calls[name], _if_one_of(0, (pid,)))
+    forbidden = ["recvmsg"]  # descriptors from other processes
+    if forks:
+        forbidden += ["clone", "clone3", "fork", "vfork"]
+    for name in forbidden:
         if name in calls:
             program += _when(calls[name], [_ret(ERRNO | EPERM)])
     return b"".join([*program, _ret(ALLOW)])

@@ -4,14 +4,14 @@ These programs run isolated, but their answers are believed: never evaluate a mo
 program here.
 """
 
-import dataclasses
 import os
 import secrets
 import tempfile
 from collections.abc import Sequence
 
 from repair.sandbox import verdict
-from repair.sandbox.pool import Limits
+from repair.sandbox.outcomes import Step
+from repair.sandbox.pool import Limits, make_request
 from repair.sandbox.worker import Worker
 
 # Far above the output that a verdict allows: callers drop large values themselves.
@@ -34,17 +34,14 @@ def evaluate_expressions(
         os.chmod(folder, 0o755)  # the worker is another user
         worker = Worker(folder)
         try:
-            return [
-                _evaluate(worker, code, expressions, dataclasses.asdict(limits))
-                for code, expressions in jobs
-            ]
+            return [_evaluate(worker, code, each, limits) for code, each in jobs]
         finally:
             worker.terminate()
             worker.stop()
 
 
 def _evaluate(
-    worker: Worker, code: str, expressions: Sequence[str], limits: dict
+    worker: Worker, code: str, expressions: Sequence[str], limits: Limits
 ) -> list:
     values = _ask(worker, code, expressions, limits)
     if values is None and len(expressions) > 1:
@@ -54,16 +51,17 @@ def _evaluate(
 
 
 def _ask(
-    worker: Worker, code: str, expressions: Sequence[str], limits: dict
+    worker: Worker, code: str, expressions: Sequence[str], limits: Limits
 ) -> list | None:
     """Return the values of one child, or None if it ended early."""
     token = secrets.token_hex(8)
-    request = {
+    body = {
         "token": token,
         "setup": "",
         "code": code,
-        "tests": [["value", "", [expression]] for expression in expressions],
-        "limits": limits,
+        "tests": [[Step(expression).request()] for expression in expressions],
+        "output_bytes": limits.output_bytes,
     }
-    (answer,) = worker.ask([[request]], limits)
+    request = make_request(body, limits, limits.cpu_seconds)
+    (answer,) = worker.ask([request], request)
     return verdict.read_values(answer, token, len(expressions))

@@ -1,17 +1,37 @@
-"""The trainer's end of one worker process: start it, send requests, replace it."""
+"""The trainer's end of one worker process: start it, send jobs, replace it.
 
-import json
+A job goes to its child on a socket of its own, which the worker passes on without
+reading. The worker gets the limits and reports how the child ended.
+"""
+
+import contextlib
+import dataclasses
 import os
 import pathlib
 import select
-import struct
+import socket
 import subprocess
 import sys
 import threading
 import time
-from typing import IO
+from collections.abc import Sequence
+
+from repair.sandbox.zygote import (
+    ENDED,
+    KEEP_ON,
+    REPORT,
+    REQUEST,
+    STALL,
+    STALLED,
+    STOP,
+    TOO_LONG,
+    USED_UP,
+    child,
+)
 
 ZYGOTE = pathlib.Path(__file__).with_name("zygote.py")
+_ENDS = {ENDED: "answered", USED_UP: "used up", TOO_LONG: "too long"}
+_AHEAD = 8  # jobs that wait in a worker's socket: it never waits for the trainer
 _GRACE = 5.0  # seconds beyond a job's own limit before a worker counts as hung
 _SHUTDOWN = 2.0  # seconds for a worker to end by itself
 
@@ -24,8 +44,43 @@ class _WorkerDied(Exception):
     """A worker ended, hung or sent garbage during a request."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """A job for one child.
+
+    Attributes:
+      body: The job, for the child alone.
+      seconds: Wall time.
+      cpu_seconds: Processor time.
+      memory_mb: Address space in MiB.
+      most: Bytes of the answer that are read.
+    """
+
+    body: bytes
+    seconds: float
+    cpu_seconds: float
+    memory_mb: int
+    most: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """The outcome of a child.
+
+    Attributes:
+      end: "answered", "used up" (its processor time, or asleep for several times that),
+        "too long" (wall time ran out first), "flood" or "died" (with the worker).
+      text: Its output, not to be trusted.
+      seconds: Its processor time.
+    """
+
+    end: str
+    text: str = ""
+    seconds: float = 0.0
+
+
 class Worker:
-    """One zygote process, replaced when it dies; one request at a time.
+    """One zygote process, replaced when it dies; one caller at a time.
 
     Args:
       folder: An empty folder, where the programs run.
@@ -35,38 +90,44 @@ class Worker:
     def __init__(self, folder: str, without: tuple[str, ...] = ()):
         self._folder, self._without = folder, without
         self._process: subprocess.Popen | None = None
+        self._sockets: list[socket.socket] = []  # requests, reports
         self._closed = False
-        self._lock = threading.Lock()  # over _process and _closed, never held long
+        self._lock = threading.Lock()  # over the three above, never held long
+        self.knows_queues = True  # how long children wait for a processor
 
-    def ask(self, batches: list[list[dict]], limits: dict) -> list[dict]:
-        """Run each batch of jobs in a child of its own; return zygote.run's answers.
+    def ask(self, requests: Sequence[Request], nothing: Request) -> list[Answer]:
+        """Run each job in a child of its own.
 
-        A batch on which the worker dies runs once more, alone on a fresh worker. If it
-        dies again, an empty program decides: where that runs, the batch killed the
-        worker, and its "end" is "died"; where not, SandboxError is raised.
+        A job on which the worker dies runs once more on a fresh worker. If that dies
+        too, an empty job decides: where it runs, the job killed the worker and its end
+        is "died".
+
+        Args:
+          requests: The jobs.
+          nothing: An empty job.
+
+        Raises:
+          SandboxError: The worker cannot start, or dies on an empty job too.
         """
-        answers: list[dict] = []
-        self._run(batches, limits, answers)
-        while (done := len(answers)) < len(batches):
-            suspect = batches[done]
-            self._run([suspect], limits, answers)
+        answers: list[Answer] = []
+        self._run(requests, answers)
+        while (done := len(answers)) < len(requests):
+            self._run([requests[done]], answers)
             if len(answers) == done:
-                nothing = {"token": "", "setup": "", "code": "", "tests": []}
-                self._run([[nothing | {"limits": limits}]], limits, [])
+                self._run([nothing], [])
                 if self._process is None:
                     raise SandboxError("a sandbox worker dies whatever it runs")
-                answers.append({"end": "died", "text": "", "seconds": 0.0, "last": 0.0})
-            self._run(batches[done + 1 :], limits, answers)
+                answers.append(Answer("died"))
+            self._run(requests[done + 1 :], answers)
         return answers
 
-    def start(self) -> subprocess.Popen:
-        """Return the process; start it if there is none."""
+    def start(self) -> None:
+        """Start the process if there is none."""
         with self._lock:
             if self._closed:
                 raise SandboxError("the sandbox is closed")
             if self._process is None:
-                self._process = self._open()
-            return self._process
+                self._process, self._sockets = self._open()
 
     def terminate(self) -> None:
         """Ask the process to end, from any thread; no request can follow."""
@@ -76,9 +137,12 @@ class Worker:
                 self._process.terminate()
 
     def stop(self) -> None:
-        """Wait for the process to end, kill it if it does not, and close its pipes."""
+        """Wait for the process to end, kill it if it does not, and close its sockets."""
         with self._lock:
             process, self._process = self._process, None
+            sockets, self._sockets = self._sockets, []
+        for each in sockets:
+            each.close()
         if process is None:
             return
         try:
@@ -86,96 +150,172 @@ class Worker:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        for pipe in _pipes(process):
-            pipe.close()
 
-    def _open(self) -> subprocess.Popen:
+    def _open(self) -> tuple[subprocess.Popen, list[socket.socket]]:
         # By exec, since a process that holds jax must not be forked. Not -I, which
         # would ignore the hash seed that makes sets come in one order.
         command = [sys.executable, "-S", "-s", "-P", str(ZYGOTE)]
         if self._without:
             command.append(",".join(self._without))
+        pairs = [socket.socketpair(), socket.socketpair()]
         try:
             process = subprocess.Popen(
                 command,
-                bufsize=0,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+                stdin=pairs[0][1].fileno(),
+                stdout=pairs[1][1].fileno(),
                 stderr=subprocess.DEVNULL,
                 cwd=self._folder,
                 env={"PYTHONHASHSEED": "0", "PATH": os.defpath},
                 start_new_session=True,
             )
         except OSError as error:
+            for ours, _ in pairs:
+                ours.close()
             raise SandboxError(f"cannot start a sandbox worker: {error}") from error
-        for pipe in _pipes(process):
-            os.set_blocking(pipe.fileno(), False)
-        return process
+        finally:
+            for _, theirs in pairs:
+                theirs.close()
+        return process, [ours for ours, _ in pairs]
 
-    def _run(self, batches: list, limits: dict, answers: list[dict]) -> None:
-        """Append an answer for each batch, or fewer if the worker dies."""
-        if not batches:
+    def _run(self, requests: Sequence[Request], answers: list[Answer]) -> None:
+        """Append an answer for each request, or fewer if the worker dies."""
+        if not requests:
             return
-        # Every program of a batch has its own time, and may use it up.
-        longest = max(len(batch) for batch in batches)
-        seconds = limits["seconds"] * longest + _GRACE
-        # Escapes, twice over, at most double the bytes that a value may have thrice.
-        most = 64 * limits["output_bytes"] * longest + (1 << 16)
-        process = self.start()
+        self.start()
+        ahead: list[_Channel] = []
         try:
-            body = json.dumps({"batches": batches, "limits": limits}).encode()
-            stdin, stdout = _pipes(process)
-            _write(stdin, struct.pack(">I", len(body)) + body, seconds)
-            for _ in batches:
-                answers.append(_read_answer(stdout, seconds, most))
+            for place, request in enumerate(requests):
+                while len(ahead) < _AHEAD and place + len(ahead) < len(requests):
+                    ahead.append(self._send(requests[place + len(ahead)]))
+                answers.append(self._receive(ahead.pop(0), request))
         except (OSError, _WorkerDied):
-            process.kill()
+            process = self._process
+            if process is not None:
+                process.kill()
             self.stop()
             if self._closed:
                 raise SandboxError("the sandbox was closed while it ran") from None
+        finally:
+            for channel in ahead:
+                channel.socket.close()
+
+    def _send(self, request: Request) -> "_Channel":
+        ours, theirs = socket.socketpair()
+        with theirs:
+            channel = _Channel(ours, child.HEADER.pack(len(request.body)) + request.body)
+            channel.write()
+            limits = request.seconds, request.cpu_seconds, request.memory_mb
+            socket.send_fds(
+                self._sockets[0], [REQUEST.pack(*limits)], [theirs.fileno()]
+            )
+        return channel
+
+    def _receive(self, channel: "_Channel", request: Request) -> Answer:
+        reports = self._sockets[1]
+        deadline = time.monotonic() + request.seconds + _GRACE
+        with channel.socket:
+            poll = select.poll()  # unlike select, takes descriptors above 1023
+            poll.register(reports, select.POLLIN)
+            poll.register(channel.socket, channel.events)
+            while True:
+                left = max(deadline - time.monotonic(), 0)
+                ready = dict(poll.poll(left * 1000))
+                if not ready:
+                    raise _WorkerDied
+                if ready.get(channel.socket.fileno()):
+                    channel.move(request.most)
+                    if channel.finished:
+                        poll.unregister(channel.socket)
+                    else:
+                        poll.modify(channel.socket, channel.events)
+                if reports.fileno() not in ready:
+                    continue
+                report = reports.recv(REPORT.size)
+                if len(report) < REPORT.size:
+                    raise _WorkerDied
+                kind, seconds = REPORT.unpack(report)
+                if kind == STALLED:
+                    asleep = self._is_asleep(seconds, STALL * request.cpu_seconds)
+                    reports.send(STOP if asleep else KEEP_ON)
+                    continue
+                if kind not in _ENDS:
+                    raise _WorkerDied
+                while not channel.finished and channel.move(request.most):
+                    pass
+                end = "flood" if channel.flooded else _ENDS[kind]
+                text = channel.data.decode("ascii", "replace")
+                return Answer(end, text, seconds)
+
+    def _is_asleep(self, elapsed: float, allowed: float) -> bool:
+        """Return True if a child slept so long, rather than waited for a processor.
+
+        Args:
+          elapsed: Wall seconds of the child.
+          allowed: Wall seconds that it may take apart from waiting.
+        """
+        waited = self._seconds_in_queue()
+        return waited is not None and elapsed - waited >= allowed
+
+    def _seconds_in_queue(self) -> float | None:
+        """Return how long the present child waited for a processor; None if unknown."""
+        process = self._process
+        if process is None:
+            return None
+        family = [process.pid]
+        try:
+            # Below the launcher, if there is one, stands the zygote.
+            while below := _children(family[-1]):
+                family.append(below[-1])
+            text = pathlib.Path(f"/proc/{family[-1]}/schedstat").read_text()
+            return int(text.split()[1]) / 1e9
+        except (OSError, IndexError, ValueError):
+            self.knows_queues = False
+            return None
 
 
-def _pipes(process: subprocess.Popen) -> tuple[IO[bytes], IO[bytes]]:
-    """Return its standard input and output, which are pipes."""
-    assert process.stdin and process.stdout
-    return process.stdin, process.stdout
+def _children(pid: int) -> list[int]:
+    text = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(word) for word in text.split()]
 
 
-def _write(pipe: IO[bytes], data: bytes, seconds: float) -> None:
-    deadline, fd = time.monotonic() + seconds, pipe.fileno()
-    while data:
-        _wait(fd, select.POLLOUT, deadline)
-        data = data[os.write(fd, data[: 1 << 16]) :]
+class _Channel:
+    """The trainer's end of a child's socket: what is left to send, what came back."""
 
+    def __init__(self, ours: socket.socket, body: bytes):
+        self.socket, self._body = ours, memoryview(body)
+        self.data = bytearray()
+        self.finished = self.flooded = False
+        ours.setblocking(False)
 
-def _read_answer(pipe: IO[bytes], seconds: float, most: int) -> dict:
-    deadline = time.monotonic() + seconds
-    (size,) = struct.unpack(">I", _read(pipe, 4, deadline))
-    if size > most:
-        raise _WorkerDied
-    try:
-        answer = json.loads(_read(pipe, size, deadline))
-        types = [type(answer[key]) for key in ("end", "text", "seconds", "last")]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise _WorkerDied from None
-    if types != [str, str, float, float]:
-        raise _WorkerDied
-    return answer
+    @property
+    def events(self) -> int:
+        """Events to wait for."""
+        return select.POLLIN | (select.POLLOUT if self._body else 0)
 
+    def write(self) -> None:
+        """Send as much of the job as there is room for."""
+        try:
+            while self._body:
+                self._body = self._body[self.socket.send(self._body) :]
+        except BlockingIOError:
+            pass
+        except ConnectionError:  # the child has closed its end
+            self._body = self._body[:0]
 
-def _read(pipe: IO[bytes], count: int, deadline: float) -> bytes:
-    data, fd = bytearray(), pipe.fileno()
-    while len(data) < count:
-        _wait(fd, select.POLLIN, deadline)
-        part = os.read(fd, count - len(data))
-        if not part:
-            raise _WorkerDied
-        data += part
-    return bytes(data)
-
-
-def _wait(fd: int, event: int, deadline: float) -> None:
-    poll = select.poll()  # unlike select, takes descriptors above 1023
-    poll.register(fd, event)
-    if not poll.poll(max(deadline - time.monotonic(), 0) * 1000):
-        raise _WorkerDied
+    def move(self, most: int) -> bool:
+        """Send and receive without waiting; return False if nothing has come."""
+        self.write()
+        try:
+            part = self.socket.recv(1 << 16)
+        except BlockingIOError:
+            return False
+        except ConnectionError:
+            part = b""
+        self.data += part
+        self.flooded = len(self.data) > most
+        self.finished = not part or self.flooded
+        if self.flooded:
+            self.data.clear()
+            with contextlib.suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RDWR)  # the child's next write fails
+        return bool(part)

@@ -1,10 +1,13 @@
-"""The worker process: forks one child for every few programs. Started by exec.
+"""The worker process: forks one child for every program. Started by exec.
 
-Nothing of the package is on its path. It imports common modules, isolates itself
-(`lockdown`), then serves requests of `repair.sandbox.worker`: standard input and output
-carry frames of four bytes of length, big-endian, and JSON.
+Nothing of the package is on its path. It imports common modules and isolates itself
+(`lockdown`). Then it forks a monitor for each request, which forks the child. Standard
+input brings requests: limits, and a descriptor of the child's own socket, on which the
+child reads its job and answers. Standard output carries how children ended: see `worker`.
 
-Children inherit this process's memory, so it never holds an expected value.
+Children inherit this memory, so neither process reads a job or an answer. Only monitors
+work on requests: this process stays as it is, so that objects have the same addresses in
+every child, whatever ran before.
 """
 
 import contextlib
@@ -17,10 +20,12 @@ import pathlib
 import resource
 import select
 import signal
+import socket
 import struct
 import sys
 import time
 import types
+from typing import BinaryIO
 
 # Modules that programs import most: children find them loaded.
 WARM = (
@@ -32,10 +37,16 @@ REHEARSAL = {
     "token": "",
     "setup": "",
     "code": "def f(x):\n    return [x, 0.5]",
-    "tests": [["value", "", ["f('a')"]], ["exec", "assert not f(1)", []]],
-    "limits": {"output_bytes": 1000},
+    "tests": [[["ask", "f('a')", "sorted(_)", False]], [["run", "assert not f(1)"]]],
+    "output_bytes": 1000,
 }
+REQUEST = struct.Struct("=ddI")  # wall seconds, processor seconds, MiB
+REPORT = struct.Struct("=cd")  # one of the letters below, seconds
+ENDED, USED_UP, TOO_LONG, STALLED = b"E", b"U", b"L", b"S"
+KEEP_ON, STOP = b"k", b"s"  # the answers to STALLED
+CLOSED = b"C"  # the trainer has gone
 TICK = 0.001  # seconds, the shortest wait for a child's clock
+STALL = 4  # times the processor time: a program that takes longer may be asleep
 KILL = signal.SIGKILL
 
 
@@ -50,19 +61,24 @@ def sibling(name: str) -> types.ModuleType:
     return module
 
 
-child, seccomp, lockdown, probe = map(
-    sibling, ("child", "seccomp", "lockdown", "probe")
+child, encode, seccomp, lockdown, probe = map(
+    sibling, ("child", "encode", "seccomp", "lockdown", "probe")
 )
 
 
 def main() -> None:
     """Isolate this process, then serve requests until standard input ends."""
     without = tuple(sys.argv[1].split(",")) if len(sys.argv) > 1 else ()
+    if "linux" in without:
+        lockdown.LINUX = False
+    if lockdown.fix_addresses():
+        os.execv(sys.executable, sys.orig_argv)  # it holds for new programs only
     sys.argv = ["program"]
     signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
     layers = lockdown.separate(without)
     launcher = fork_init() if layers["pids"] == "" else None
-    requests, answers = os.dup(0), os.dup(1)
+    requests = socket.socket(fileno=os.dup(0))
+    reports = os.dup(1)
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
@@ -70,8 +86,8 @@ def main() -> None:
     sys.dont_write_bytecode = True
     for name in WARM:
         importlib.import_module(name)
-    json.loads(json.dumps(child.run_job(REHEARSAL)))
-    zygote = Zygote(layers, without)
+    json.loads(json.dumps(child.run_job(REHEARSAL, encode)))
+    monitor = Monitor(layers, without, requests, reports)
     if launcher is not None:
         lockdown.die_with_parent()  # not before: a change of user undoes it
         poll = select.poll()
@@ -80,12 +96,7 @@ def main() -> None:
             return  # the launcher, which holds the other end, has ended already
     gc.collect()
     gc.freeze()  # children then do not copy pages just to look for garbage
-    while (request := read_frame(requests)) is not None:
-        for batch in request["batches"]:
-            answer = zygote.run(batch, request["limits"], requests)
-            if answer["end"] == "closed":
-                return
-            write_frame(answers, answer)
+    serve(monitor, layers["pids"] == "", reports)
 
 
 def fork_init() -> int:
@@ -105,156 +116,182 @@ def fork_init() -> int:
     os._exit(0)
 
 
-class Zygote:
-    """The isolated process that runs programs in children."""
+def serve(monitor: "Monitor", alone: bool, reports: int) -> None:
+    """Serve requests, each by a monitor of its own, until the trainer has gone.
 
-    def __init__(self, layers: dict[str, str], without: tuple[str, ...]):
-        self._alone = layers["pids"] == ""  # with its children in its namespace
-        fork_filter = b""
-        with contextlib.suppress(OSError):  # no filter for this machine
-            fork_filter = seccomp.fork_filter()
-        if not self._alone and sys.platform == "linux":
-            lockdown.adopt_orphans()
-            # Opened now, since nothing below /proc may be opened later.
-            path = f"/proc/self/task/{os.getpid()}/children"
-            self._children = open(path, "rb", buffering=0)
-        self._layers = layers | lockdown.drop(without, seccomp.worker_filter)
-        self._hooks = "hooks" not in without
-        self._forbid_forks = child.forbid_processes
-        if "forks" in without:
-            self._forbid_forks = lambda: None
-        elif os.getuid() == 0 and fork_filter:
-            self._forbid_forks = lambda: lockdown.load_filter(fork_filter)
-
-    def run(self, jobs: list[dict], limits: dict, requests: int) -> dict:
-        """Run programs in one child; return {"end", "text", "seconds", "last"}.
-
-        "end" is "answered", "timeout", "flood", "died" or, when the trainer has gone,
-        "closed". "text" is the child's output, not to be trusted: a line for each
-        program up to the one that ended it. "seconds" is the processor time of all
-        programs, "last" the time after the last line. {"report"} in place of a job
-        asks for the reasons why layers are missing.
-        """
-        if "report" in jobs[0]:
-            text = json.dumps(self._layers)
-            return {"end": "answered", "text": text, "seconds": 0.0, "last": 0.0}
-        allowed = [job["limits"]["cpu_seconds"] for job in jobs]
-        zygote = os.getpid()
-        reader, writer = os.pipe()
+    Args:
+      monitor: Serves one request.
+      alone: No other processes are in the namespace.
+      reports: Descriptor for the reports.
+    """
+    strays = None
+    if not alone and lockdown.LINUX:
+        lockdown.adopt_orphans()
+        strays = monitor.children
+    reader, writer = os.pipe()
+    zygote = os.getpid()
+    while True:
         pid = os.fork()
         if pid == 0:
             try:
-                if not self._alone:
-                    lockdown.die_with_parent()
-                    if os.getppid() != zygote:
-                        os._exit(1)  # it died before the call above
-                child.confine(limits, sum(allowed), writer, self._forbid_forks)
-                if "probe" in jobs[0]:
-                    for job in jobs:
-                        child.write_all(writer, probe.attempt(job["probe"]))
-                else:
-                    child.serve(jobs, writer, self._hooks)
+                lockdown.die_with_parent()
+                if os.getppid() == zygote:  # else it died before the call above
+                    os.write(writer, monitor.serve())
+            finally:
+                os._exit(0)
+        os.waitpid(pid, 0)
+        end_strays(alone, strays)
+        report = os.read(reader, REPORT.size)
+        if report[:1] == CLOSED:
+            return
+        os.write(reports, report)
+
+
+def end_strays(alone: bool, children: BinaryIO | None) -> None:
+    """Kill and reap the processes that a program has left behind.
+
+    Args:
+      alone: No other processes are in the namespace.
+      children: The system's list of this process's children, if there is one.
+    """
+    if alone:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(-1, KILL)
+    with contextlib.suppress(ChildProcessError):
+        while alone or children:
+            if os.waitpid(-1, 0 if alone else os.WNOHANG)[0] or not children:
+                continue
+            children.seek(0)
+            for stray in children.read().split():
+                os.kill(int(stray), KILL)
+            os.waitpid(-1, 0)
+
+
+class Monitor:
+    """Runs one program in a child and watches it."""
+
+    def __init__(
+        self,
+        layers: dict[str, str],
+        without: tuple[str, ...],
+        requests: socket.socket,
+        reports: int,
+    ):
+        self._requests, self._reports = requests, reports
+        self.children = None
+        if lockdown.LINUX:
+            # Opened now, since nothing below /proc may be opened later.
+            path = f"/proc/self/task/{os.getpid()}/children"
+            with contextlib.suppress(OSError):
+                self.children = open(path, "rb", buffering=0)
+        self._layers = layers | lockdown.drop(without, seccomp.worker_filter)
+        self._hooks = "hooks" not in without
+        self._without = without
+
+    def serve(self) -> bytes:
+        """Serve the next request; return the report."""
+        try:
+            head, fds, _, _ = socket.recv_fds(self._requests, REQUEST.size, 1)
+        except ConnectionError:
+            return REPORT.pack(CLOSED, 0.0)
+        if len(head) < REQUEST.size or not fds:
+            return REPORT.pack(CLOSED, 0.0)
+        wall, cpu, memory_mb = REQUEST.unpack(head)
+        wakeup, end = os.pipe()  # a child's end wakes the wait for it
+        for fd in (wakeup, end):
+            os.set_blocking(fd, False)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        signal.set_wakeup_fd(end, warn_on_full_buffer=False)
+        monitor = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                lockdown.die_with_parent()
+                if os.getppid() == monitor:
+                    self._run_child(fds[0], cpu, memory_mb)
             finally:
                 os._exit(1)
-        try:
-            os.close(writer)
-            end, text, before = collect(pid, reader, requests, limits, allowed)
-        finally:
-            status, usage = self._end(pid)
-            os.close(reader)
+        os.close(fds[0])
+        kind, reaped = self._watch(pid, wakeup, wall, cpu)
+        if kind == CLOSED:
+            return REPORT.pack(CLOSED, 0.0)
+        if reaped is None:
+            # The group may not exist yet.
+            for kill in (os.killpg, os.kill):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    kill(pid, KILL)
+            reaped = os.wait4(pid, 0)[1:]
+        status, usage = reaped
         spent = usage.ru_utime + usage.ru_stime
-        if end == "answered" and text.count("\n") < len(jobs):
-            limited = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU
-            end = "timeout" if limited or spent > sum(allowed) else "died"
-        return {"end": end, "text": text, "seconds": spent, "last": spent - before}
+        limited = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU
+        if kind == ENDED and (limited or spent > cpu):
+            kind = USED_UP
+        return REPORT.pack(kind, spent)
 
-    def _end(self, pid: int) -> tuple[int, resource.struct_rusage]:
-        """Kill and reap a child and its descendants; return its status and usage."""
-        if self._alone:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(-1, KILL)  # all of the namespace but this process
-            _, status, usage = os.wait4(pid, 0)
-            with contextlib.suppress(ChildProcessError):
-                while True:
-                    os.waitpid(-1, 0)
-            return status, usage
-        for kill in (os.killpg, os.kill):
-            # Without a group yet, or ended.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                kill(pid, KILL)
-        _, status, usage = os.wait4(pid, 0)
-        with contextlib.suppress(ChildProcessError):
-            while True:
-                if os.waitpid(-1, os.WNOHANG)[0]:
-                    continue
-                self._children.seek(0)
-                for stray in self._children.read().split():
-                    os.kill(int(stray), KILL)
-                os.waitpid(-1, 0)
-        return status, usage
+    def _run_child(self, fd: int, cpu: float, memory_mb: int) -> None:
+        signal.set_wakeup_fd(-1)
+        child.confine(cpu, memory_mb, fd, self._forbid_processes)
+        job = child.read_job(fd)
+        if "probe" in job:
+            child.write_all(fd, probe.attempt(job["probe"]))
+        elif "report" in job:
+            child.write_all(fd, json.dumps(self._layers).encode() + b"\n")
+        else:
+            child.serve(job, fd, self._hooks, encode)
 
+    def _forbid_processes(self) -> None:
+        forks, signals = (name not in self._without for name in ("forks", "signals"))
+        if forks:
+            child.limit("NPROC", 0, 0)  # does not bind the super-user
+        if lockdown.LINUX and (forks or signals):
+            with contextlib.suppress(OSError):  # no filter for this machine
+                filter_program = seccomp.child_filter(os.getpid(), forks, signals)
+                lockdown.load_filter(filter_program)
 
-def collect(
-    pid: int, reader: int, requests: int, limits: dict, allowed: list[float]
-) -> tuple[str, str, float]:
-    """Return (end, text, processor seconds at the last line) of a child's pipe.
+    def _watch(
+        self, pid: int, wakeup: int, wall: float, cpu: float
+    ) -> tuple[bytes, tuple[int, resource.struct_rusage] | None]:
+        """Return how a child ended, and its status and usage if it is reaped."""
+        started = time.monotonic()
+        stall, asked = started + STALL * cpu, False
+        poll = select.poll()
+        poll.register(wakeup, select.POLLIN)
+        poll.register(self._reports, select.POLLIN)
+        poll.register(self._requests, 0)  # reports the end of the file only
+        end, reaped = b"", None
+        while not end:
+            left, now = cpu - self._clock(pid), time.monotonic()
+            if left <= 0 or now >= started + wall:
+                end = USED_UP if left <= 0 else TOO_LONG
+                break
+            if now >= stall and not asked:
+                os.write(self._reports, REPORT.pack(STALLED, now - started))
+                asked = True
+            wait = min(left, started + wall - now)
+            if not asked:
+                wait = min(wait, stall - now)
+            ready = dict(poll.poll(max(wait, TICK) * 1000))
+            if self._requests.fileno() in ready:
+                return CLOSED, None
+            if wakeup in ready:
+                os.read(wakeup, 4096)
+                ended, status, usage = os.wait4(pid, os.WNOHANG)
+                if ended:
+                    end, reaped = ENDED, (status, usage)
+            if asked and self._reports in ready:
+                asked, answer = False, os.read(self._reports, 1)
+                stall = time.monotonic() + cpu / 4
+                if answer != KEEP_ON:
+                    end = USED_UP if answer == STOP else CLOSED
+        if asked and end != CLOSED:
+            os.read(self._reports, 1)  # the answer must not meet the next child
+        return end, reaped
 
-    After each line the next program has its own time, of the processor (`allowed`,
-    by program) and of the wall.
-    """
-    poll = select.poll()
-    poll.register(reader, select.POLLIN)
-    poll.register(requests, 0)  # reports the end of the file only
-    clock = ~pid << 3 | 2  # the process's processor time, as clock_getcpuclockid(3)
-    most = 8 * limits["output_bytes"] * len(allowed)
-    data = bytearray()
-    lines, spent, deadline = 0, 0.0, time.monotonic() + limits["seconds"]
-    while True:
-        left = spent + allowed[min(lines, len(allowed) - 1)] - time.clock_gettime(clock)
-        wait = min(max(left, TICK), deadline - time.monotonic())
-        ready = dict(poll.poll(max(wait, 0) * 1000))
-        if requests in ready:
-            return "closed", "", spent
-        if not ready:
-            if left <= 0 or time.monotonic() >= deadline:
-                return "timeout", data.decode("ascii", "replace"), spent
-            continue
-        part = os.read(reader, 65536)
-        data += part
-        if len(data) > most:
-            return "flood", "", spent
-        if b"\n" in part:
-            lines += part.count(b"\n")
-            spent = time.clock_gettime(clock)
-            deadline = time.monotonic() + limits["seconds"]
-        # After its last line a child has ended, though others may hold the pipe open.
-        if not part or lines >= len(allowed) and data.endswith(b"\n"):
-            return "answered", data.decode("ascii", "replace"), spent
-
-
-def read_exactly(fd: int, count: int) -> bytes:
-    """Read `count` bytes, or fewer at the end of the file."""
-    parts = []
-    while count and (part := os.read(fd, min(count, 1 << 20))):
-        parts.append(part)
-        count -= len(part)
-    return b"".join(parts)
-
-
-def read_frame(fd: int) -> dict | None:
-    """Read one decoded frame, or None at the end of the file."""
-    head = read_exactly(fd, 4)
-    if len(head) < 4:
-        return None
-    (size,) = struct.unpack(">I", head)
-    body = read_exactly(fd, size)
-    return json.loads(body) if len(body) == size else None
-
-
-def write_frame(fd: int, value: object) -> None:
-    """Write one frame whole."""
-    body = json.dumps(value).encode()
-    child.write_all(fd, struct.pack(">I", len(body)) + body)
+    def _clock(self, pid: int) -> float:
+        """Return the processor seconds of a child so far; 0 where nobody knows."""
+        if not lockdown.LINUX:
+            return 0.0  # the limit of the child itself has to do
+        return time.clock_gettime(~pid << 3 | 2)  # as clock_getcpuclockid(3)
 
 
 if __name__ == "__main__":

@@ -63,6 +63,7 @@ LEFT_OUT = {
     "landlock": "landlock",
     "seccomp": "seccomp",
     "forks": "forks",
+    "signals": "signals",
 }
 
 
@@ -139,6 +140,18 @@ ESCAPES = {
     "trace_me": BENEATH + "call('ptrace', 0, 0, 0, 0)",
     "trainer_memory": BENEATH + "call('process_vm_readv', {pid}, 0, 0, 0, 0, 0)",
     "pidfd": "import os\nos.pidfd_open({pid})",
+    "pidfd_signal": (
+        "import os, signal\nsignal.pidfd_send_signal(os.pidfd_open(os.getppid()), 9)"
+    ),
+    "signal_by_owner": "import fcntl\nfcntl.fcntl(0, fcntl.F_SETOWN, {pid})",
+    "owner_of_signal": "import fcntl\nfcntl.fcntl(0, 10, 9)",  # F_SETSIG
+    "kill_worker": "import os\nos.kill(os.getppid(), 9)",
+    "kill_group": "import os\nos.killpg(0, 0)",
+    "read_package": "open({package!r}).read()",
+    "receive_descriptor": (
+        "import socket\na, b = socket.socketpair()\n"
+        "socket.send_fds(a, [b'x'], [0])\nsocket.recv_fds(b, 1, 1)"
+    ),
     "nice": "import os\nos.nice(-5)",
     "set_uid": "import os\nos.setuid(0)",
     "set_groups": "import os\nos.setgroups([0])",
@@ -186,6 +199,7 @@ def prey(tmp_path_factory):
             "port": server.getsockname()[1],
             "unix": os.path.join("/tmp", address),
             "pid": os.getpid(),
+            "package": pytest.__file__,
         }
     assert secret.read_text() == "assert f(1) == 2"
     assert not os.path.exists("/tmp/repair-escape")
@@ -216,19 +230,16 @@ def descriptors():
 
 
 def family(sandbox):
-    """Return the processes below the zygote that do not end within half a second."""
+    """Return the processes below the zygote that do not end within half a second.
+
+    One that has no children waits for the next request.
+    """
     (worker,) = sandbox._workers
-    path = f"/proc/{worker._process.pid}/task/{worker._process.pid}/children"
-    zygotes = pathlib.Path(path).read_text().split() or [str(worker._process.pid)]
+    launcher = worker._process.pid
     for _ in range(50):
-        left = [
-            child
-            for zygote in zygotes
-            for child in pathlib.Path(f"/proc/{zygote}/task/{zygote}/children")
-            .read_text()
-            .split()
-        ]
-        if not left:
+        left = descendants(launcher)
+        # The launcher, if it is apart, has the zygote below it.
+        if len(left) <= 2:
             return []
         time.sleep(0.01)
     return left
@@ -246,20 +257,20 @@ EXHAUSTION = {
     "stop_itself": ("import os\nos.kill(os.getpid(), 19)", "timeout"),
     "no_death_with_parent": (BENEATH + "call('prctl', 1, 0)\nwhile 1: pass", "timeout"),
     "own_timer": ("import signal\nsignal.setitimer(2, 0)\nwhile 1: pass", "timeout"),
-    "memory": ("x = bytearray(10**9)", "memory"),
-    "much_memory_in_parts": ("x = []\nwhile 1: x.append(bytes(10**6))", "memory"),
+    "memory": ("x = bytearray(10**9)", "timeout"),
+    "much_memory_in_parts": ("x = []\nwhile 1: x.append(bytes(10**6))", "timeout"),
     "mapped_memory": ("import mmap\nmmap.mmap(-1, 10**9)", "error"),
     "locked_memory": (BENEATH + "call('mlockall', 3)", "forbidden"),
     "deep_recursion": ("def g(): return g()\ng()", "error"),
     "stack_overflow": (
         "import sys\nsys.setrecursionlimit(10**9)\ndef g(): return g()\ng()",
-        ("crashed", "timeout", "memory", "error"),
+        ("crashed", "timeout", "error"),
     ),
     "segmentation_fault": (BENEATH + "ctypes.string_at(0)", "crashed"),
     "abort": ("import os\nos.abort()", "crashed"),
     "exit": ("import os\nos._exit(0)", "crashed"),
     "flood": ("import os\nwhile 1: os.write({writer}, b'x' * 65536)", "crashed"),
-    "huge_value": ("def f(x): return 'a' * 10**8", ("failed", "memory")),
+    "huge_value": ("def f(x): return 'a' * 10**8", ("failed", "timeout")),
     "nested_value": ("f = lambda x: x\nfor _ in range(10**5): x = [0]", "failed"),
     "huge_number": ("def f(x): return 1 << 10**7", "failed"),
     "huge_message": ("raise ValueError('x' * 10**7)", "error"),
@@ -269,7 +280,7 @@ EXHAUSTION = {
     ),
     "many_descriptors": ("import os\nwhile 1: os.dup(0)", "error"),
     "big_source": ("x = 1\n" * 20_000, "error"),
-    "deep_source": ("x = " + "(" * 5000 + ")" * 5000, ("syntax_error", "memory")),
+    "deep_source": ("x = " + "(" * 5000 + ")" * 5000, ("syntax_error", "timeout")),
     "regular_expression": ("import re\nre.match('(a+)+b', 'a' * 40)", "timeout"),
     "big_power": ("x = 10 ** 10 ** 9", "timeout"),
 }
@@ -312,7 +323,7 @@ os._exit(0)""",
 import gc, json, os
 for each in gc.get_objects():
     if isinstance(each, dict) and each.get('token'):
-        claim = {'token': each['token'], 'tests': [{'values': [['int', '0x2']]}] * 2}
+        claim = {'token': each['token'], 'tests': [[{'value': 2, 'converted': False}]] * 2}
 for fd in range(3, 64):
     try: os.write(fd, json.dumps(claim).encode() + b'\\n')
     except OSError: pass
@@ -325,8 +336,8 @@ def f(x): return 5""",
     "other_encoder": """
 import sys
 for module in list(sys.modules.values()):
-    if hasattr(module, 'encode') and hasattr(module, 'run_job'):
-        module.encode = lambda value, room, depth=0: ['int', '0x2']
+    if hasattr(module, 'encode') and hasattr(module, 'TooLarge'):
+        module.encode = lambda value, room, depth=0: 2
 def f(x): return 0""",
     "exit_status": "raise SystemExit(0)",
     "look_for_expected": """

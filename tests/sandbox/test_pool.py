@@ -11,12 +11,13 @@ import time
 import pytest
 
 from repair.errors import UserError
-from repair.sandbox import Limits, Sandbox, SandboxError, lockdown, screen, worker
+from repair.sandbox import Limits, Sandbox, SandboxError, lockdown, worker
 
 LIMITS = Limits(seconds=2.0, cpu_seconds=0.4, memory_mb=256)
 RIGHT = "def f(x):\n    return x + 1"
 TESTS = ("assert f(1) == 2", "assert f(2) == 3")
 ENDED = "the program ended the interpreter"
+USED_UP = "out of time or memory"
 # Audit hooks do not see these two: they stand for everything that evades the hook.
 KILLS_WORKER = (
     "import os, signal\nsignal.pidfd_send_signal(os.pidfd_open(os.getppid()), 9)"
@@ -67,14 +68,14 @@ PROGRAMS = [
     ("def f(x):\nreturn x", "syntax_error", "line 2: IndentationError: expected an"),
     ("eval('1+')", "error", "line 1: SyntaxError: invalid syntax"),
     ("\0", "syntax_error", "SyntaxError: source code string cannot contain null"),
-    ("while True: pass", "timeout", "timeout"),
-    ("import time\ntime.sleep(99)", "timeout", "timeout"),
-    ("import signal\nsignal.setitimer(2, 0)\nwhile 1: pass", "timeout", "timeout"),
-    ("x = 'a' * 10**10", "memory", "out of memory"),
-    ("def f(x):\n    return [0] * 10**9", "memory", "out of memory"),
+    ("while True: pass", "timeout", USED_UP),
+    ("import time\ntime.sleep(99)", "timeout", USED_UP),
+    ("import signal\nsignal.setitimer(2, 0)\nwhile 1: pass", "timeout", USED_UP),
+    ("x = 'a' * 10**10", "timeout", USED_UP),
+    ("def f(x):\n    return [0] * 10**9", "timeout", USED_UP),
     # Zeros of the system: filling memory byte by byte would reach the time limit.
-    ("x = []\nwhile True: x.append(bytes(10**6))", "memory", "out of memory"),
-    ("def f(x):\n    return 'a' * 10**6", "failed", "test 1: got too much"),
+    ("x = []\nwhile True: x.append(bytes(10**6))", "timeout", USED_UP),
+    ("def f(x):\n    return 'a' * 10**7", "failed", "test 1: got too much"),
     ("l = []\nl += [l, l]\ndef f(x): return l", "failed", "test 1: got too much"),
     ("print('x' * 10**7)\n" + RIGHT, "passed", ""),
     ("import os\nos._exit(0)", "crashed", ENDED),
@@ -155,13 +156,10 @@ started = time.process_time()
 """
 
 
-@pytest.mark.parametrize("share", [False, True])
-def test_every_program_has_its_own_time(share, monkeypatch):
-    """Give each program its own time, also in a child that several share."""
-    monkeypatch.setattr(screen, "may_share", lambda *job: True)
+def test_every_program_has_its_own_time():
     codes = [RIGHT, SPIN.format(0.3), SPIN.format(0.31), RIGHT + " ", RIGHT + "  "]
     allowed = [0.1, 0.1, 0.8, 0.1, 0.1]
-    with Sandbox(workers=1, limits=Limits(cpu_seconds=2.0), share=share) as sandbox:
+    with Sandbox(workers=1, limits=Limits(cpu_seconds=2.0)) as sandbox:
         jobs = [
             (code, TESTS, "", seconds)
             for code, seconds in zip(codes, allowed, strict=True)
@@ -169,8 +167,58 @@ def test_every_program_has_its_own_time(share, monkeypatch):
         results = sandbox.map(jobs)
         assert [r.status for r in results] == ["passed", "timeout", *["passed"] * 3]
         assert sandbox.run(codes[1], TESTS).passed  # by default that of the limits
-        assert 0.1 < results[1].seconds < 0.3
-        assert (sandbox.counts["shared"] > 0) == share
+        assert 0.1 < results[1].seconds < 0.3 < results[2].seconds < 0.5
+        assert results[0].seconds < 0.05 > results[3].seconds
+
+
+def test_a_sleeper_ends_at_four_times_its_allowance():
+    with Sandbox(workers=1, limits=Limits(cpu_seconds=0.1)) as sandbox:
+        started = time.monotonic()
+        result = sandbox.run("import time\ntime.sleep(99)", TESTS)
+        assert (result.status, result.feedback) == ("timeout", USED_UP)
+        assert 0.4 < time.monotonic() - started < 1.0
+        # Shorter naps are allowed.
+        nap = "import time\ntime.sleep(0.25)\n" + RIGHT
+        assert sandbox.run(nap, TESTS).passed
+
+
+def test_a_program_that_gets_no_processor_has_no_verdict(monkeypatch):
+    """Stop the child from outside: it neither runs nor sleeps by its own choice."""
+    monkeypatch.setattr(worker.Worker, "_is_asleep", lambda *arguments: False)
+    with Sandbox(workers=1, limits=Limits(seconds=0.3, cpu_seconds=0.1)) as sandbox:
+        with pytest.raises(SandboxError, match=r"no verdict.*fewer workers"):
+            sandbox.run("import time\ntime.sleep(99)", TESTS)
+        assert sandbox.run(RIGHT, TESTS).passed
+
+
+def test_references_run_in_workers_of_their_own(sandbox):
+    assert sandbox.references is sandbox.references.references
+    apart = {each._process.pid for each in sandbox.references._workers}
+    assert apart.isdisjoint(each._process.pid for each in sandbox._workers)
+    before = sandbox.counts["passed"]
+    unique = f"{RIGHT}  # {time.time()}"
+    assert sandbox.references.run(unique, TESTS).passed
+    assert sandbox.run(unique, TESTS).passed  # from the same cache
+    assert sandbox.counts["passed"] == before + 2 and sandbox.counts["cached"] > 0
+
+
+OBJECTS = """\
+class A: pass
+def f(x): return [f'{i}' for i in order]
+made = [A() for _ in range(50)]
+order = [made.index(a) for a in set(made)]
+"""
+
+
+def test_sets_of_objects_come_in_one_order():
+    """Addresses are the same in every worker, whatever ran before."""
+    found = set()
+    for workers in (1, 2):
+        with Sandbox(workers=workers, limits=LIMITS, cache=False) as box:
+            for filler in ("", "x = 'a' * 10**5\n", "import json\n"):
+                box.map([(f"{filler}{RIGHT}", TESTS), (RIGHT, TESTS)] * workers)
+                found |= {box.run(OBJECTS, TESTS).feedback for _ in range(2)}
+    assert len(found) == 1, found
 
 
 def test_attempts_are_allowed_ten_times_what_the_reference_takes():
@@ -233,7 +281,7 @@ def test_a_killer_harms_no_other_job(sandbox):
     others = [(f"{RIGHT} + {i} - {i}", TESTS) for i in range(12)]
     jobs = [*others[:6], (KILLS_WORKER, TESTS), *others[6:]]
     with Sandbox(workers=2, limits=LIMITS, without=lockdown.LAYERS) as unlocked:
-        for each, status in ((sandbox, "error"), (unlocked, "crashed")):
+        for each, status in ((sandbox, "forbidden"), (unlocked, "crashed")):
             results = each.map(jobs)
             assert results.pop(6).status == status
             assert all(result.passed for result in results)
