@@ -1,8 +1,8 @@
-"""Values of a program as JSON, written in the child; `decode` reads them.
+"""Values of a program as JSON, written in the child; `decoding` reads them.
 
-It imports the standard library only. None, booleans, strings, floats, small integers and
-lists are JSON's own. Any other value is an object with one key, the name of its type: see
-`_parts`. A value of a type that is not listed is opaque: {"opaque": [type, truth]}.
+It imports the standard library only. None, booleans, strings, floats, small integers
+and lists are JSON's own. Any other value is an object with one key, the name of its
+type: see `_parts`. A value of an unknown type is opaque: {"opaque": [type, truth]}.
 """
 
 import collections
@@ -16,9 +16,10 @@ MAX_DEPTH = 50  # of nested values
 NODE_BYTES = 16  # cost of a value apart from its characters
 MAX_RANGE = 100_000  # numbers of a range
 _JSON_BITS = 64  # larger integers are sent as hexadecimal digits
-# Programs may derive from these. A value counts as plain if its class compares as they do.
+# Programs may derive from these. A value is plain if its class compares as they do.
 _BASES = (bool, int, float, complex, str, bytes, bytearray, list, tuple, set, frozenset)
 _DICTS = (dict, collections.Counter, collections.OrderedDict, collections.defaultdict)
+_UNORDERED = frozenset(("set", "frozenset", "dict_keys", "dict_items"))
 
 
 class TooLarge(Exception):
@@ -30,7 +31,8 @@ def encode(value: Any, room: list[int], depth: int = 0) -> Any:
 
     Args:
       value: Any object of a program.
-      room: [bytes that are left, opaque values so far], both brought up to date.
+      room: [bytes that are left, values so far that are not the same outside: opaque
+        ones, and sets, whose order may differ]. Both are brought up to date.
       depth: Number of values around this one.
 
     Raises:
@@ -60,6 +62,7 @@ def encode(value: Any, room: list[int], depth: int = 0) -> Any:
             return [encode(item, room, depth + 1) for item in list.__iter__(value)]
         if found := _parts(value, kind, base):
             name, parts = found
+            room[1] += name in _UNORDERED
             if isinstance(parts, str):
                 room[0] -= len(parts)
                 _check(room)
@@ -75,7 +78,7 @@ def _check(room: list[int]) -> None:
 
 
 def _base_of(kind: type) -> type | None:
-    """Return the plain type that a class derives from, if it compares in the same way."""
+    """Return the plain type that a class derives from, if it compares alike."""
     for base in (*_BASES, dict):
         if base in kind.__mro__:
             return base if _compares_alike(kind, base) else None

@@ -97,6 +97,7 @@ def measure_level(worker: Worker, memory_mb: int) -> Level:
         targets = {
             "readable": readable,
             "writable": folder,
+            "trainer": os.getpid(),
             "packages": installed_files(),
             "namespaces": {
                 name: os.stat(f"/proc/self/ns/{name}").st_ino

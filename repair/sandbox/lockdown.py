@@ -15,7 +15,8 @@ In order:
   seccomp     system calls: an allow-list
 
 Each child adds three: "forks", no new process or thread, "signals", none to another
-process, and "hooks", Python's audit hook, which gives clear messages and stops accidents, not attacks.
+process, and "hooks", Python's audit hook, which gives clear messages and stops
+accidents, not attacks.
 """
 
 import ctypes

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from repair.sandbox import decode
+from repair.sandbox import decoding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Fault(Exception):
 class Outcomes:
     """Values and exceptions by step, decoded when a check asks for them.
 
-    Every method raises decode.Garbled if the child cannot have sent the outcome.
+    Every method raises decoding.Garbled if the child cannot have sent the outcome.
     """
 
     def __init__(self, steps: Sequence[Step], sent: list):
@@ -64,7 +64,7 @@ class Outcomes:
         """Return the exception of a step, or None."""
         fault = self._outcome(place).get("fault")
         if fault is not None and not isinstance(fault, dict):
-            raise decode.Garbled
+            raise decoding.Garbled
         return fault
 
     def require(self, count: int) -> None:
@@ -83,7 +83,7 @@ class Outcomes:
 
     def _outcome(self, place: int) -> dict:
         if place >= len(self._sent) or not isinstance(self._sent[place], dict):
-            raise decode.Garbled
+            raise decoding.Garbled
         return self._sent[place]
 
     def _decode(self, place: int) -> Any:
@@ -91,16 +91,16 @@ class Outcomes:
             raise Fault(fault)
         match self._outcome(place):
             case {"value": sent, "converted": bool(converted)}:
-                value = decode.decode(sent)
+                value = decoding.rebuild(sent)
             case _:
-                raise decode.Garbled
+                raise decoding.Garbled
         convert = self._steps[place].convert
         if convert is None or converted:
             return value
         try:
             return convert(value)
-        except decode.Garbled:
-            return decode.Opaque("too much", True)
+        except decoding.Garbled:
+            return decoding.Opaque("too much", True)
         except Exception as error:  # as Python would raise it in the test
             name, message = type(error).__name__, str(error)
             raise Fault({"type": name, "message": message, "line": None}) from None

@@ -22,8 +22,9 @@ def attempt(targets: dict) -> bytes:
 
     Args:
       targets: "layers", the probes to make; "readable", a file that anybody may read;
-        "writable", a folder that anybody may write to; "packages", files of installed
-        packages; "namespaces", {kind: number} of the trainer; "memory_mb".
+        "writable", a folder that anybody may write to; "trainer", its process;
+        "packages", files of installed packages; "namespaces", {kind: number} of the
+        trainer; "memory_mb".
     """
     attempts = {
         "mounts": lambda: _share_namespace("mnt", targets),
@@ -35,7 +36,7 @@ def attempt(targets: dict) -> bytes:
         "landlock": lambda: _read_file(targets["readable"]),
         "seccomp": _ask_personality,
         "forks": _fork,
-        "signals": _signal_others,
+        "signals": lambda: _signal(targets["trainer"]),
         "packages": lambda: _read_any(targets["packages"]),
         "memory": lambda: _take_memory(targets["memory_mb"]),
         "files": lambda: _write_file(targets["writable"]),
@@ -86,16 +87,15 @@ def _read_any(paths: list[str]) -> str:
     return REFUSED
 
 
-def _signal_others() -> str:
-    """Try the ways to a signal for the worker: directly, and by descriptors."""
-    parent = os.getppid()
+def _signal(trainer: int) -> str:
+    """Try the ways to a signal for the trainer: directly, and by descriptors."""
 
     def own_descriptor() -> None:
-        fcntl.fcntl(0, fcntl.F_SETOWN, parent)
+        fcntl.fcntl(0, fcntl.F_SETOWN, trainer)
 
     ways = {
-        "kill": lambda: os.kill(parent, 0),
-        "pidfd": lambda: signal.pidfd_send_signal(os.pidfd_open(parent), 0),
+        "kill": lambda: os.kill(trainer, 0),
+        "pidfd": lambda: signal.pidfd_send_signal(os.pidfd_open(trainer), 0),
         "fcntl": own_descriptor,
     }
     for name, way in ways.items():

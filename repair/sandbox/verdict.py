@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Sequence
 
-from repair.sandbox import decode
+from repair.sandbox import decoding
 from repair.sandbox.asserts import Test
 from repair.sandbox.outcomes import Fault, Outcomes
 from repair.sandbox.worker import Answer
@@ -32,9 +32,9 @@ class Result:
 
     Attributes:
       passed: True only if every test held on a real run.
-      status: "passed", "failed", "error", "syntax_error", "timeout" (it used up its time
-        or its memory), "crashed" (it ended the interpreter, or wrote to the answer's
-        socket) or "forbidden". Of several failed tests, the first decides.
+      status: "passed", "failed", "error", "syntax_error", "timeout" (it used up its
+        time or its memory), "crashed" (it ended the interpreter, or wrote to the
+        answer's socket) or "forbidden". Of several failed tests, the first decides.
       feedback: One short deterministic line for the model; empty if all tests pass.
       failed_tests: 0-based indices of the tests that did not hold.
       seconds: Processor time.
@@ -71,7 +71,7 @@ def judge(
         else:
             reply = _read_reply(answer, token, len(tests))
             status, feedback, failed = _verdict(tests, reply, private)
-    except decode.Garbled:
+    except decoding.Garbled:
         status, feedback = "crashed", "the program ended the interpreter"
     return Result(status == "passed", status, feedback, failed, answer.seconds, trust)
 
@@ -89,18 +89,18 @@ def read_values(answer: Answer, token: str, count: int) -> list[tuple | None] | 
         if "load" in reply:
             return [None] * count
         return [_read_plain(outcomes) for outcomes in reply["tests"]]
-    except decode.Garbled:
+    except decoding.Garbled:
         return None
 
 
 def _read_plain(outcomes: list) -> tuple | None:
     match outcomes:
         case [{"value": sent}]:
-            value = decode.decode(sent)
-            return None if decode.has_opaque(value) else (value,)
+            value = decoding.rebuild(sent)
+            return None if decoding.has_opaque(value) else (value,)
         case [{"fault": _}]:
             return None
-    raise decode.Garbled
+    raise decoding.Garbled
 
 
 def exception_in(feedback: str) -> str | None:
@@ -141,20 +141,20 @@ def _read_reply(answer: Answer, token: str, count: int) -> dict:
     """Decode the child's line; raise Garbled if it is missing, forged or torn."""
     line, *rest = answer.text.split("\n")
     if answer.end != "answered" or rest != [""]:  # a program that wrote too
-        raise decode.Garbled
+        raise decoding.Garbled
     try:
         reply = json.loads(line)
     except (ValueError, RecursionError):
-        raise decode.Garbled from None
+        raise decoding.Garbled from None
     match reply:
         case {"token": secret} if secret != token:
-            raise decode.Garbled
+            raise decoding.Garbled
         case {"token": _, "load": _} | {"token": _, "memory": True}:
             return reply
         case {"token": _, "tests": [*tests]} if len(tests) == count:
             if all(isinstance(outcomes, list) for outcomes in tests):
                 return reply
-    raise decode.Garbled
+    raise decoding.Garbled
 
 
 def _failure(
@@ -166,7 +166,9 @@ def _failure(
         for check in test.checks:
             found.require(check.first)
             if not check.holds(found):
-                shown = ", ".join(decode.show(value) for value in found.seen(check))
+                shown = ", ".join(
+                    decoding.format_value(value) for value in found.seen(check)
+                )
                 return "failed", f"got {_clean(shown, private, _SHOWN_CHARS)}"
         found.require(len(test.steps))
     except Fault as fault:
@@ -182,9 +184,9 @@ def _describe(fault: dict, private: tuple[str, ...]) -> tuple[str, str]:
     match fault:
         case {"type": str(kind), "message": str(message), "line": line}:
             if not (line is None or type(line) is int and 0 <= line < 10**9):
-                raise decode.Garbled
+                raise decoding.Garbled
         case _:
-            raise decode.Garbled
+            raise decoding.Garbled
     where = f"line {line}: " if line else ""
     message = _clean(_ORIGIN.sub("", message), private, _MESSAGE_CHARS)
     kind = _clean(kind, private, _SHOWN_CHARS)

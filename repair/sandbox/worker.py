@@ -137,7 +137,7 @@ class Worker:
                 self._process.terminate()
 
     def stop(self) -> None:
-        """Wait for the process to end, kill it if it does not, and close its sockets."""
+        """Wait for the process to end, or kill it, and close its sockets."""
         with self._lock:
             process, self._process = self._process, None
             sockets, self._sockets = self._sockets, []
@@ -202,12 +202,17 @@ class Worker:
     def _send(self, request: Request) -> "_Channel":
         ours, theirs = socket.socketpair()
         with theirs:
-            channel = _Channel(ours, child.HEADER.pack(len(request.body)) + request.body)
+            channel = _Channel(
+                ours, child.HEADER.pack(len(request.body)) + request.body
+            )
             channel.write()
             limits = request.seconds, request.cpu_seconds, request.memory_mb
-            socket.send_fds(
-                self._sockets[0], [REQUEST.pack(*limits)], [theirs.fileno()]
-            )
+            head = REQUEST.pack(*limits)
+            try:
+                socket.send_fds(self._sockets[0], [head], [theirs.fileno()])
+            except OSError:
+                ours.close()
+                raise
         return channel
 
     def _receive(self, channel: "_Channel", request: Request) -> Answer:
@@ -294,13 +299,12 @@ class _Channel:
 
     def write(self) -> None:
         """Send as much of the job as there is room for."""
-        try:
+        with contextlib.suppress(BlockingIOError):
             while self._body:
-                self._body = self._body[self.socket.send(self._body) :]
-        except BlockingIOError:
-            pass
-        except ConnectionError:  # the child has closed its end
-            self._body = self._body[:0]
+                try:
+                    self._body = self._body[self.socket.send(self._body) :]
+                except ConnectionError:  # the child has closed its end
+                    self._body = self._body[:0]
 
     def move(self, most: int) -> bool:
         """Send and receive without waiting; return False if nothing has come."""

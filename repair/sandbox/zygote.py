@@ -3,11 +3,12 @@
 Nothing of the package is on its path. It imports common modules and isolates itself
 (`lockdown`). Then it forks a monitor for each request, which forks the child. Standard
 input brings requests: limits, and a descriptor of the child's own socket, on which the
-child reads its job and answers. Standard output carries how children ended: see `worker`.
+child reads its job and answers. Standard output carries how children ended: see
+`worker`.
 
 Children inherit this memory, so neither process reads a job or an answer. Only monitors
-work on requests: this process stays as it is, so that objects have the same addresses in
-every child, whatever ran before.
+work on requests: this process stays as it is, so that objects have the same addresses
+in every child, whatever ran before.
 """
 
 import contextlib
@@ -24,8 +25,7 @@ import socket
 import struct
 import sys
 import time
-import types
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 # Modules that programs import most: children find them loaded.
 WARM = (
@@ -50,7 +50,7 @@ STALL = 4  # times the processor time: a program that takes longer may be asleep
 KILL = signal.SIGKILL
 
 
-def sibling(name: str) -> types.ModuleType:
+def sibling(name: str) -> Any:
     """Import a module of this folder, without the package around it."""
     path = pathlib.Path(__file__).with_name(name + ".py")
     spec = importlib.util.spec_from_file_location(f"sandbox_{name}", path)
@@ -96,7 +96,7 @@ def main() -> None:
             return  # the launcher, which holds the other end, has ended already
     gc.collect()
     gc.freeze()  # children then do not copy pages just to look for garbage
-    serve(monitor, layers["pids"] == "", reports)
+    serve(monitor, reports)
 
 
 def fork_init() -> int:
@@ -116,19 +116,19 @@ def fork_init() -> int:
     os._exit(0)
 
 
-def serve(monitor: "Monitor", alone: bool, reports: int) -> None:
+def serve(monitor: "Monitor", reports: int) -> None:
     """Serve requests, each by a monitor of its own, until the trainer has gone.
 
     Args:
       monitor: Serves one request.
-      alone: No other processes are in the namespace.
       reports: Descriptor for the reports.
     """
     strays = None
-    if not alone and lockdown.LINUX:
+    if not monitor.alone and lockdown.LINUX:
         lockdown.adopt_orphans()
         strays = monitor.children
     reader, writer = os.pipe()
+    os.set_blocking(reader, False)
     zygote = os.getpid()
     while True:
         pid = os.fork()
@@ -140,8 +140,11 @@ def serve(monitor: "Monitor", alone: bool, reports: int) -> None:
             finally:
                 os._exit(0)
         os.waitpid(pid, 0)
-        end_strays(alone, strays)
-        report = os.read(reader, REPORT.size)
+        end_strays(monitor.alone, strays)
+        try:
+            report = os.read(reader, REPORT.size)
+        except BlockingIOError:  # the program has killed its monitor
+            report = REPORT.pack(ENDED, 0.0)
         if report[:1] == CLOSED:
             return
         os.write(reports, report)
@@ -178,6 +181,7 @@ class Monitor:
         reports: int,
     ):
         self._requests, self._reports = requests, reports
+        self.alone = layers["pids"] == ""  # with its children in its namespace
         self.children = None
         if lockdown.LINUX:
             # Opened now, since nothing below /proc may be opened later.
@@ -237,12 +241,16 @@ class Monitor:
         elif "report" in job:
             child.write_all(fd, json.dumps(self._layers).encode() + b"\n")
         else:
-            child.serve(job, fd, self._hooks, encode)
+            child.answer_job(job, fd, self._hooks, encode)
 
     def _forbid_processes(self) -> None:
         forks, signals = (name not in self._without for name in ("forks", "signals"))
         if forks:
             child.limit("NPROC", 0, 0)  # does not bind the super-user
+        if self.alone:
+            # A namespace of its own: there is nobody to signal. To load a filter takes
+            # as long as to fork.
+            signals, forks = False, forks and os.getuid() == 0
         if lockdown.LINUX and (forks or signals):
             with contextlib.suppress(OSError):  # no filter for this machine
                 filter_program = seccomp.child_filter(os.getpid(), forks, signals)

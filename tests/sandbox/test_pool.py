@@ -21,6 +21,7 @@ USED_UP = "out of time or memory"
 # Audit hooks do not see these two: they stand for everything that evades the hook.
 KILLS_WORKER = (
     "import os, signal\nsignal.pidfd_send_signal(os.pidfd_open(os.getppid()), 9)"
+    "\nimport time\ntime.sleep(1)"
 )
 SLEEP = f"sleep {1000 + os.getpid()}"  # no other test process looks for it
 SPAWNS = (

@@ -44,7 +44,7 @@ def machine(request, monkeypatch):
 def test_what_programs_need_is_allowed_and_the_rest_fails(machine):
     program, audit = seccomp.worker_filter(), MACHINES[machine]
     _, calls = seccomp._machine()
-    guarded = {"open", "openat", "ioctl", "prctl", "clone", "clone3"}
+    guarded = {"open", "openat", "ioctl", "prctl", "clone", "clone3", "fcntl"}
     for name, number in calls.items():
         if name not in guarded:
             assert decide(program, number, audit) == seccomp.ALLOW, name
@@ -57,7 +57,10 @@ def test_another_architecture_dies(machine):
     (other,) = set(MACHINES.values()) - {audit}
     for wrong in (other, 0x40000003, 0):
         assert decide(program, 0, wrong) == seccomp.KILL_PROCESS
-        assert decide(seccomp.fork_filter(), 0, wrong) == seccomp.KILL_PROCESS
+        assert (
+            decide(seccomp.child_filter(9, True, True), 0, wrong)
+            == seccomp.KILL_PROCESS
+        )
     # x32: the same architecture with other numbers.
     assert decide(program, 1 << 30, audit) == seccomp.KILL_PROCESS
 
@@ -89,16 +92,29 @@ def test_arguments_that_matter(machine):
     assert allowed("clone", 0x01200011) and not allowed("clone", 0x11 | NEW_USER)
     assert decide(program, calls["clone3"], audit) == seccomp.ERRNO | seccomp.ENOSYS
     assert allowed("prctl", 1) and not allowed("prctl", 4)  # no PR_SET_DUMPABLE
+    assert allowed("fcntl", 3, 1) and not allowed("fcntl", 3, 8)  # no F_SETOWN
+    assert not allowed("fcntl", 3, 10)  # no F_SETSIG
+    assert "pidfd_send_signal" not in calls and "rt_sigqueueinfo" not in calls
     assert allowed("prlimit64", 0) and not allowed("prlimit64", 1)
     assert allowed("ioctl", 0, 0x5401) and not allowed("ioctl", 0, 0x5412)  # TIOCSTI
 
 
-def test_children_without_processes(machine):
-    program, audit = seccomp.fork_filter(), MACHINES[machine]
+@pytest.mark.parametrize("forks", [True, False])
+@pytest.mark.parametrize("signals", [True, False])
+def test_children_without_processes_and_signals(machine, forks, signals):
+    program = seccomp.child_filter(4321, forks, signals)
+    audit = MACHINES[machine]
     _, calls = seccomp._machine()
     for name, number in calls.items():
-        expected = REFUSED if name in ("clone", "clone3", "fork", "vfork") else None
-        assert decide(program, number, audit) == (expected or seccomp.ALLOW), name
+        starts = name in ("clone", "clone3", "fork", "vfork")
+        refused = name == "recvmsg" or forks and starts
+        refused = refused or signals and name in ("kill", "tgkill")
+        expected = REFUSED if refused else seccomp.ALLOW
+        assert decide(program, number, audit, [77]) == expected, name
+    for pid in (4321, 1, 0, 2**32 - 1):
+        allowed = not signals or pid == 4321
+        found = decide(program, calls["kill"], audit, [pid, 9])
+        assert (found == seccomp.ALLOW) == allowed
 
 
 def test_an_unknown_machine_has_no_filter(monkeypatch):

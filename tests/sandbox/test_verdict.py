@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repair.sandbox import Sandbox, asserts, sandbox_shares, verdict, zygote
+from repair.sandbox import Sandbox, asserts, decoding, encode, sandbox_shares, verdict
+from repair.sandbox.worker import Answer
 
 TESTS = ("assert f(1) == 2",)
 
@@ -48,23 +49,45 @@ def sandbox():
             {"load": {"type": 1, "message": "", "line": 1}},
             {"tests": []},
             {"tests": [{"held": True}]},
-            {"tests": [{"values": [["set", [["list", []]]]]}]},
-            {"tests": [{"values": []}]},
-            {"tests": [{"value": ["int", "0x2"]}]},
-            {"tests": [{"values": [["int", "0x2"]]}] * 2},
+            {"tests": [[]]},
+            {"tests": [[5]]},
+            {"tests": [[{}]]},
+            {"tests": [[{"value": 2}]]},
+            {"tests": [[{"value": 2, "converted": "no"}]]},
+            {"tests": [[{"value": {"set": [[]]}, "converted": False}]]},
+            {"tests": [[{"value": {"set": 5}, "converted": False}]]},
+            {"tests": [[{"value": {"code": "x"}, "converted": False}]]},
+            {"tests": [[{"value": {"int": "x"}, "converted": False}]]},
+            {"tests": [[{"value": {"range": [0, 10**9, 1]}, "converted": False}]]},
+            {"tests": [[{"value": {"Decimal": "1e99999"}, "converted": False}]]},
+            {"tests": [[{"value": 2, "converted": False}]] * 2},
+            {"tests": [[{"fault": 5}]]},
         )
     ]
-    + [json.dumps({"token": "u", "tests": [{"values": [["int", "0x2"]]}]})],
+    + [json.dumps({"token": "u", "tests": [[{"value": 2, "converted": False}]]})],
 )
 def test_garbled_answers_are_crashes(text):
-    answer = {"end": "answered", "text": text + "\n", "seconds": 0.0, "last": 0.0}
+    answer = Answer("answered", text + "\n")
     tests = [asserts.split_test("assert f(1) == 2")]
-    ((_, result),) = verdict.read_verdicts([(0, tests, "t", 1.0)], answer, ())
+    result = verdict.judge(tests, "t", answer, ())
     assert (result.passed, result.status, result.failed_tests) == (
         False,
         "crashed",
         (0,),
     )
+
+
+def test_a_right_answer_passes_once():
+    line = json.dumps({"token": "t", "tests": [[{"value": 2, "converted": False}]]})
+    tests = [asserts.split_test("assert f(1) == 2")]
+    for text, passed in (
+        (f"{line}\n", True),
+        (line, False),
+        (f"{line}\n{line}\n", False),
+    ):
+        assert verdict.judge(tests, "t", Answer("answered", text), ()).passed == passed
+    for end in ("used up", "too long", "flood", "died"):
+        assert not verdict.judge(tests, "t", Answer(end, f"{line}\n"), ()).passed
 
 
 LEAVES = (
@@ -90,11 +113,12 @@ VALUES = st.recursive(
 
 @given(VALUES)
 def test_values_cross_the_pipe_unchanged(value):
-    tagged = json.loads(json.dumps(zygote.child.encode(value, [1 << 20])))
-    decoded = verdict._decode(tagged)
-    assert decoded == value and type(decoded) is type(value)
-    shown = eval(verdict._repr(value), {"inf": float("inf"), "infj": complex("infj")})
-    assert str(value).count("nan") or shown == value
+    sent = json.loads(json.dumps(encode.encode(value, [1 << 20, 0])))
+    rebuilt = decoding.rebuild(sent)
+    assert rebuilt == value and type(rebuilt) is type(value)
+    shown = decoding.format_value(value)
+    known = {"inf": float("inf"), "infj": complex("infj")}
+    assert str(value).count("nan") or eval(shown, known) == value
 
 
 def test_shares_are_of_the_answers_and_not_of_other_counts():

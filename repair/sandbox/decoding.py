@@ -8,12 +8,14 @@ import collections
 import datetime
 import decimal
 import fractions
+import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
 
 MAX_ALIKE = 64  # elements of a set, or keys of a dict, with one hash
 MAX_ITEMS = 1_000_000  # of anything built here
 _MAX_INT_BITS = 10_000  # str() refuses larger integers
+_SHOWN = 1000  # items
 _MAX_EXPONENT = 10_000  # of a Decimal: int() of a larger one takes too long
 
 
@@ -34,18 +36,18 @@ class Opaque:
         return self._truth
 
 
-def decode(sent: Any) -> Any:
-    """Rebuild a value from parsed JSON; raise Garbled if `encode` cannot have sent it."""
+def rebuild(sent: Any) -> Any:
+    """Rebuild a value from parsed JSON; raise Garbled if `encode` did not send it."""
     try:
-        return _decode(sent)
+        return _rebuild(sent)
     except (ValueError, TypeError, ArithmeticError, RecursionError):
         raise Garbled from None
 
 
-def _decode(sent: Any) -> Any:
+def _rebuild(sent: Any) -> Any:
     kind = type(sent)
     if kind is list:
-        return [_decode(x) if type(x) in (list, dict) else x for x in sent]
+        return [_rebuild(x) if type(x) in (list, dict) else x for x in sent]
     if kind is not dict:
         return sent
     ((name, parts),) = sent.items()
@@ -56,13 +58,15 @@ def _decode(sent: Any) -> Any:
         return Opaque(label, truth)
     if name not in _KINDS:
         raise Garbled
-    return _KINDS[name](parts if isinstance(parts, str) else _decode(parts))
+    return _KINDS[name](parts if isinstance(parts, str) else _rebuild(parts))
 
 
 def has_opaque(value: Any) -> bool:
     """Return True if a value is opaque or holds such a one."""
     if isinstance(value, dict):
-        return any(map(has_opaque, value.keys())) or any(map(has_opaque, value.values()))
+        return any(map(has_opaque, value.keys())) or any(
+            map(has_opaque, value.values())
+        )
     if isinstance(value, list | tuple | set | frozenset | collections.deque):
         return any(map(has_opaque, value))
     return isinstance(value, Opaque)
@@ -136,22 +140,28 @@ _KINDS: dict[str, Callable] = {
 }
 
 
-def show(value: object) -> str:
-    """Format as repr() does, but sets in sorted order, and integers of any size."""
+def format_value(value: object) -> str:
+    """Format as repr() does, but sets in sorted order, and integers of any size.
+
+    Of a long list, tuple or dict only the beginning is formatted.
+    """
     if isinstance(value, Opaque):
         return value.name
     if isinstance(value, set | frozenset) and value:
-        inner = "{" + ", ".join(sorted(map(show, value))) + "}"
+        inner = "{" + ", ".join(sorted(map(format_value, value))) + "}"
         return inner if isinstance(value, set) else f"frozenset({inner})"
     if type(value) is list:
-        return "[" + ", ".join(map(show, value)) + "]"
+        return "[" + ", ".join(map(format_value, value[:_SHOWN])) + "]"
     if type(value) is tuple:
-        inner = ", ".join(map(show, value))
+        inner = ", ".join(map(format_value, value[:_SHOWN]))
         return f"({inner},)" if len(value) == 1 else f"({inner})"
     if type(value) is dict:
-        return (
-            "{" + ", ".join(f"{show(k)}: {show(v)}" for k, v in value.items()) + "}"
-        )
+        items = itertools.islice(value.items(), _SHOWN)
+        pairs = (f"{format_value(k)}: {format_value(v)}" for k, v in items)
+        return "{" + ", ".join(pairs) + "}"
     if isinstance(value, int) and value.bit_length() > _MAX_INT_BITS:
         return f"an int of {value.bit_length()} bits"
-    return repr(value)
+    try:
+        return repr(value)
+    except ValueError:  # it holds a larger integer
+        return type(value).__name__
