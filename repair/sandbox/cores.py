@@ -16,7 +16,7 @@ def available_cores(cgroup: pathlib.Path = _CGROUP) -> int:
     count = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
         count = len(os.sched_getaffinity(0))
-    return max(1, min(count, math.floor(_quota(cgroup))))
+    return max(1, math.floor(min(count, _quota(cgroup))))
 
 
 def _quota(cgroup: pathlib.Path) -> float:
