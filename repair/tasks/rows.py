@@ -41,9 +41,7 @@ def read_lines(
             ) from error
 
 
-def read_objects(
-    path: str | pathlib.Path, wanted: str = "object"
-) -> Iterator["Row"]:
+def read_objects(path: str | pathlib.Path, wanted: str = "object") -> Iterator["Row"]:
     """Yield the objects of a file, one a line.
 
     Raises:

@@ -174,7 +174,10 @@ def test_an_unfinished_folder_is_refused_until_it_has_a_summary(whole, tmp_path)
         (lambda row: row["states"].append("x"), "'states' holds 2 beside 1 'commands'"),
         (lambda row: row.pop("task"), "field 'task' is missing"),
         (lambda row: row["task"].pop("code"), "field 'task': field 'code' is missing"),
-        (lambda row: row["task"].update(task_id=None), "field 'task': field 'task_id' is null"),
+        (
+            lambda row: row["task"].update(task_id=None),
+            "field 'task': field 'task_id' is null",
+        ),
     ],
 )
 def test_a_wrong_row_is_named_with_line_and_field(whole, tmp_path, change, says):
