@@ -1,5 +1,6 @@
 """Rows of JSON lines, with errors that name file, line and field."""
 
+import ast
 import dataclasses
 import json
 import pathlib
@@ -114,6 +115,13 @@ class Row:
             if not isinstance(value, str):
                 raise self._mistyped(f"{name}[]", value, "a string")
         return tuple(self._encodable(name, value) for value in values)
+
+    def parse(self, name: str, code: str) -> list[ast.stmt]:
+        """Return the statements of a field's program."""
+        try:
+            return ast.parse(code).body
+        except (SyntaxError, ValueError, RecursionError) as error:
+            raise self.error(name, f"is no Python ({error})") from error
 
     def integer(self, name: str, default: int | None = None) -> int:
         """Return an integer; without a default the field must be there."""

@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from repair.demos.make import inverses, make_demos, read_demos, write_demos
+from repair.demos.make import inverses, make_demos
+from repair.demos.records import read_demos, write_demos
 from repair.env import editor
 from repair.env.environment import Environment
 from repair.errors import UserError
