@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
+import re
 
 from absl import flags
 
@@ -19,7 +20,16 @@ from repair.text.prompts import PROMPTS
 from repair.text.tokenizer import load_tokenizer
 
 # The paper's figures (arXiv 2507.05065), for MBPP's training split.
-_PAPER = {"demonstrations": "35,223", "tokens each": "559", "edit distance": "39.93"}
+_PAPER_DEMOS = {
+    "demonstrations": "35,223",
+    "tokens each": "559",
+    "edit distance": "39.93",
+}
+_PAPER_FAULTY = {
+    "edit distance": "135.6",
+    "fail a test": "81.2%",
+    "the others": "syntax, name and argument errors",
+}
 _CONTEXT = 2048  # the paper's
 
 
@@ -60,7 +70,7 @@ def _demos(args) -> None:
     summary = {"tasks": args.tasks, "settings": settings, "tokens": tokens}
     text = json.dumps(summary | dataclasses.asdict(report), indent=2) + "\n"
     (pathlib.Path(args.out) / SUMMARY).write_text(text)
-    _print(report, tokens)
+    _print_demos(report, tokens)
     print(f"{report.made} demonstrations are in {args.out}")
 
 
@@ -84,15 +94,8 @@ def _faulty(args) -> None:
     tasks = _load_tasks(args)
     shown = {task.code for task in examples}
     tasks = [task for task in tasks if task.code not in shown]
-    config = DraftConfig(
-        samples=args.samples,
-        temperature=args.temperature,
-        keep=args.keep,
-        max_tokens=args.max_tokens,
-        max_length=args.max_length,
-        slots=args.slots,
-        seed=args.seed,
-    )
+    names = [field.name for field in dataclasses.fields(DraftConfig)]
+    config = DraftConfig(**{name: getattr(args, name) for name in names})
     model, params, tokenizer = load_model(args.model)
     writer = tokenizer.with_examples(examples)
     total = len(tasks) * args.samples
@@ -110,7 +113,7 @@ def _faulty(args) -> None:
     settings = {"tasks": args.tasks, "model": args.model, "examples": spec}
     settings |= dataclasses.asdict(config)
     summary = dataclasses.asdict(report) | {"settings": settings}
-    write_whole(out / "summary.json", json.dumps(summary, indent=2) + "\n")
+    write_whole(out / SUMMARY, json.dumps(summary, indent=2) + "\n")
     _print_faulty(report)
     if not rows:
         raise UserError(
@@ -128,22 +131,18 @@ def _load_tasks(args) -> list[Task]:
 
 
 def _print_faulty(report) -> None:
-    """Print the figures next to the paper's."""
-    from rich.console import Console
-    from rich.table import Table
-
     classes = {name: f"{share:.1%}" for name, share in report.classes.items()}
-    table = Table("figure", "here", "paper")
-    table.add_row("drafts", f"{report.drafts:,}", "")
-    table.add_row("pass their tests", f"{report.passed:.1%}", "")
-    table.add_row("left out", _pairs(report.left_out), "")
-    table.add_row("faulty programs", f"{report.kept:,}", "")
-    table.add_row("  of so many tasks", f"{report.tasks:,}", "")
-    table.add_row("edit distance", f"{report.edit_distance:.1f}", "135.6")
-    table.add_row("fail a test", classes.pop("failed", "0.0%"), "81.2%")
-    rest = ", ".join(f"{name} {share}" for name, share in classes.items())
-    table.add_row("the others", rest, "syntax, name and argument errors")
-    Console().print(table, highlight=False)
+    rows = {
+        "drafts": f"{report.drafts:,}",
+        "pass their tests": f"{report.passed:.1%}",
+        "left out": _pairs(report.left_out),
+        "faulty programs": f"{report.kept:,}",
+        "  of so many tasks": f"{report.tasks:,}",
+        "edit distance": f"{report.edit_distance:.1f}",
+        "fail a test": classes.pop("failed", "0.0%"),
+        "the others": ", ".join(f"{name} {share}" for name, share in classes.items()),
+    }
+    _print_table(rows, _PAPER_FAULTY)
 
 
 def _count_tokens(demos, args) -> dict:
@@ -161,11 +160,7 @@ def _count_tokens(demos, args) -> dict:
     }
 
 
-def _print(report, tokens: dict | None) -> None:
-    """Print the figures next to the paper's."""
-    from rich.console import Console
-    from rich.table import Table
-
+def _print_demos(report, tokens: dict | None) -> None:
     rows = {"demonstrations": f"{report.made:,}"}
     if tokens:
         rows["tokens each"] = f"{tokens['mean']:.0f}"
@@ -183,9 +178,17 @@ def _print(report, tokens: dict | None) -> None:
     rows["fail at first by"] = _pairs(dict(list(report.starts.items())[:8]))
     rows["dropped"] = _pairs(report.dropped)
     rows["tasks left out"] = f"{len(report.unrunnable)}"
+    _print_table(rows, _PAPER_DEMOS)
+
+
+def _print_table(rows: dict[str, str], paper: dict[str, str]) -> None:
+    """Print figures next to the paper's."""
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table("figure", "here", "paper")
     for name, value in rows.items():
-        table.add_row(name, value, _PAPER.get(name, ""))
+        table.add_row(name, value, paper.get(name, ""))
     Console().print(table, highlight=False)
 
 
@@ -197,13 +200,12 @@ def _pairs(values: dict) -> str:
 
 
 def _corruptions(text: str) -> tuple[int, int]:
-    parts = text.split(",")
-    if len(parts) != 2 or not all(part.strip().isdigit() for part in parts):
-        raise UserError(f"--corruptions is {text!r}; give LOW,HIGH such as 1,5")
-    low, high = map(int, parts)
-    if not 1 <= low <= high:
-        raise UserError(f"--corruptions is {text!r}; expected 1 <= LOW <= HIGH")
-    return low, high
+    match = re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise UserError(
+            f"--corruptions is {text!r}; give LOW,HIGH such as 1,5, 1 <= LOW <= HIGH"
+        )
+    return int(match[1]), int(match[2])
 
 
 def define() -> None:

@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 from repair.demos.edit_script import top_down
-from repair.demos.records import Demo, DemoFile, read_demos, write_demos
+from repair.demos.records import Demo, DemoFile
 from repair.demos.replay import Candidate, Outcome, replay
 from repair.demos.statistics import DemoReport, summarise
 from repair.env import editor
@@ -22,8 +22,6 @@ from repair.sandbox import Sandbox
 from repair.tasks import Bug, Task
 from repair.tasks.bugs import Breaker, CorruptionConfig, split_runnable
 from repair.tasks.corrupt import Corruption, apply_corruption, drawn_kinds
-
-__all__ = ["Demo", "DemoReport", "make_demos", "read_demos", "write_demos"]
 
 _CHUNK = 512  # episodes that go through the sandbox together
 

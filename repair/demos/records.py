@@ -1,15 +1,14 @@
 """Demonstrations as records, and as lines of JSON."""
 
 import dataclasses
-import functools
 import json
 import os
 import pathlib
-import typing
 from collections.abc import Iterable
 
 from repair.errors import UserError
 from repair.tasks import Bug, Task
+from repair.tasks.rows import Row, read_objects
 
 DEMOS, SETTINGS, SUMMARY = "demos.jsonl", "settings.json", "summary.json"
 
@@ -110,26 +109,29 @@ def to_line(demo: Demo) -> str:
     return json.dumps(row | {"states": demo.states, "commands": demo.commands})
 
 
-def from_line(line: str | bytes, where: str) -> Demo:
-    """Read a line of `to_line`.
+def from_row(row: Row) -> Demo:
+    """Return the demonstration of a line of `to_line`.
 
     Raises:
-      UserError: The row is torn or wrong; the message has `where` and the field.
+      UserError: A field is missing or wrong; the message has the line and the field.
     """
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise _wrong(where, f"it is no JSON: {error}") from error
-    if not isinstance(row, dict):
-        raise _wrong(where, f"found {type(row).__name__}, expected an object")
-    if "task" not in row:
-        raise _wrong(where, "field 'task' is missing")
-    task = Task(**_checked(row["task"], Task, "task.", where))
-    bug = Bug(**_checked(row, Bug, "", where, task=task))
-    demo = Demo(**_checked(row, Demo, "", where, bug=bug))
+    fields = row.row("task")
+    faulty = fields.fields.get("faulty_code")
+    task = Task(
+        task_id=fields.task_id,
+        text=fields.text("text"),
+        code=fields.text("code"),
+        test_list=fields.texts("test_list"),
+        test_setup_code=fields.text("test_setup_code", ""),
+        hidden_test_list=fields.texts("hidden_test_list", ()),
+        faulty_code=None if faulty is None else fields.text("faulty_code"),
+    )
+    corruptions = row.integer("corruptions", 0)
+    bug = Bug(row.text("bug_id"), task, row.text("faulty_code"), corruptions)
+    demo = Demo(bug, row.texts("states"), row.texts("commands"))
     if not demo.commands or len(demo.states) != len(demo.commands):
-        counts = f"{len(demo.states)} 'states' and {len(demo.commands)} 'commands'"
-        raise _wrong(where, f"{counts}, expected as many of both and at least one")
+        found = f"holds {len(demo.states)} beside {len(demo.commands)} 'commands'"
+        raise row.error("states", f"{found}, expected as many and at least one")
     return demo
 
 
@@ -167,57 +169,4 @@ def read_demos(path) -> list[Demo]:
                 " repair.make_data finish it with the same command"
             )
         path /= DEMOS
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"cannot read demonstrations from {path}: {error}; give a file written by"
-            " repair.make_data"
-        ) from error
-    numbered = enumerate(text.split("\n"), 1)
-    return [from_line(line, f"{path}:{n}") for n, line in numbered if line]
-
-
-def _checked(row, kind: type, prefix: str, where: str, **others) -> dict:
-    """Return a row's values as the fields of a record, lists as tuples.
-
-    Args:
-      row: Value that JSON gave.
-      kind: The dataclass that it should be.
-      prefix: Path of the row, for messages.
-      where: File and line, for messages.
-      **others: Values of fields that the row does not hold.
-    """
-    if not isinstance(row, dict):
-        raise _wrong(where, f"found {type(row).__name__}, expected an object")
-    hints, values = _hints(kind), dict(others)
-    for field in dataclasses.fields(kind):
-        name, hint = field.name, hints[field.name]
-        optional = field.default is not dataclasses.MISSING
-        if name in others or (name not in row and optional):
-            continue
-        if name not in row:
-            raise _wrong(where, f"field '{prefix}{name}' is missing")
-        value, lists = row[name], hint == tuple[str, ...]
-        if lists:
-            right = isinstance(value, list) and all(isinstance(x, str) for x in value)
-        else:
-            right = isinstance(value, hint) and not isinstance(value, bool)
-        if not right:
-            expected = "a list of strings" if lists else getattr(hint, "__name__", hint)
-            problem = f"field '{prefix}{name}' is {type(value).__name__}"
-            raise _wrong(where, f"{problem}, expected {expected}")
-        values[name] = tuple(value) if lists else value
-    return values
-
-
-@functools.cache
-def _hints(kind: type) -> dict:
-    return typing.get_type_hints(kind)
-
-
-def _wrong(where: str, problem: str) -> UserError:
-    return UserError(
-        f"{where} is no demonstration: {problem}; make the file anew with"
-        " repair.make_data"
-    )
+    return [from_row(row) for row in read_objects(path, "demonstration")]

@@ -69,12 +69,9 @@ def summarise(
     """Return the figures of all candidates."""
     demos = [outcome.demo for outcome in outcomes if outcome.demo]
     verbs = [[command.split(" ")[1] for command in demo.commands] for demo in demos]
-    edits = [len(said) - 1 for said in verbs]
     distances, unspaced, states = [], [], []
-    by_corruptions, by_verb = (
-        collections.defaultdict(list),
-        collections.defaultdict(list),
-    )
+    by_corruptions: dict[int, list[int]] = collections.defaultdict(list)
+    by_verb: dict[str, list[int]] = collections.defaultdict(list)
     for demo, said in zip(demos, verbs, strict=True):
         correct, faulty = demo.bug.task.code, demo.bug.faulty_code
         distance = levenshtein(faulty, correct)
@@ -94,12 +91,12 @@ def summarise(
         kinds=_count(kind for o in outcomes if o.demo for kind in o.kinds),
         verbs=_count(verb for said in verbs for verb in said),
         starts=dict(collections.Counter(map(first_failure, demos)).most_common()),
-        by_edits=_count(edits),
-        edits=_mean(edits),
+        by_edits=_count(len(said) - 1 for said in verbs),
+        edits=_mean([len(said) - 1 for said in verbs]),
         edit_distance=_mean(distances),
         quantiles=_quantiles(distances),
-        by_corruptions={n: _mean(by_corruptions[n]) for n in sorted(by_corruptions)},
-        by_verb={verb: _mean(by_verb[verb]) for verb in sorted(by_verb)},
+        by_corruptions={n: _mean(some) for n, some in sorted(by_corruptions.items())},
+        by_verb={verb: _mean(some) for verb, some in sorted(by_verb.items())},
         unspaced_distance=_mean(unspaced),
         states_distance=_mean(states),
     )

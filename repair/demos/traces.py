@@ -9,7 +9,7 @@ that ends the thinking. Their subject plays no part: they teach a form.
 import dataclasses
 
 from repair.errors import UserError
-from repair.tasks.rows import Row, clean, read_lines
+from repair.tasks.rows import clean, read_objects
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,12 +33,7 @@ def read_traces(path) -> list[Trace]:
         the file, the line and the field.
     """
     traces = []
-    for where, value in read_lines(path):
-        if not isinstance(value, dict):
-            raise UserError(
-                f"{where}: expected a JSON object, found {type(value).__name__}"
-            )
-        row = Row(where, value)
+    for row in read_objects(path):
         thoughts = row.texts("thinking_trajectories")
         if not thoughts:
             raise row.error("thinking_trajectories", "is empty, expected one text")

@@ -3,7 +3,6 @@
 import dataclasses
 import random
 from collections.abc import Sequence
-from typing import Any
 
 from repair.errors import UserError, expect
 from repair.sandbox import Sandbox
@@ -51,34 +50,19 @@ class CorruptionConfig:
         expect(known, "kinds", self.kinds, f"some of {kinds}")
 
 
-class _Donors(Sequence[str]):
-    """The programs of all tasks but one, without a copy of the list for each."""
-
-    def __init__(self, tasks: Sequence[Task], excepted: Task):
-        self._tasks, self._excepted = tasks, excepted
-
-    def __len__(self) -> int:
-        return len(self._tasks)
-
-    def __getitem__(self, index: Any) -> Any:
-        donor = self._tasks[index]
-        # A task alone in its list has to donate to itself.
-        if donor is self._excepted:
-            donor = self._tasks[index - 1]
-        return donor.code
-
-
 class Breaker:
     """Breaks tasks by random corruptions, with one another's lines and words.
 
     Args:
-      tasks: Tasks whose programs are the donors.
+      tasks: Tasks with different ids; their programs are the donors.
       config: Number and kinds of corruptions.
     """
 
     def __init__(self, tasks: Sequence[Task], config: CorruptionConfig):
         # Sorted, so that what a name draws does not hang on the order of tasks.
-        self._tasks = sorted(tasks, key=lambda task: str(task.task_id))
+        tasks = sorted(tasks, key=lambda task: str(task.task_id))
+        self._codes = [task.code for task in tasks]
+        self._places = {task.task_id: place for place, task in enumerate(tasks)}
         self._config = config
 
     def __call__(
@@ -90,7 +74,8 @@ class Breaker:
         """
         rng, c = random.Random(name), self._config
         count = rng.randint(c.min_corruptions, c.max_corruptions)
-        donors = _Donors(self._tasks, task)
+        donors, own = [*self._codes], self._places[task.task_id]
+        donors[own] = donors[own - 1]  # a task alone has to donate to itself
         try:
             return corrupt(task.code, donors, rng, count, c.kinds)
         except ValueError:
@@ -132,21 +117,18 @@ def make_bugs(
         for place, (task, k) in enumerate(wanted):
             if place in found:
                 continue
-            bug = _propose(
-                breaker, task, k, f"bug/{config.seed}/{task.task_id}/{k}/{attempt}"
-            )
+            name = f"bug/{config.seed}/{task.task_id}/{k}/{attempt}"
+            bug = _propose(breaker, task, k, name)
             if bug and (task.task_id, bug.faulty_code) not in tried:
                 tried.add((task.task_id, bug.faulty_code))
                 proposed[place] = bug
-        results = sandbox.map(
-            [
-                (bug.faulty_code, bug.task.test_list, bug.task.test_setup_code)
-                for bug in proposed.values()
-            ]
-        )
-        for (place, bug), result in zip(proposed.items(), results, strict=True):
+        jobs = [
+            (bug.faulty_code, bug.task.test_list, bug.task.test_setup_code)
+            for bug in proposed.values()
+        ]
+        for place, result in zip(proposed, sandbox.map(jobs), strict=True):
             if not result.passed:
-                found[place] = bug
+                found[place] = proposed[place]
         if len(found) == len(wanted):
             break
     if wanted and not found:

@@ -14,13 +14,11 @@ quotes stay as they were. Text inside f-strings and annotations is left alone.
 """
 
 import ast
-import dataclasses
-import io
+import itertools
 import random
-import tokenize
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+
+from repair.tasks.source import Source, Span, children, walk
 
 # Most lines that a dropped branch may touch: each costs one command to restore.
 MOST_LINES = 4
@@ -39,22 +37,10 @@ _SLIPS = {
 _LARGEST = 10**15  # larger numbers stay as they are
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-_ANNOTATIONS = ("annotation", "returns", "type_params")
-
-# A node with a position; the tree's types call each end of it optional.
-_Placed = Any
 # A line and its new text, or None if it goes.
 Edit = tuple[int, str | None]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Site:
-    """A stretch of one line, and the texts that could replace it."""
-
-    line: int
-    start: int
-    end: int
-    others: tuple[str, ...]
+# A stretch, None if it has more lines than one, and the texts that could replace it.
+_Site = tuple[Span | None, Sequence[str]]
 
 
 def propose(
@@ -65,7 +51,7 @@ def propose(
     None where the program does not parse or has no place for the kind, so that another
     draw would find none either; () where the drawn slip would not parse.
     """
-    source = _Source.read(lines)
+    source = Source.read(lines)
     if source is None:
         return None
     edits: tuple[Edit, ...]
@@ -75,109 +61,21 @@ def propose(
             return None
         edits = rng.choice(ways)
     else:
-        sites = [site for site in _FINDERS[kind](source) if site.others]
+        found = _FINDERS[kind](source)
+        sites = [(span, others) for span, others in found if span and others]
         if not sites:
             return None
-        site = rng.choice(sites)
-        line = source.lines[site.line - 1]
-        new = line[: site.start] + rng.choice(site.others) + line[site.end :]
-        edits = ((site.line, new),)
+        (number, start, end), others = rng.choice(sites)
+        line = lines[number - 1]
+        edits = ((number, line[:start] + rng.choice(others) + line[end:]),)
     changed = list(lines)
     for number, text in edits:
         changed[number - 1 : number] = [] if text is None else [text]
-    return () if _Source.read(changed) is None else edits
+    return () if Source.read(changed) is None else edits
 
 
-@dataclasses.dataclass(frozen=True)
-class _Source:
-    """A program that parses: its lines, tree and tokens."""
-
-    lines: tuple[str, ...]
-    tree: ast.Module
-    tokens: tuple[tokenize.TokenInfo, ...]
-
-    @classmethod
-    def read(cls, lines: Sequence[str]) -> "_Source | None":
-        """Parse a program; None if it does not parse or has other line breaks."""
-        code = "\n".join(lines)
-        if "\r" in code or "\f" in code:
-            return None
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # they concern the program alone
-                tree = ast.parse(code)
-            tokens = tuple(tokenize.generate_tokens(io.StringIO(code).readline))
-        except (SyntaxError, ValueError, tokenize.TokenError, RecursionError):
-            return None
-        return cls(tuple(lines), tree, tokens)
-
-    def begin(self, node: _Placed) -> tuple[int, int]:
-        """Return line and column of the first character of a node."""
-        return node.lineno, self._column(node.lineno, node.col_offset)
-
-    def end(self, node: _Placed) -> tuple[int, int]:
-        """Return line and column after the last character of a node."""
-        return node.end_lineno, self._column(node.end_lineno, node.end_col_offset)
-
-    def span(self, node: _Placed) -> tuple[int, int, int] | None:
-        """Return line, begin and end of a node, None for more than one line."""
-        (line, start), (last, end) = self.begin(node), self.end(node)
-        return (line, start, end) if line == last else None
-
-    def text(self, node: _Placed) -> str:
-        """Return the characters of a node that stands on one line."""
-        (line, start), (_, end) = self.begin(node), self.end(node)
-        return self.lines[line - 1][start:end]
-
-    def site(self, node: _Placed, others: Sequence[str]) -> Iterator[_Site]:
-        """Yield the node's place, if it is on one line."""
-        if span := self.span(node):
-            yield _Site(*span, tuple(others))
-
-    def operator(self, left: _Placed, right: _Placed) -> Iterator[_Site]:
-        """Yield the place of the operator between two expressions."""
-        begin, end = self.end(left), self.begin(right)
-        found = [
-            token
-            for token in self.tokens
-            if begin <= token.start and token.end <= end
-            if token.type in (tokenize.OP, tokenize.NAME)
-            if token.string not in "()"
-        ]
-        if not found or len({token.start[0] for token in found}) > 1:
-            return
-        sign = " ".join(token.string for token in found)
-        others = _SLIPS.get(sign)
-        if others is None:  # an assignment's, such as +=
-            others = tuple(op + "=" for op in _SLIPS.get(sign[:-1], ()))
-        yield _Site(*found[0].start, found[-1].end[1], others)
-
-    def _column(self, line: int, offset: int) -> int:
-        """Return the characters before an offset, which the tree counts in bytes."""
-        return len(self.lines[line - 1].encode()[:offset].decode())
-
-
-def _children(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield the nodes below, except for annotations and the inside of f-strings."""
-    if isinstance(node, ast.JoinedStr):
-        return  # positions in there are wrong before Python 3.12
-    for name, value in ast.iter_fields(node):
-        if name not in _ANNOTATIONS:
-            for child in value if isinstance(value, list) else [value]:
-                if isinstance(child, ast.AST):
-                    yield child
-
-
-def _walk(tree: ast.AST) -> Iterator[ast.AST]:
-    waiting = [tree]
-    while waiting:
-        node = waiting.pop()
-        yield node
-        waiting.extend(_children(node))
-
-
-def _operators(source: _Source) -> Iterator[_Site]:
-    for node in _walk(source.tree):
+def _operators(source: Source) -> Iterator[_Site]:
+    for node in walk(source.tree):
         match node:
             case ast.BinOp(left, _, right) | ast.AugAssign(left, _, right):
                 sides = [left, right]
@@ -187,15 +85,19 @@ def _operators(source: _Source) -> Iterator[_Site]:
                 pass
             case _:
                 continue
-        for pair in zip(sides, sides[1:], strict=False):
-            yield from source.operator(*pair)
+        for left, right in itertools.pairwise(sides):
+            span, sign = source.operator(left, right)
+            others = _SLIPS.get(sign)
+            if others is None:  # an assignment's, such as +=
+                others = tuple(op + "=" for op in _SLIPS.get(sign[:-1], ()))
+            yield span, others
 
 
-def _constants(source: _Source) -> Iterator[_Site]:
+def _constants(source: Source) -> Iterator[_Site]:
     texts: dict[str, str] = {}
     found: list[ast.Constant] = []
-    for node in _walk(source.tree):
-        for child in _children(node):
+    for node in walk(source.tree):
+        for child in children(node):
             # A string that is a statement is a docstring.
             if isinstance(child, ast.Constant) and not isinstance(node, ast.Expr):
                 found.append(child)
@@ -204,32 +106,32 @@ def _constants(source: _Source) -> Iterator[_Site]:
     for node in found:
         match node.value:
             case bool(value):
-                yield from source.site(node, [str(not value)])
+                yield source.span(node), [str(not value)]
             case int(value) | float(value) if abs(value) < _LARGEST:
-                yield from source.site(node, [repr(value + 1), repr(value - 1)])
+                yield source.span(node), [repr(value + 1), repr(value - 1)]
             case str(value):
                 others = [text for other, text in texts.items() if other != value]
-                yield from source.site(node, others)
+                yield source.span(node), others
 
 
-def _arguments(source: _Source) -> Iterator[_Site]:
-    for node in _walk(source.tree):
+def _arguments(source: Source) -> Iterator[_Site]:
+    for node in walk(source.tree):
         if not isinstance(node, ast.Call):
             continue
         plain = [a for a in node.args if not isinstance(a, ast.Starred)]
-        spans = [span for span in map(source.span, plain) if span]
-        for place, (line, start, end) in enumerate(spans):
-            for other, begin, stop in spans[place + 1 :]:
-                text = source.lines[line - 1]
-                first, second = text[start:end], text[begin:stop]
-                if other == line and first != second:
-                    swapped = second + text[end:begin] + first
-                    yield _Site(line, start, stop, (swapped,))
+        spans = filter(None, map(source.span, plain))
+        for (line, start, end), (other, begin, stop) in itertools.combinations(
+            spans, 2
+        ):
+            text = source.lines[line - 1]
+            first, second = text[start:end], text[begin:stop]
+            if other == line and first != second:
+                yield (line, start, stop), [second + text[end:begin] + first]
 
 
-def _bounds(source: _Source) -> Iterator[_Site]:
+def _bounds(source: Source) -> Iterator[_Site]:
     bounds: Sequence[ast.expr | None]
-    for node in _walk(source.tree):
+    for node in walk(source.tree):
         match node:
             case ast.Call(ast.Name("range"), bounds):
                 pass
@@ -241,10 +143,10 @@ def _bounds(source: _Source) -> Iterator[_Site]:
                 continue
         for bound in bounds:
             if bound is not None and source.span(bound):
-                yield from source.site(bound, _neighbours(source, bound))
+                yield source.span(bound), _neighbours(source, bound)
 
 
-def _neighbours(source: _Source, bound: ast.expr) -> list[str]:
+def _neighbours(source: Source, bound: ast.expr) -> list[str]:
     """Return the bound plus and minus one; nothing for all but numbers."""
     text = source.text(bound)
     match bound:
@@ -261,18 +163,18 @@ def _neighbours(source: _Source, bound: ast.expr) -> list[str]:
     return []
 
 
-def _variables(source: _Source) -> Iterator[_Site]:
+def _variables(source: Source) -> Iterator[_Site]:
     names = dict.fromkeys(n for part in source.tree.body for n in _stored(part))
     for node, scope in _read_names(source.tree, tuple(names)):
         if node.id in scope:
-            yield from source.site(node, [name for name in scope if name != node.id])
+            yield source.span(node), [name for name in scope if name != node.id]
 
 
 def _read_names(
     node: ast.AST, scope: tuple[str, ...]
 ) -> Iterator[tuple[ast.Name, tuple[str, ...]]]:
     """Yield the names read at or below a node, each with the variables of its scope."""
-    below: Sequence[ast.AST] = list(_children(node))
+    below: Sequence[ast.AST] = list(children(node))
     if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
         yield node, scope
     elif isinstance(node, ast.ClassDef):
@@ -309,13 +211,13 @@ def _stored(node: ast.AST) -> Iterator[str]:
     if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
         yield node.id
     if not isinstance(node, (*_FUNCTIONS, *_COMPREHENSIONS, ast.ClassDef)):
-        for child in _children(node):
+        for child in children(node):
             yield from _stored(child)
 
 
-def _drops(source: _Source) -> Iterator[tuple[Edit, ...]]:
+def _drops(source: Source) -> Iterator[tuple[Edit, ...]]:
     """Yield ways to lose a branch of an `if`, each with its last line first."""
-    for node in _walk(source.tree):
+    for node in walk(source.tree):
         if not isinstance(node, ast.If):
             continue
         # Comments may stand between the condition and the first statement.
@@ -344,7 +246,7 @@ def _gone(lines: range) -> list[Edit]:
 
 
 def _dedented(
-    source: _Source, body: Sequence[Edit], outer: int, inner: int
+    source: Source, body: Sequence[Edit], outer: int, inner: int
 ) -> list[Edit] | None:
     """Return edits that move lines out of their block; None if one cannot move."""
     edits: list[Edit] = []
@@ -358,16 +260,16 @@ def _dedented(
     return edits
 
 
-def _inside_string(source: _Source, number: int) -> bool:
+def _inside_string(source: Source, number: int) -> bool:
     """Return True for a line that begins within a string, whose blanks are its own."""
     return any(
         isinstance(node, ast.Constant | ast.JoinedStr)
         and node.lineno < number <= source.end(node)[0]
-        for node in _walk(source.tree)
+        for node in walk(source.tree)
     )
 
 
-_FINDERS: dict[str, Callable[[_Source], Iterator[_Site]]] = {
+_FINDERS: dict[str, Callable[[Source], Iterator[_Site]]] = {
     "operator": _operators,
     "constant": _constants,
     "swap_arguments": _arguments,

@@ -1,5 +1,6 @@
 """Rows of JSON lines, with errors that name file, line and field."""
 
+import ast
 import dataclasses
 import json
 import pathlib
@@ -41,6 +42,20 @@ def read_lines(
             ) from error
 
 
+def read_objects(path: str | pathlib.Path, wanted: str = "object") -> Iterator["Row"]:
+    """Yield the objects of a file, one a line.
+
+    Raises:
+      UserError: The file cannot be read, or a line holds anything but an object.
+    """
+    for where, value in read_lines(path, wanted):
+        if not isinstance(value, dict):
+            raise UserError(
+                f"{where}: expected a JSON object, found {type(value).__name__}"
+            )
+        yield Row(where, value)
+
+
 def read_rows(path: str | pathlib.Path) -> Iterator["Row"]:
     """Yield the objects of a file, one a line, with different task ids.
 
@@ -49,12 +64,7 @@ def read_rows(path: str | pathlib.Path) -> Iterator["Row"]:
         an object, or a task_id for a second time.
     """
     seen: set[int | str] = set()
-    for where, value in read_lines(path):
-        if not isinstance(value, dict):
-            raise UserError(
-                f"{where}: expected a JSON object, found {type(value).__name__}"
-            )
-        row = Row(where, value)
+    for row in read_objects(path):
         if row.task_id in seen:
             raise row.error(
                 "task_id", f"is {row.task_id!r} for a second time; rename one"
@@ -105,6 +115,22 @@ class Row:
             if not isinstance(value, str):
                 raise self._mistyped(f"{name}[]", value, "a string")
         return tuple(self._encodable(name, value) for value in values)
+
+    def parse(self, name: str, code: str) -> list[ast.stmt]:
+        """Return the statements of a field's program."""
+        try:
+            return ast.parse(code).body
+        except (SyntaxError, ValueError, RecursionError) as error:
+            raise self.error(name, f"is no Python ({error})") from error
+
+    def integer(self, name: str, default: int | None = None) -> int:
+        """Return an integer; without a default the field must be there."""
+        return self._get(name, default, int, "an integer")
+
+    def row(self, name: str) -> "Row":
+        """Return an object, which must be there."""
+        fields = self._get(name, None, dict, "an object")
+        return Row(f"{self.where}: field {name!r}", fields)
 
     def list(self, name: str) -> list:
         """Return a list, which must be there."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 
 from repair.demos import make
 from repair.demos.make import make_demos
-from repair.demos.records import DemoFile, from_line, read_demos, to_line, write_demos
+from repair.demos.records import DemoFile, read_demos, to_line, write_demos
 from repair.errors import UserError
 from repair.sandbox import Sandbox
 from repair.tasks import Task, load_tasks
@@ -167,22 +168,26 @@ def test_an_unfinished_folder_is_refused_until_it_has_a_summary(whole, tmp_path)
     [
         (lambda row: row.pop("states"), "field 'states' is missing"),
         (lambda row: row.update(commands="### EXIT"), "'commands' is str, expected a"),
-        (lambda row: row.update(corruptions="1"), "'corruptions' is str, expected int"),
+        (lambda row: row.update(corruptions="1"), "'corruptions' is str, expected an"),
         (lambda row: row.update(corruptions=True), "'corruptions' is bool"),
-        (lambda row: row["states"].append(3), "'states' is list, expected a list of s"),
-        (lambda row: row["states"].append("x"), "2 'states' and 1 'commands'"),
+        (lambda row: row["states"].append(3), "'states[]' is int, expected a string"),
+        (lambda row: row["states"].append("x"), "'states' holds 2 beside 1 'commands'"),
         (lambda row: row.pop("task"), "field 'task' is missing"),
-        (lambda row: row["task"].pop("code"), "field 'task.code' is missing"),
-        (lambda row: row["task"].update(task_id=None), "field 'task.task_id' is None"),
+        (lambda row: row["task"].pop("code"), "field 'task': field 'code' is missing"),
+        (
+            lambda row: row["task"].update(task_id=None),
+            "field 'task': field 'task_id' is null",
+        ),
     ],
 )
 def test_a_wrong_row_is_named_with_line_and_field(whole, tmp_path, change, says):
     row = json.loads(to_line(whole[1][0]))
     row["states"], row["commands"] = row["states"][:1], row["commands"][-1:]
-    assert from_line(json.dumps(row), "here").commands == ("### EXIT",)
     good = json.dumps(row)
-    change(row)
     path = tmp_path / "demos.jsonl"
+    path.write_text(good)
+    assert read_demos(path)[0].commands == ("### EXIT",)
+    change(row)
     path.write_text(f"{good}\n{json.dumps(row)}\n")
-    with pytest.raises(UserError, match=f"demos.jsonl:2 .*{says}"):
+    with pytest.raises(UserError, match=f"demos.jsonl:2: .*{re.escape(says)}"):
         read_demos(path)

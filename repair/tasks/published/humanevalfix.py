@@ -80,10 +80,7 @@ def _read_tests(
     source = clean_code(row.text(field, default))
     if not source and default is not None:
         return (), ""
-    try:
-        body = ast.parse(source).body
-    except (SyntaxError, ValueError, RecursionError) as error:
-        raise row.error(field, f"is no Python ({error})") from error
+    body = row.parse(field, source)
     checks = [s for s in body if isinstance(s, ast.FunctionDef) and s.name == "check"]
     if len(checks) != 1 or len(checks[0].args.args) != 1:
         raise row.error(field, "defines no function check of one argument")

@@ -149,9 +149,12 @@ def _draft(row: Row) -> _Draft:
     examples = list(_examples(row, function))
     columns = zip(*(args for _, args in examples if args), strict=False)
     likes = [max(column, key=_size) for column in columns]
+    # One published row has an empty object for no inputs.
+    no_plus = row.fields.get("plus_input") == {}
+    inputs = row.list("base_input"), [] if no_plus else row.list("plus_input")
     base, plus = (
-        [_call(row, field, function, arguments, likes) for arguments in inputs]
-        for field, inputs in _inputs(row)
+        [_call(row, field, function, arguments, likes) for arguments in some]
+        for field, some in zip(("base_input", "plus_input"), inputs, strict=True)
     )
     lines = _QUOTES.sub("", clean(row.text("prompt"))).strip().split("\n")
     text = "\n".join(x for x in lines if not x.startswith("assert ")).strip()
@@ -172,13 +175,6 @@ def _draft(row: Row) -> _Draft:
     )
 
 
-def _inputs(row: Row) -> Iterator[tuple[str, list]]:
-    yield "base_input", row.list("base_input")
-    # One published row has an empty object for no inputs.
-    none = row.fields.get("plus_input") == {}
-    yield "plus_input", [] if none else row.list("plus_input")
-
-
 def _call(row: Row, field: str, function: str, arguments, likes: list) -> str | None:
     """Return a call with the arguments of an input; None if one has no literal."""
     if not isinstance(arguments, list):
@@ -191,11 +187,7 @@ def _call(row: Row, field: str, function: str, arguments, likes: list) -> str | 
 
 def _examples(row: Row, function: str) -> Iterator[tuple[str | None, list | None]]:
     """Yield the compared expression and the arguments of each assert of a row."""
-    try:
-        body = ast.parse(clean(row.text("assertion", ""))).body
-    except (SyntaxError, ValueError, RecursionError) as error:
-        raise row.error("assertion", f"is no Python ({error})") from error
-    for statement in body:
+    for statement in row.parse("assertion", clean(row.text("assertion", ""))):
         if isinstance(statement, ast.Assert):
             calls = [
                 node
