@@ -93,14 +93,6 @@ def share(items: list) -> list:
     return items[jax.process_index() :: jax.process_count()]
 
 
-def put_together(shares: list[list]) -> list:
-    """Return the items, in order, that `share` split into these parts."""
-    items: list = [None] * sum(map(len, shares))
-    for process, part in enumerate(shares):
-        items[process :: len(shares)] = part
-    return items
-
-
 def _padded(data, size: int):
     padded = np.zeros(size, np.uint8)
     padded[: len(data)] = data[:size]

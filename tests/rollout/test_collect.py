@@ -16,7 +16,7 @@ from repair.model.llama import LlamaConfig
 from repair.rollout.clock import Clock
 from repair.rollout.collect import Observer, RolloutSeed, collect_rollouts
 from repair.rollout.decode import Sampled
-from repair.rollout.engine import RolloutEngine
+from repair.rollout.engine import RolloutEngine, SamplerConfig
 from repair.rollout.sampler import Sampler, SamplerShapes
 from repair.rollout.sampling import Sampling
 from repair.sandbox import Limits, Sandbox, SandboxError
@@ -53,8 +53,6 @@ class ScriptedSampler:
     Like the real one it does not feed itself the last token of a command.
     """
 
-    row_buckets = (4,)
-
     def __init__(self, says, max_length=1000):
         self.says, self.max_length = says, max_length
         self.max_new = max(len(ids) for ids in says)
@@ -62,6 +60,9 @@ class ScriptedSampler:
 
     def place(self, params):
         return params
+
+    def bucket(self, rows):
+        return 4
 
     def start(self, rows):
         return ScriptState([[] for _ in range(rows)], [0] * rows)
@@ -107,7 +108,7 @@ def make_engine(sampler, tokenizer, sandbox, max_turns=3, **sizes):
         (sampler,),
         tokenizer,
         lambda: Environment(sandbox, max_turns=max_turns),
-        **{"slots": 8, "cohorts": 2, "prefill": 4} | sizes,
+        SamplerConfig(**{"slots": 8, "cohorts": 2, "prefill": 4} | sizes),
     )
 
 
