@@ -136,13 +136,8 @@ def make_engine(
 ) -> RolloutEngine:
     """Build the engine with a sampler on each place.
 
-    Args:
-      model: The decoder; its mesh decides the places.
-      tokenizer: The tokenizer and prompt.
-      make_environment: Makes a fresh environment.
-      config: Settings of the samplers, and how many episodes at once.
-      max_command: Most tokens of a command.
-      max_length: Most tokens of an episode.
+    The model's mesh decides the places. `max_command` and `max_length` are the most
+    tokens of a command and of an episode.
 
     Raises:
       UserError: The tokenizer has ids that the model has no embedding for.
@@ -170,12 +165,8 @@ def _compile(
 ) -> None:
     """Run each program of a sampler once for each shape that it can meet.
 
-    Args:
-      sampler: The sampler.
-      params: Placed parameters.
-      rows: Slots of a cohort.
-      sources: Rows of the states that `Sampler.insert` copies from.
-      sampling: The distribution; another temperature compiles nothing.
+    A cohort has `rows` slots; the states that `Sampler.insert` copies from have
+    `sources` rows.
     """
     run = sampler.programs
     sizes = [size for size in sampler.row_buckets if size <= sampler.bucket(rows)]

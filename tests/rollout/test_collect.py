@@ -24,6 +24,7 @@ from repair.text.episodes import encode_demos
 from repair.training import rlvr
 from repair.training.batches import make_batches
 from repair.training.losses import token_stats
+from tests.dummies import check_batch
 
 SHAPE = LlamaConfig(width=16, mlp_width=32, layers=2, heads=2, kv_heads=1, head_size=8)
 NOTHING = {"params": {}}  # of a sampler that only recites
@@ -339,7 +340,7 @@ def test_the_trainer_sees_the_log_probs_of_sampling(
     )
     assert count == sum(sum(r.episode.mask) for r in played)
     for batch in batches:
-        batch.check()
+        check_batch(batch)
         found = rlvr.log_probs(model, params, batch, config.temperature)
         gap = np.abs(np.asarray(found) - batch.log_probs)[batch.mask > 0]
         assert gap.max(initial=0) < bound, gap.max()
