@@ -189,11 +189,11 @@ def update_config(config: LlamaConfig, folder) -> dict | None:
 
 def _check_types(path, raw: dict) -> None:
     """Raise UserError for a field of config.json that has another type."""
-    for name in raw.keys() & _TYPES.keys():
-        if type(raw[name]) not in _TYPES[name]:
+    for name, kinds in _TYPES.items():
+        if name in raw and type(raw[name]) not in kinds:
             raise UserError(
-                f"{path} has {name}={raw[name]!r}, expected"
-                f" {_TYPES[name][0].__name__}; correct the field."
+                f"{path} has {name}={raw[name]!r}, expected {kinds[0].__name__};"
+                " correct the field."
             )
 
 
