@@ -47,6 +47,9 @@ def run_main(
             _refuse(_explain(error))
         except UserError as error:
             _refuse(str(error))
+        except SystemExit as end:
+            # absl prints the help, then exits with 1.
+            sys.exit(0 if end.code == 1 else end.code)
         given = len(rest) - 1
         if given > len(arguments) and not many:
             _refuse(f"unexpected argument {rest[-1]!r}; flags start with --")
@@ -77,13 +80,7 @@ def tune_malloc() -> None:
 
 
 def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """Return "; did you mean ...?" with the nearest known name, or "" if none is near.
-
-    Args:
-      name: The name that was given.
-      known: The names that exist.
-      prefix: Stands before the name in the answer.
-    """
+    """Return "; did you mean ...?" with the prefix and the nearest name, if any."""
     near = difflib.get_close_matches(name, known, 1)
     return f"; did you mean {prefix}{near[0]}?" if near else ""
 

@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import numpy as np
 import pytest
 
 from repair.model.api import Model
@@ -25,6 +26,17 @@ def compile_quickly():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", before)
+
+
+def check_batch(batch):
+    """Assert the shapes and types of a packed batch, and that no padding has loss."""
+    ints = ("tokens", "segments", "positions", "turns")
+    for name, value in vars(batch).items():
+        assert value.shape == batch.tokens.shape, name
+        assert value.dtype == (np.int32 if name in ints else np.float32), name
+    assert not batch.mask[batch.segments == 0].any()
+    # Nothing predicts a first token.
+    assert not batch.mask[batch.positions == 0].any()
 
 
 class FakeSandbox:

@@ -207,6 +207,7 @@ def test_help_tells_the_modules_own_flags(request):
     root = request.config.rootpath
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     assert "Writes one HTML page" in done.stdout and "--[no]terminal" in done.stdout
+    assert done.returncode == 0
 
 
 def test_stages_may_be_separated_by_commas(refused, tmp_path):

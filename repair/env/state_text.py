@@ -17,9 +17,7 @@ _RULE = "***\n"
 def join_state(shown: str, feedback: str) -> str:
     r"""Return the text of a state.
 
-    Args:
-      shown: The tool's rendering, each line with its "\n".
-      feedback: One line without its "\n"; "" if all tests pass.
+    Each line of `shown` ends in "\n"; `feedback` is one line without it.
     """
     return f"{shown}{_RULE}{feedback}\n"
 

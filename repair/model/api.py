@@ -47,16 +47,23 @@ class Model:
           segments_BT: Without a cache, the segment of each token, which attends within
             it; by default a row is one. With a cache, None or `kv_cache.Pieces`.
         """
-        return self._apply(
-            Llama.__call__, params, tokens_BT, cache, positions_BT, segments_BT
+        hidden_BTD, cache = self.hidden(
+            params, tokens_BT, cache, positions_BT, segments_BT
         )
+        return self.logits(params, hidden_BTD), cache
 
     def hidden(
         self, params, tokens_BT, cache=None, positions_BT=None, segments_BT=None
     ):
         """Return (hidden_BTD, cache): `forward` without the output head."""
-        return self._apply(
-            Llama.hidden, params, tokens_BT, cache, positions_BT, segments_BT
+        if positions_BT is None:
+            positions_BT = jnp.broadcast_to(
+                jnp.arange(tokens_BT.shape[1]), tokens_BT.shape
+            )
+        if segments_BT is None:
+            segments_BT = jnp.zeros_like(tokens_BT)
+        return self._llama().apply(
+            params, tokens_BT, positions_BT, segments_BT, cache, method=Llama.hidden
         )
 
     def logits(self, params, hidden_D):
@@ -88,17 +95,6 @@ class Model:
 
     def _llama(self) -> Llama:
         return Llama(self.config, self.mesh)
-
-    def _apply(self, method, params, tokens_BT, cache, positions_BT, segments_BT):
-        if positions_BT is None:
-            positions_BT = jnp.broadcast_to(
-                jnp.arange(tokens_BT.shape[1]), tokens_BT.shape
-            )
-        if segments_BT is None:
-            segments_BT = jnp.zeros_like(tokens_BT)
-        return self._llama().apply(
-            params, tokens_BT, positions_BT, segments_BT, cache, method=method
-        )
 
 
 def unstack(params):

@@ -33,10 +33,9 @@ def resize(cache, S: int):
     """Cut or pad the slots of every row to S."""
 
     def fit(x, axis):
-        x = jax.lax.slice_in_dim(x, 0, min(S, x.shape[axis]), axis=axis)
-        widths = [(0, 0)] * x.ndim
-        widths[axis] = (0, S - x.shape[axis])
-        return jnp.pad(x, widths)
+        widths = [(0, 0, 0)] * x.ndim
+        widths[axis] = (0, S - x.shape[axis], 0)  # below 0 cuts
+        return jax.lax.pad(x, jnp.zeros((), x.dtype), widths)
 
     def layer(c):
         return {"k": fit(c["k"], c["k"].ndim - 1), "v": fit(c["v"], c["v"].ndim - 2)}

@@ -9,7 +9,8 @@ Source: Hu et al. 2021 (arXiv 2106.09685): kernel + alpha / rank * a @ b.
 
 import jax.numpy as jnp
 
-from repair.model.llama import Llama, LlamaConfig
+from repair.model.api import Model
+from repair.model.llama import LlamaConfig
 
 MODES = ("full", "lora")
 
@@ -41,9 +42,7 @@ def join(trainable: dict, frozen: dict) -> dict:
 
 def init_adapters(config: LlamaConfig, key) -> dict:
     """Return {"lora"}: fresh adapters, which change no output. For use under jit."""
-    token_BT = jnp.zeros((1, 1), jnp.int32)
-    fresh = Llama(config).init(key, token_BT, token_BT, token_BT, None)
-    return {"lora": fresh["lora"]}
+    return {"lora": Model(config).init_params(key)["lora"]}
 
 
 def merge_kernel(config: LlamaConfig, kernel, a, b):

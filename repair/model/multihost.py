@@ -68,8 +68,9 @@ def once(function: Callable):
             outcome = None, error
     data = np.frombuffer(pickle.dumps(outcome), np.uint8)
     size = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
-    padded = np.asarray(multihost_utils.broadcast_one_to_all(_padded(data, size)))
-    value, error = pickle.loads(padded.tobytes())
+    # All give arrays of one size; that of the first process is taken.
+    data = multihost_utils.broadcast_one_to_all(np.resize(data, size))
+    value, error = pickle.loads(np.asarray(data).tobytes())
     if error is not None:
         raise error
     return value
@@ -81,27 +82,11 @@ def gather_values(value) -> list:
         return [value]
     data = np.frombuffer(pickle.dumps(value), np.uint8)
     sizes = np.asarray(multihost_utils.process_allgather(np.int32(len(data))))
-    rows = np.asarray(multihost_utils.process_allgather(_padded(data, sizes.max())))
-    return [
-        pickle.loads(row[:size].tobytes())
-        for row, size in zip(rows, sizes, strict=True)
-    ]
+    rows = multihost_utils.process_allgather(np.resize(data, sizes.max()))
+    # Bytes after the end of a pickle are ignored.
+    return [pickle.loads(row.tobytes()) for row in np.asarray(rows)]
 
 
 def share(items: list) -> list:
     """Return this process's share, every n-th, of items that all processes hold."""
     return items[jax.process_index() :: jax.process_count()]
-
-
-def put_together(shares: list[list]) -> list:
-    """Return the items, in order, that `share` split into these parts."""
-    items: list = [None] * sum(map(len, shares))
-    for process, part in enumerate(shares):
-        items[process :: len(shares)] = part
-    return items
-
-
-def _padded(data, size: int):
-    padded = np.zeros(size, np.uint8)
-    padded[: len(data)] = data[:size]
-    return padded

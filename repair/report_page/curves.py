@@ -184,14 +184,7 @@ def _words(curve: Curve, lines) -> str:
 
 
 def _svg(key: str, width: float, height: float, fill: Callable) -> str:
-    """Return an SVG for a page, with a size in inches.
-
-    Args:
-      key: Prefix of its ids, unique in the page.
-      width: Inches.
-      height: Inches.
-      fill: Function that draws on the axes.
-    """
+    """Return an SVG with a size in inches; `key` is unique in its page."""
     try:
         import matplotlib
         from matplotlib.figure import Figure  # an extra: only the page needs it
@@ -213,10 +206,10 @@ def _svg(key: str, width: float, height: float, fill: Callable) -> str:
         buffer = io.StringIO()
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(buffer, format="svg", metadata=nothing)
-    return _for_page(buffer.getvalue(), key)
+    return _for_page(buffer.getvalue())
 
 
-def _for_page(text: str, key: str) -> str:
+def _for_page(text: str) -> str:
     """Return the SVG element alone, with the page's colours and unique ids."""
     text = text[text.index("<svg") :]
     text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)
@@ -224,13 +217,9 @@ def _for_page(text: str, key: str) -> str:
     # The page sets the size; the view box keeps the proportions.
     text = re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r"\1", text, count=1)
     text = re.sub(r" font-family: [^;]*;", "", text)  # the page's
+    # Ids that something refers to are hashes with the salt; others occur in every SVG.
     used = set(re.findall(r"""(?:href="#|url\(#)([^")]+)""", text))
-
-    def own(match):
-        return f' id="{key}-{match[1]}"' if match[1] in used else ""
-
-    text = re.sub(r' id="([^"]*)"', own, text)
-    text = re.sub(r"(href=\"#|url\(#)", rf"\g<1>{key}-", text)
+    text = re.sub(r' id="([^"]*)"', lambda m: m[0] if m[1] in used else "", text)
     for colour, css in _CSS.items():
         text = text.replace(colour, css)
     return text.strip()

@@ -93,14 +93,15 @@ def collect_rollouts(
     Raises:
       SandboxError: Half of the episodes broke.
     """
-    observer = observer or Observer()
     mine = {n: bugs[n] for n in multihost.share(range(len(bugs)))}
-    collection = _Collection(engine, params, mine, samples, sampling, seed, observer)
+    collection = _Collection(
+        engine, params, mine, samples, sampling, seed, observer or Observer()
+    )
     with collection.clock:
-        rollouts = collection.run()
-    groups = [rollouts[i : i + samples] for i in range(0, len(rollouts), samples)]
-    together = multihost.put_together(multihost.gather_values(groups))
-    return [rollout for group in together for rollout in group]
+        collection.run()
+    shares = multihost.gather_values(collection.ended)
+    ended = collections.ChainMap(*shares)  # by number of the bug, and sample
+    return [ended[key] for key in sorted(ended)]
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -141,16 +142,6 @@ class _Row:
         start, self.processed = self.processed, len(ids)
         return ids[start:]
 
-    def finish(self, result: StepResult) -> None:
-        """Set the final result, with any penalty for the end, and the program."""
-        rollout = self.rollout
-        if rollout.steps:
-            rollout.steps[-1] = result
-        else:
-            rollout = dataclasses.replace(rollout, initial=result)
-        code = rollout.code if result.fault else self.environment.code
-        self.rollout = dataclasses.replace(rollout, code=code)
-
 
 @dataclasses.dataclass
 class _Cohort:
@@ -187,7 +178,7 @@ class _Collection:
         self.faults = 0
         self.stopped = False
 
-    def run(self) -> list[Rollout]:
+    def run(self) -> None:
         """Collect, execute, refill and launch cohorts in turn, until none is left."""
         count, size = self.engine.cohort_sizes(self.total)
         cohorts = collections.deque(self._cohort(i, size) for i in range(count))
@@ -203,7 +194,6 @@ class _Collection:
             if cohort.live():
                 self._launch(cohort)
                 cohorts.append(cohort)
-        return [self.ended[key] for key in sorted(self.ended)]
 
     def _cohort(self, index: int, size: int) -> _Cohort:
         place = index % len(self.engine.samplers)
@@ -227,11 +217,11 @@ class _Collection:
             if cohort.place not in self.prefilled:
                 other = next(iter(self.prefilled.values()))
                 self.prefilled[cohort.place] = sampler.adopt(other)
-            source = self.prefilled[cohort.place]
-            cohort.state = sampler.insert(cohort.state, source, pairs)
+            cohort.state = sampler.insert(
+                cohort.state, self.prefilled[cohort.place], pairs
+            )
         live = cohort.live()
-        smaller = [b for b in sampler.row_buckets if len(live) <= b < cohort.state.rows]
-        if live and free and smaller:
+        if live and free and sampler.bucket(len(live)) < cohort.state.rows:
             cohort.state = sampler.select(cohort.state, live)
             rows = [cohort.rows[slot] for slot in live]
             cohort.rows = rows + [None] * (cohort.state.rows - len(rows))
@@ -239,7 +229,7 @@ class _Collection:
     def _has_waiting(self, cohort: _Cohort) -> bool:
         """Return True if an episode waits; if none does, begin those of more bugs."""
         while not self.waiting and self.to_begin:
-            count = min(self.engine.prefill, len(self.to_begin))
+            count = min(self.engine.config.prefill, len(self.to_begin))
             self._begin([self.to_begin.popleft() for _ in range(count)], cohort)
         return bool(self.waiting)
 
@@ -250,31 +240,23 @@ class _Collection:
         with self.clock.waiting("sandbox"):
             bugs = [self.bugs[number] for number, _ in pairs]
             results = reset_all(environments, bugs, strict=False)
-        tokenizer, prompts = self.engine.tokenizer, {}
+        tokenizer = self.engine.tokenizer
+        prompts = {n: tokenizer.prompt_ids(self.bugs[n].task) for n in numbers}
         contexts: list[list[int]] = [[] for _ in numbers]
-        for (number, sample), environment, result in zip(
-            pairs, environments, results, strict=True
+        for (number, sample), bug, environment, result in zip(
+            pairs, bugs, environments, results, strict=True
         ):
-            bug, episode = self.bugs[number], Episode()
-            rollout = Rollout(bug, sample, episode, result, [], [], bug.faulty_code)
+            rollout = Rollout(bug, sample, Episode(), result, [], [], bug.faulty_code)
+            rollout.episode.append(prompts[number], PROMPT)
             row = _Row(number, rollout, environment)
-            if result.done:
-                self._end(row, result)
-                continue
-            if number not in prompts:
-                prompts[number] = tokenizer.prompt_ids(bug.task)
-            episode.append(prompts[number], PROMPT)
-            episode.append(tokenizer.encode(result.state_text))
-            if not self._has_room(row):
-                self._end(row, environment.truncate())
-                continue
-            source = numbers.index(number)
-            contexts[source] = row.unread()
-            self.waiting.append((row, source))
+            if self._goes_on(row, result):
+                source = numbers.index(number)
+                contexts[source] = row.unread()
+                self.waiting.append((row, source))
         self.clock.processed(sum(map(len, contexts)))
         if self.waiting:
             self.clock.launching()
-            state = cohort.sampler.start(self.engine.prefill)
+            state = cohort.sampler.start(self.engine.config.prefill)
             state = cohort.sampler.extend(cohort.params, state, contexts)
             self.prefilled = {cohort.place: state}
 
@@ -293,7 +275,7 @@ class _Collection:
             keys_B,
             self.sampling,
             done=[row is None for row in cohort.rows],
-            leave=int(self.engine.stragglers * len(cohort.live())),
+            leave=int(self.engine.config.stragglers * len(cohort.live())),
         )
         self.clock.launched(cohort.state.sampled.counts)
 
@@ -336,22 +318,26 @@ class _Collection:
         """Append the new state for the next command, or end the episode."""
         if not result.done:
             state_ids = self.engine.tokenizer.encode(result.state_text)
-            if self._has_room(row, len(state_ids)):
+            # The state and the longest command must fit the context.
+            need = len(row.rollout.episode) + len(state_ids) + self.sampler.max_new
+            if need <= self.sampler.max_length:
                 row.rollout.episode.append(state_ids)
                 return True
             result = row.environment.truncate()
         self._end(row, result)
         return False
 
-    def _has_room(self, row: _Row, more: int = 0) -> bool:
-        """Return True if `more` tokens and the longest command fit the context."""
-        need = len(row.rollout.episode) + more + self.sampler.max_new
-        return need <= self.sampler.max_length
-
     def _end(self, row: _Row, result: StepResult) -> None:
-        row.finish(result)
-        self.ended[row.number, row.rollout.sample] = row.rollout
-        if result.fault:
+        """Set the final result, with any penalty for the end, and the program."""
+        rollout = row.rollout
+        if rollout.steps:
+            rollout.steps[-1] = result
+        else:
+            rollout.initial = result
+        self.ended[row.number, rollout.sample] = rollout
+        if not result.fault:
+            rollout.code = row.environment.code
+        else:
             self.faults += 1
             many = self.faults >= min(_MOST_FAULTS, self.total)
             if many and 2 * self.faults >= len(self.ended):

@@ -70,20 +70,8 @@ def decode(
 ):
     """Sample until no more than `leave` rows are unfinished.
 
-    Each token is one pass of the loop, and each row has its own place in its command.
-
-    Args:
-      model: The decoder.
-      end: The end of a command.
-      params: As from `Model.init_params`.
-      cache: Keys and values of the rows.
-      rows: The rows.
-      sampling: The distribution to draw from.
-      keys_B: One PRNG key for each row's command.
-      leave: Most rows to leave unfinished.
-
-    Returns:
-      (cache, Sampled).
+    Each token is one pass of the loop, and each row has its own place in its command,
+    which has one PRNG key. Return (cache, Sampled).
     """
     S = kv.slots(cache)
     B, stop_V = rows.logits_BV.shape[0], jnp.asarray(end.stop_V)

@@ -94,33 +94,28 @@ class RolloutEngine:
       samplers: One for each place that cohorts run on; all of one model.
       tokenizer: The tokenizer and prompt.
       make_environment: Makes a fresh environment; all share one verifier.
-      slots: Episodes at once on each place.
-      cohorts: Parts of the slots that take turns there.
-      prefill: Prompts processed at once.
-      stragglers: Share of a cohort that may be left in the midst of a command.
+      config: Settings of the samplers, and how many episodes at once.
     """
 
     samplers: tuple[Sampler, ...]
     tokenizer: Tokenizer
     make_environment: Callable[[], Environment]
-    slots: int
-    cohorts: int
-    prefill: int
-    stragglers: float = 0.0
+    config: SamplerConfig
 
     def cohort_sizes(self, episodes: int) -> tuple[int, int]:
         """Return the number of cohorts, and the slots of each, for so many episodes."""
         places = len(self.samplers)
-        count = max(min(self.cohorts * places, episodes), 1)
-        return count, -(-min(self.slots * places, episodes) // count)
+        count = max(min(self.config.cohorts * places, episodes), 1)
+        return count, -(-min(self.config.slots * places, episodes) // count)
 
     def warm_up(self, params, sampling: Sampling) -> None:
         """Compile all programs that episodes of any lengths can ask for."""
-        _, size = self.cohort_sizes(self.slots * len(self.samplers))
+        _, size = self.cohort_sizes(self.config.slots * len(self.samplers))
         params = spread(params)
 
         def one(sampler: Sampler) -> None:
-            _compile(sampler, sampler.place(params), size, self.prefill, sampling)
+            sources = self.config.prefill
+            _compile(sampler, sampler.place(params), size, sources, sampling)
 
         if len(self.samplers) == 1:  # a thread would not see jax's settings here
             one(self.samplers[0])
@@ -141,13 +136,8 @@ def make_engine(
 ) -> RolloutEngine:
     """Build the engine with a sampler on each place.
 
-    Args:
-      model: The decoder; its mesh decides the places.
-      tokenizer: The tokenizer and prompt.
-      make_environment: Makes a fresh environment.
-      config: Settings of the samplers, and how many episodes at once.
-      max_command: Most tokens of a command.
-      max_length: Most tokens of an episode.
+    The model's mesh decides the places. `max_command` and `max_length` are the most
+    tokens of a command and of an episode.
 
     Raises:
       UserError: The tokenizer has ids that the model has no embedding for.
@@ -163,18 +153,11 @@ def make_engine(
     else:
         where = places(model.mesh)
     shapes, stop_V = config.shapes(max_command, max_length), tokenizer.stops(room)
-    return RolloutEngine(
-        tuple(
-            Sampler(model, stop_V, shapes, devices)
-            for devices in where[: config.places or None]
-        ),
-        tokenizer,
-        make_environment,
-        slots=config.slots,
-        cohorts=config.cohorts,
-        prefill=config.prefill,
-        stragglers=config.stragglers,
+    samplers = tuple(
+        Sampler(model, stop_V, shapes, devices)
+        for devices in where[: config.places or None]
     )
+    return RolloutEngine(samplers, tokenizer, make_environment, config)
 
 
 def _compile(
@@ -182,12 +165,8 @@ def _compile(
 ) -> None:
     """Run each program of a sampler once for each shape that it can meet.
 
-    Args:
-      sampler: The sampler.
-      params: Placed parameters.
-      rows: Slots of a cohort.
-      sources: Rows of the states that `Sampler.insert` copies from.
-      sampling: The distribution; another temperature compiles nothing.
+    A cohort has `rows` slots; the states that `Sampler.insert` copies from have
+    `sources` rows.
     """
     run = sampler.programs
     sizes = [size for size in sampler.row_buckets if size <= sampler.bucket(rows)]

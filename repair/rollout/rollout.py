@@ -9,7 +9,7 @@ from repair.tasks import Bug
 from repair.text.episodes import Episode
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Rollout:
     """One episode: its tokens, its commands and the environment's answers.
 
@@ -20,7 +20,7 @@ class Rollout:
       initial: The environment's answer to the reset.
       steps: Its answer to each command.
       commands: The commands as text.
-      code: The program at the end.
+      code: The program at the end; until then the faulty one.
     """
 
     bug: Bug

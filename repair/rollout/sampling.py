@@ -67,12 +67,9 @@ class TracedSampling:
 
 
 def keep(scaled_BV, top_k: int, top_p):
-    """Return the tokens that may be drawn, bool BV.
+    """Return the tokens that may be drawn, bool BV, given logits over the temperature.
 
-    Args:
-      scaled_BV: Logits over the temperature.
-      top_k: As in `Sampling`.
-      top_p: As in `Sampling`, or None for 1.
+    `top_k` and `top_p` are as in `Sampling`, but None stands for a top_p of 1.
     """
     kept_BV = jnp.ones_like(scaled_BV, bool)
     if 0 < top_k < scaled_BV.shape[-1]:
@@ -91,13 +88,9 @@ def keep(scaled_BV, top_k: int, top_p):
 
 
 def draw(sampling: TracedSampling, keys_B, step_B, logits_BV):
-    """Draw one token a row.
+    """Draw one token a row with the typed PRNG key `fold_in(key, step)`.
 
-    Args:
-      sampling: The distribution.
-      keys_B: Typed PRNG keys; the draw is from `fold_in(key, step)`.
-      step_B: Index of this token in each row's command.
-      logits_BV: The model's logits.
+    The step is the token's index in the row's command.
 
     Returns:
       (token_B int32, log_prob_B float32), log-probs of the distribution drawn from.

@@ -36,21 +36,6 @@ class Batch:
     advantages: np.ndarray
     turns: np.ndarray
 
-    def check(self) -> None:
-        """Raise ValueError naming the first field of wrong shape, type or content."""
-        for field in dataclasses.fields(self):
-            name, value = field.name, getattr(self, field.name)
-            if value.shape != self.tokens.shape:
-                raise ValueError(
-                    f"{name} is {value.shape}, tokens are {self.tokens.shape}"
-                )
-            if value.dtype != (np.int32 if name in _INTS else np.float32):
-                raise ValueError(f"{name} has type {value.dtype}")
-        if (self.mask[self.segments == 0] != 0).any():
-            raise ValueError("mask: padding carries loss")
-        if (self.mask[self.positions == 0] != 0).any():
-            raise ValueError("mask: a first token, which nothing predicts, has loss")
-
     @property
     def real_share(self) -> float:
         """Share of positions that hold real tokens."""

@@ -16,7 +16,7 @@ from repair.model.llama import LlamaConfig
 from repair.rollout.clock import Clock
 from repair.rollout.collect import Observer, RolloutSeed, collect_rollouts
 from repair.rollout.decode import Sampled
-from repair.rollout.engine import RolloutEngine
+from repair.rollout.engine import RolloutEngine, SamplerConfig
 from repair.rollout.sampler import Sampler, SamplerShapes
 from repair.rollout.sampling import Sampling
 from repair.sandbox import Limits, Sandbox, SandboxError
@@ -24,6 +24,7 @@ from repair.text.episodes import encode_demos
 from repair.training import rlvr
 from repair.training.batches import make_batches
 from repair.training.losses import token_stats
+from tests.dummies import check_batch
 
 SHAPE = LlamaConfig(width=16, mlp_width=32, layers=2, heads=2, kv_heads=1, head_size=8)
 NOTHING = {"params": {}}  # of a sampler that only recites
@@ -53,8 +54,6 @@ class ScriptedSampler:
     Like the real one it does not feed itself the last token of a command.
     """
 
-    row_buckets = (4,)
-
     def __init__(self, says, max_length=1000):
         self.says, self.max_length = says, max_length
         self.max_new = max(len(ids) for ids in says)
@@ -62,6 +61,9 @@ class ScriptedSampler:
 
     def place(self, params):
         return params
+
+    def bucket(self, rows):
+        return 4
 
     def start(self, rows):
         return ScriptState([[] for _ in range(rows)], [0] * rows)
@@ -107,7 +109,7 @@ def make_engine(sampler, tokenizer, sandbox, max_turns=3, **sizes):
         (sampler,),
         tokenizer,
         lambda: Environment(sandbox, max_turns=max_turns),
-        **{"slots": 8, "cohorts": 2, "prefill": 4} | sizes,
+        SamplerConfig(**{"slots": 8, "cohorts": 2, "prefill": 4} | sizes),
     )
 
 
@@ -338,7 +340,7 @@ def test_the_trainer_sees_the_log_probs_of_sampling(
     )
     assert count == sum(sum(r.episode.mask) for r in played)
     for batch in batches:
-        batch.check()
+        check_batch(batch)
         found = rlvr.log_probs(model, params, batch, config.temperature)
         gap = np.abs(np.asarray(found) - batch.log_probs)[batch.mask > 0]
         assert gap.max(initial=0) < bound, gap.max()

@@ -48,7 +48,8 @@ def test_after_warm_up_nothing_compiles(engine, params, bugs):
     [(1, 100, (2, 4)), (1, 5, (2, 3)), (1, 1, (1, 1)), (1, 0, (1, 0)), (2, 9, (4, 3))],
 )
 def test_slots_are_shared_out_among_cohorts(tokenizer, places, episodes, sizes):
-    engine = RolloutEngine((None,) * places, tokenizer, None, 8, cohorts=2, prefill=4)
+    config = SamplerConfig(slots=8, cohorts=2, prefill=4)
+    engine = RolloutEngine((None,) * places, tokenizer, None, config)
     assert engine.cohort_sizes(episodes) == sizes
 
 

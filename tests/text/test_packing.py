@@ -1,7 +1,5 @@
 """Packing neither cuts, loses nor mixes episodes."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +7,7 @@ from hypothesis import strategies as st
 
 from repair.text.episodes import Episode
 from repair.text.packing import pack, plan_rows
+from tests.dummies import check_batch
 
 
 def episode_of(length, seed=0):
@@ -61,7 +60,7 @@ def test_pack_lays_out_by_hand():
         8,
         advantages=[np.array([0.5, -0.25]), np.array([2.0])],
     )
-    batch.check()
+    check_batch(batch)
     empty = [0] * 8
     rows = {
         "tokens": [3, 4, 5, 6, 7, 8, 9, 0],
@@ -91,7 +90,7 @@ def test_packed_episodes_come_back_whole(lengths):
     advantages = [np.array([i + 0.5, -i - 0.25]) for i in range(len(lengths))]
     rows = plan_rows(lengths, 24)
     batch = pack(episodes, rows, 24, advantages=advantages)
-    batch.check()
+    check_batch(batch)
     for r, members in enumerate(rows):
         for segment, index in enumerate(members, 1):
             here, episode = batch.segments[r] == segment, episodes[index]
@@ -102,23 +101,3 @@ def test_packed_episodes_come_back_whole(lengths):
             expected = [0 if e < 0 else advantages[index][e] for e in episode.turns]
             np.testing.assert_allclose(batch.advantages[r, here], expected)
     assert batch.real_share == pytest.approx(sum(lengths) / batch.tokens.size)
-
-
-@pytest.mark.parametrize(
-    ("name", "change", "message"),
-    [
-        ("positions", lambda x: x[:, :-1], "positions is"),
-        ("segments", lambda x: x.astype(np.int64), "segments has type int64"),
-        ("log_probs", lambda x: x.astype(np.float64), "log_probs has type float64"),
-        ("mask", np.ones_like, "mask: padding carries loss"),
-        ("mask", lambda x: np.where(np.arange(8) == 0, 1, x), "mask: a first token"),
-    ],
-)
-def test_check_names_the_bad_field(name, change, message):
-    batch = pack([episode_of(7)], [[0]], 8)
-    batch.check()
-    bad = change(getattr(batch, name))
-    if name == "mask":
-        bad = bad.astype(np.float32)
-    with pytest.raises(ValueError, match=message):
-        dataclasses.replace(batch, **{name: bad}).check()

@@ -19,6 +19,7 @@ from repair.training.curriculum import Curriculum
 from repair.training.losses import PolicyLossConfig, token_stats
 from repair.training.optimizer import init_state
 from repair.training.rlvr import RlvrConfig, Scores, Setup
+from tests.dummies import check_batch
 
 CONFIG = RlvrConfig(problems=2, samples=2, rows=2, row_length=40)
 LENGTH = 32
@@ -105,7 +106,7 @@ def test_denominator_counts_sampled_tokens_of_groups_with_signal(experience, sil
     assert sum(float(b.mask.sum()) for b in batches) == expected
     assert metrics["zero_variance_groups"] == pytest.approx(1 / 3)
     for batch in batches:
-        batch.check()
+        check_batch(batch)
         assert batch.tokens.shape == (2, 40)
     kept = {tuple(r.episode.ids) for r in experience}
     assert kept == {
@@ -257,7 +258,7 @@ def test_what_counts_alike(play, bugs, aggregate):
     assert denominator == pytest.approx(expected[aggregate])
     units = {"turn": "turns", "sequence": "segments"}.get(aggregate)
     for batch in batches:
-        batch.check()
+        check_batch(batch)
         for row in range(batch.mask.shape[0]):
             mask = batch.mask[row]
             assert ((batch.turns[row] > 0) == (mask > 0)).all()

@@ -55,6 +55,15 @@ FAMILIES = {
         {"hidden_act": "silu", "attention_bias": False, "use_sliding_window": False},
     ),
 }
+# Types of the fields that are read; transformers 4 takes any.
+_TYPES = {
+    **dict.fromkeys(("vocab_size", "hidden_size", "intermediate_size"), (int,)),
+    **dict.fromkeys(("num_hidden_layers", "num_attention_heads"), (int,)),
+    **dict.fromkeys(("num_key_value_heads", "head_dim"), (int, type(None))),
+    **dict.fromkeys(("rms_norm_eps", "rope_theta"), (float, int)),
+    **dict.fromkeys(("rope_scaling", "rope_parameters"), (dict, type(None))),
+    "tie_word_embeddings": (bool,),
+}
 # Fields of Rope -> of rope_type "llama3".
 _SCALING = {
     "factor": "factor",
@@ -75,7 +84,7 @@ def parse_config(folder, **overrides) -> LlamaConfig:
       UserError: It describes an unsupported or impossible model, or is unreadable.
     """
     path = pathlib.Path(folder) / "config.json"
-    read_json(path)
+    _check_types(path, read_json(path))
     try:
         c = import_transformers().AutoConfig.from_pretrained(folder)
     except Exception as error:  # of several libraries, over several lines
@@ -106,7 +115,7 @@ def parse_config(folder, **overrides) -> LlamaConfig:
             heads=heads,
             kv_heads=c.num_key_value_heads,
             head_size=getattr(c, "head_dim", None) or c.hidden_size // heads,
-            rope=Rope(rope.get("rope_theta") or c.rope_theta, **scaling),
+            rope=Rope(float(rope.get("rope_theta") or c.rope_theta), **scaling),
             rms_eps=c.rms_norm_eps,
             tie_embeddings=c.tie_word_embeddings,
             **family.ours,
@@ -176,6 +185,16 @@ def update_config(config: LlamaConfig, folder) -> dict | None:
     raw = read_json(path)
     dtype = "dtype" if "dtype" in raw else "torch_dtype"  # versions 5 and 4
     return raw | {"vocab_size": config.vocab_size, dtype: config.param_dtype}
+
+
+def _check_types(path, raw: dict) -> None:
+    """Raise UserError for a field of config.json that has another type."""
+    for name, kinds in _TYPES.items():
+        if name in raw and type(raw[name]) not in kinds:
+            raise UserError(
+                f"{path} has {name}={raw[name]!r}, expected {kinds[0].__name__};"
+                " correct the field."
+            )
 
 
 def _check_supported(path, c, rope: dict, family: ModelFamily) -> None:
