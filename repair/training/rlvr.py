@@ -2,7 +2,7 @@
 
 The life of the data through one step:
 
-1. The curriculum picks P bugs; the engine plays C rollouts of each (`collect_step`).
+1. The curriculum picks P bugs; the engine plays C rollouts of each.
 2. Rewards of each turn become advantages against the group's living peers; groups
    without signal leave the batch (`batches.make_batches`).
 3. The other episodes are packed into rows, in micro-batches of one fixed shape.
@@ -18,7 +18,6 @@ rewards, both because the published form is biased.
 import collections
 import dataclasses
 import functools
-import itertools
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -45,7 +44,7 @@ from repair.text.packing import Batch
 from repair.training import losses
 from repair.training.advantages import AdvantageConfig
 from repair.training.alarms import new_alarms
-from repair.training.batches import make_batches, rollout_metrics, silent_groups
+from repair.training.batches import make_batches, rollout_metrics
 from repair.training.curriculum import Curriculum
 from repair.training.loop import Loop
 from repair.training.losses import LossInputs, PolicyLossConfig
@@ -65,8 +64,6 @@ class RlvrConfig:
       samples: C, rollouts of each bug.
       epochs: Passes over the rollouts of a step.
       minibatches: Updates in each pass, each on a part of the rollouts.
-      resample: Times that bugs whose group had no signal are replaced by others within
-        a step (Yu et al. 2025, arXiv 2503.14476); 0 for never.
       curriculum: Share of solved episodes, over `curriculum_steps` steps, from which on
         programs with one more corruption come; 0 for all of them from the start.
       curriculum_steps: Steps that the share is averaged over.
@@ -87,7 +84,6 @@ class RlvrConfig:
     samples: int = 4
     epochs: int = 1
     minibatches: int = 1
-    resample: int = 0
     curriculum: float = 0.0
     curriculum_steps: int = 10
     temperature: float = 1.0
@@ -102,7 +98,7 @@ class RlvrConfig:
         ones = ("steps", "problems", "samples", "epochs", "minibatches", "rows")
         for name in (*ones, "row_length", "curriculum_steps"):
             expect(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        for name in ("resample", "sampled_tokens", "trajectories_every"):
+        for name in ("sampled_tokens", "trajectories_every"):
             expect(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         expect(self.temperature > 0, "temperature", self.temperature, "above 0")
         share = self.curriculum
@@ -158,7 +154,16 @@ def train(
     for step in loop:
         clock, before = Clock(), verifier.counts.copy()
         most = curriculum.most_corruptions([row["solved"] for row in loop.history])
-        rollouts = collect_step(engine, loop.params, curriculum, c, (step, most), clock)
+        rollouts = collect_rollouts(
+            engine,
+            loop.params,
+            curriculum.pick(step, most),
+            c.samples,
+            Sampling(c.temperature),
+            # Evaluation samples at step 0; training must not draw its samples.
+            RolloutSeed(context.seed, step + 1),
+            Observer(clock=clock),
+        )
         loop.state, metrics = update(
             setup, loop.state, loop.frozen, loop.initial, rollouts
         )
@@ -182,51 +187,6 @@ def train(
     return loop.params
 
 
-def collect_step(
-    engine: RolloutEngine,
-    params,
-    curriculum: Curriculum,
-    config: RlvrConfig,
-    place: tuple[int, int],
-    clock: Clock,
-) -> list[Rollout]:
-    """Play the rollouts of a step, and replace groups without signal.
-
-    Args:
-      engine: Plays them.
-      params: The policy's parameters.
-      curriculum: Picks the bugs.
-      config: Samples, temperature, and how often bugs are replaced.
-      place: The step, from 0, and the most corruptions of its bugs.
-      clock: Gets the seconds of sampler and sandbox.
-    """
-    rollouts: list[Rollout] = []
-    silent: set[str] = set()  # bugs without signal that were replaced already
-    chosen = bugs = curriculum.pick(*place)
-    for attempt in itertools.count():
-        rollouts += collect_rollouts(
-            engine,
-            params,
-            bugs,
-            config.samples,
-            Sampling(config.temperature),
-            # Evaluation samples at step 0; training must not draw its samples.
-            RolloutSeed(curriculum.seed, place[0] + 1, len(chosen) - len(bugs)),
-            Observer(clock=clock),
-        )
-        if attempt == config.resample:
-            break
-        fresh = silent_groups(rollouts, config.advantages) - silent
-        bugs = curriculum.replace(
-            *place, chosen=chosen, count=len(fresh), attempt=attempt
-        )
-        if not bugs:
-            break
-        silent |= fresh
-        chosen = chosen + bugs
-    return rollouts
-
-
 def update(
     setup: Setup,
     state: TrainState,
@@ -240,7 +200,7 @@ def update(
     """
     started = time.perf_counter()
     model, c = setup.model, setup.config
-    batches, denominator, metrics = make_batches(rollouts, c)
+    batches, metrics = make_batches(rollouts, c)
     metrics |= rollout_metrics(rollouts)
     if not batches:
         state = skip(state, model.mesh)
@@ -255,9 +215,8 @@ def update(
     step = np.int32(state.step) + 1  # read before the update donates it
     measured = []
     for places in _minibatches(len(batches), c):
-        # A part divides by its own share of the whole.
+        # Each update divides by its own sampled tokens.
         weight = sum(weights[i] for i in places)
-        scale = denominator * (weight / sum(weights))
         total = None
         for i in places:
             part = gradients(
@@ -266,7 +225,7 @@ def update(
                 frozen,
                 batches[i],
                 scores[i],
-                scale,
+                weight,
                 c.temperature,
             )
             total = part if total is None else _add(total, part)
@@ -302,7 +261,7 @@ def gradients(
       frozen: The other parameters.
       batch: The micro-batch.
       scores: Log-probs of its tokens by other policies.
-      denominator: As from `make_batches`.
+      denominator: Sampled tokens of the update.
       temperature: Temperature of the policy that sampled.
     """
     config = setup.config.loss
@@ -317,7 +276,6 @@ def gradients(
         advantages=batch.advantages,
         mask=batch.mask,
         reference=scores.reference,
-        units={"turn": batch.turns, "sequence": batch.segments}.get(config.ratio),
         importance=importance_BT,
     )
 

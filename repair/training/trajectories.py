@@ -104,7 +104,7 @@ def describe_step(
     for rollout, values, learnt in zip(kept, advantages, active, strict=True):
         record = by_rollout[id(rollout)]
         record["learnt"] = bool(learnt)
-        returns = returns_to_go(rollout.rewards, config.advantages.gamma)
+        returns = returns_to_go(rollout.rewards)
         for turn, ahead, value in zip(record["turns"], returns, values, strict=True):
             turn |= {"return_to_go": float(ahead), "advantage": float(value)}
     return records
