@@ -37,7 +37,7 @@ class StageContext:
     Attributes:
       model: The decoder, on its mesh.
       workdir: Folder of the run.
-      metrics: A `repair.training.loggers.Loggers`, or `NoMetrics`.
+      metrics: A `repair.training.loggers.Loggers`.
       report: Gets a line of text at each milestone.
       seed: Seed of the run.
       train: "full" or "lora".
