@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from repair.errors import expect
+from repair.model.api import Model
+from repair.text.packing import Batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +101,17 @@ def token_stats(
     else:
         found = compare(*args)
     return TokenStats(*(jnp.pad(x[:, :-1], ((0, 0), (1, 0))) for x in found))
+
+
+def batch_stats(
+    model: Model, params, batch: Batch, temperature=1.0, chunk: int = 0
+) -> TokenStats:
+    """Return the token statistics of a batch; see `token_stats`."""
+    hidden_BTD, _ = model.hidden(
+        params, batch.tokens, None, batch.positions, batch.segments
+    )
+    head = model.head(params)
+    return token_stats(head, hidden_BTD, batch.tokens, temperature, chunk)
 
 
 def kl_to_reference(log_probs, ref_log_probs):

@@ -140,11 +140,8 @@ def train(
 ) -> dict:
     """Train to the end of the stage: the parameters.
 
-    Args:
-      loop: The stage; its initial parameters are the reference policy.
-      engine: Plays the rollouts.
-      verifier: Runs their tests, and counts the outcomes.
-      bugs: Faulty programs to draw from.
+    The loop's initial parameters are the reference policy. The verifier is the one of
+    the engine's environments, and counts their outcomes.
     """
     c, context = loop.settings, loop.context
     setup = Setup(context.model, c, loop.optimizer, context.loss_chunk)
@@ -253,16 +250,8 @@ def gradients(
 ):
     """Return one micro-batch's share of (gradients, metrics).
 
-    The metrics are its share of "policy_loss", and sums over its mask.
-
-    Args:
-      setup: Model and loss.
-      trainable: Parameters that get gradients.
-      frozen: The other parameters.
-      batch: The micro-batch.
-      scores: Log-probs of its tokens by other policies.
-      denominator: Sampled tokens of the update.
-      temperature: Temperature of the policy that sampled.
+    The metrics are its share of "policy_loss", and sums over its mask. The denominator
+    is the number of sampled tokens of the whole update.
     """
     config = setup.config.loss
     old_BT, importance_BT = batch.log_probs, None
@@ -281,7 +270,7 @@ def gradients(
 
     def of(trainable):
         params = join(trainable, frozen)
-        stats = _stats(setup.model, params, batch, temperature, setup.chunk)
+        stats = losses.batch_stats(setup.model, params, batch, temperature, setup.chunk)
         loss, sums = losses.policy_loss(stats, given, denominator, config)
         gap_BT = jnp.abs(stats.log_probs - batch.log_probs)
         return loss, sums | {"log_prob_gap": losses.masked_sum(gap_BT, batch.mask)}
@@ -290,19 +279,10 @@ def gradients(
     return constrain(setup.model.mesh, grads), {"policy_loss": loss, **sums}
 
 
-def _stats(model: Model, params, batch: Batch, temperature, chunk: int):
-    """Return the token statistics of the policy that samples, at its temperature."""
-    hidden_BTD, _ = model.hidden(
-        params, batch.tokens, None, batch.positions, batch.segments
-    )
-    head = model.head(params)
-    return losses.token_stats(head, hidden_BTD, batch.tokens, temperature, chunk)
-
-
 @functools.partial(jax.jit, static_argnames=("model", "chunk"))
 def log_probs(model: Model, params, batch: Batch, temperature, chunk: int = 0):
     """Return the log-probs of a batch's tokens, BT."""
-    return _stats(model, params, batch, temperature, chunk).log_probs
+    return losses.batch_stats(model, params, batch, temperature, chunk).log_probs
 
 
 def _score(setup: Setup, batch: Batch, reference, params) -> Scores:

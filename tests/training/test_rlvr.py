@@ -357,7 +357,7 @@ def test_what_the_environment_wrote_gets_no_gradient(experience, loss):
     )
     pulled = np.abs(grads["logits"]).max(axis=-1) > 0
     sampled = np.zeros_like(pulled)
-    sampled[:, :-1] = batch.turns[:, 1:] > 0
+    sampled[:, :-1] = batch.mask[:, 1:] > 0
     assert sampled.sum() == sum(sum(r.episode.mask) for r in experience)
     np.testing.assert_array_equal(pulled, sampled)
 
