@@ -22,12 +22,7 @@ def advantages_of(rollouts: Sequence[Rollout], config: AdvantageConfig):
 
 
 def make_batches(rollouts: Sequence[Rollout], config) -> tuple[list[Batch], dict]:
-    """Pack the groups with signal in micro-batches: (batches, metrics).
-
-    Args:
-      rollouts: Rollouts of whole groups.
-      config: The section `rlvr`.
-    """
+    """Pack the groups with signal in micro-batches: (batches, metrics)."""
     rollouts = trainable(rollouts)
     advantages, active, metrics = advantages_of(rollouts, config.advantages)
     kept = [i for i, is_active in enumerate(active) if is_active]

@@ -147,14 +147,8 @@ def policy_loss(
 ):
     """Return (loss, sums): clipped surrogate minus KL and entropy terms.
 
-    Args:
-      stats: Of the policy that is trained.
-      given: All that has no gradient.
-      denominator: Scalar that the loss is divided by.
-      config: Clip, KL and entropy settings.
-
-    Returns:
-      The loss, and sums of metrics, weighted by the mask.
+    The loss is divided by the denominator, a scalar; the sums are of metrics, weighted
+    by the mask.
     """
     mask, live = given.mask, given.mask != 0
     log_ratio = jnp.where(live, stats.log_probs - given.old, 0.0)

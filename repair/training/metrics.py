@@ -43,13 +43,7 @@ class MetricsWriter:
             ) from error
 
     def write(self, stage: str, step: int, **values) -> None:
-        """Append one line.
-
-        Args:
-          stage: "sft", "rlvr" or "eval".
-          step: The stage's step.
-          **values: Numbers (also of numpy or jax), strings, or dicts of these.
-        """
+        """Append a line: numbers (also of numpy or jax), strings, or dicts of these."""
         row = {"stage": stage, "step": int(step)}
         row |= {name: _plain(value) for name, value in values.items()}
         self._file.write(json.dumps(row) + "\n")
