@@ -209,27 +209,21 @@ def update(
     # By the policies as they are before the first update.
     params = join(state.trainable, frozen)
     scores = [_score(setup, batch, reference, params) for batch in batches]
+    micro_batches = list(zip(batches, scores, weights, strict=True))
     step = np.int32(state.step) + 1  # read before the update donates it
     measured = []
-    for places in _minibatches(len(batches), c):
+    for parts in _minibatches(micro_batches, c):
         # Each update divides by its own sampled tokens.
-        weight = sum(weights[i] for i in places)
+        count = sum(weight for _, _, weight in parts)
         total = None
-        for i in places:
-            part = gradients(
-                setup,
-                state.trainable,
-                frozen,
-                batches[i],
-                scores[i],
-                weight,
-                c.temperature,
-            )
+        for batch, score, _ in parts:
+            args = (state.trainable, frozen, batch, score, count, c.temperature)
+            part = gradients(setup, *args)
             total = part if total is None else _add(total, part)
         grads, found = total
         state, norm = apply_update(state, grads, setup.optimizer, step, model.mesh)
         loss = found.pop("policy_loss")
-        means = {name: value / weight for name, value in found.items()}
+        means = {name: value / count for name, value in found.items()}
         measured.append({"policy_loss": loss, "gradient_norm": norm, **means})
     measured = jax.device_get(measured)
     metrics |= {n: float(np.mean([m[n] for m in measured])) for n in measured[0]}
@@ -311,7 +305,7 @@ def skip(state: TrainState, mesh=None):
 _add = jax.jit(functools.partial(jax.tree.map, jnp.add), donate_argnums=0)
 
 
-def _minibatches(count: int, config: RlvrConfig) -> list[list[int]]:
+def _minibatches(micro_batches: list, config: RlvrConfig) -> list[list]:
     """Return the micro-batches of each update: all of them once in each epoch."""
-    size = min(config.minibatches, count)
-    return [list(range(i, count, size)) for i in range(size)] * config.epochs
+    size = min(config.minibatches, len(micro_batches))
+    return [micro_batches[i::size] for i in range(size)] * config.epochs
