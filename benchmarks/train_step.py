@@ -64,7 +64,7 @@ def _random_batch(rows: int, length: int, vocabulary: int) -> Batch:
     )
     ones = np.where(positions > 0, np.float32(1), np.float32(0))
     tokens = rng.integers(0, vocabulary, (rows, length), dtype=np.int32)
-    return Batch(tokens, segments, positions, ones, 0 * ones, 0 * ones, 0 * tokens)
+    return Batch(tokens, segments, positions, ones, 0 * ones, 0 * ones)
 
 
 def _matmul_rate() -> float:

@@ -40,12 +40,10 @@ class RolloutSeed(NamedTuple):
     Attributes:
       seed: Seed of the run.
       step: Step of the run.
-      first: Number of the first bug; the others count on from it.
     """
 
     seed: int
     step: int = 0
-    first: int = 0
 
 
 class Observer(NamedTuple):
@@ -132,9 +130,9 @@ class _Row:
     environment: Environment
     processed: int = 0
 
-    def turn(self, first: int) -> tuple[int, int, int]:
+    def turn(self) -> tuple[int, int, int]:
         """Return (bug, sample, turn) of the next command."""
-        return first + self.number, self.rollout.sample, len(self.rollout.commands)
+        return self.number, self.rollout.sample, len(self.rollout.commands)
 
     def unread(self) -> list[int]:
         """Return the tokens that the model has not read, which it now will."""
@@ -266,9 +264,8 @@ class _Collection:
         new = [row.unread() if row else [] for row in cohort.rows]
         self.clock.processed(sum(map(len, new)))
         state = cohort.sampler.extend(cohort.params, cohort.state, new)
-        seed, step, first = self.seed
-        turns = [row.turn(first) if row else (0, 0, 0) for row in cohort.rows]
-        keys_B = _row_keys(seed, step, *np.array(turns, np.int32).T)
+        turns = [row.turn() if row else (0, 0, 0) for row in cohort.rows]
+        keys_B = _row_keys(*self.seed, *np.array(turns, np.int32).T)
         cohort.state = cohort.sampler.decode(
             cohort.params,
             state,

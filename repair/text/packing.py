@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-_INTS = ("tokens", "segments", "positions", "turns")
+_INTS = ("tokens", "segments", "positions")
 
 
 @jax.tree_util.register_dataclass
@@ -24,8 +24,6 @@ class Batch:
       mask: float32; weight of the token's loss, 0 for environment and padding.
       log_probs: float32; the sampler's log-prob of the token.
       advantages: float32; advantage of the token's turn.
-      turns: int32; on the policy's tokens 1, 2, ... for the turns of a row, through all
-        its episodes; 0 elsewhere.
     """
 
     tokens: np.ndarray
@@ -34,7 +32,6 @@ class Batch:
     mask: np.ndarray
     log_probs: np.ndarray
     advantages: np.ndarray
-    turns: np.ndarray
 
     @property
     def real_share(self) -> float:
@@ -87,21 +84,18 @@ def pack(episodes, rows, row_length: int, weights=None, advantages=None) -> Batc
         for field in dataclasses.fields(Batch)
     }
     for r, members in enumerate(rows):
-        start = turns_before = 0
+        start = 0
         for segment, index in enumerate(members, 1):
             episode = episodes[index]
             span = r, slice(start, start + len(episode))
             start += len(episode)
-            turns = np.asarray(episode.turns, np.int32)
-            sampled = turns >= 0
             fields["tokens"][span] = episode.ids
             fields["segments"][span] = segment
             fields["positions"][span] = np.arange(len(episode))
             fields["mask"][span] = episode.mask if weights is None else weights[index]
             fields["log_probs"][span] = episode.log_probs
-            fields["turns"][span] = np.where(sampled, turns_before + turns + 1, 0)
-            turns_before += max(turns.max(initial=-1) + 1, 0)
             if advantages is not None:
+                turns = np.asarray(episode.turns, np.int32)
                 per_token = np.asarray(advantages[index])[np.maximum(turns, 0)]
-                fields["advantages"][span] = np.where(sampled, per_token, 0.0)
+                fields["advantages"][span] = np.where(turns >= 0, per_token, 0.0)
     return Batch(**fields)

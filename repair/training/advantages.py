@@ -1,6 +1,6 @@
 """Per-turn advantages for groups of episodes that start from one faulty program.
 
-All estimators start from the return-to-go of turn e, G_e = r_e + gamma G_{e+1}, and
+All estimators start from the return-to-go of turn e, G_e = r_e + G_{e+1}, and
 compare it with *peers*: other samples of the same faulty program. A baseline keeps the
 policy gradient unbiased if it does not depend on the action that it is subtracted from,
 so a sample's own actions, and its last turn, must not choose its baseline:
@@ -12,20 +12,16 @@ so a sample's own actions, and its last turn, must not choose its baseline:
              2024, arXiv 2402.14740), repeated on each of its turns. Unbiased. A turn is
              also credited with what came before it, which is noise; but late turns are
              compared with more peers, which is less.
-  dr_grpo    G_0 minus the mean over the whole group (Liu et al. 2025, arXiv
-             2503.20783): rloo times (C - 1) / C. Unbiased but for that factor.
   reinforce  G_e minus the mean G_0 of all other samples of the batch, of whatever
              program (Williams 1992; the baseline is the batch's). Unbiased.
 
-and three that are known to be biased, to see the difference:
+and two that are known to be biased, to see the difference:
 
   grpo       (G_0 - mean) / std over the whole group, repeated on each turn (Shao et al.
              2024, arXiv 2402.03300): biased by the division.
   per_turn   (r_e - mean) / std of the rewards of each turn over the living, own sample
              included, as "GRPO normalised per turn" reads literally: a turn gets no
              credit for what it leads to.
-  turn_sum   The same, summed over later turns: each later turn sums to zero over the
-             living, so that going on looks worth nothing whatever it earns.
 """
 
 import dataclasses
@@ -44,26 +40,19 @@ class AdvantageConfig:
     """The estimator of advantages.
 
     Attributes:
-      estimator: "turn", "rloo", "dr_grpo", "reinforce", "grpo", "per_turn" or
-        "turn_sum"; see `repair.training.advantages`.
-      normalise_std: With "turn", also divide by the standard deviation of the peers and
-        the sample, which blows the small penalties of a group in which everything
-        failed up to full size. The biased estimators always divide.
+      estimator: "turn", "rloo", "reinforce", "grpo" or "per_turn"; see
+        `repair.training.advantages`.
       outcome_gate: Drop the groups in which no turn of any sample was rewarded with
         more than zero, so that format penalties alone move nothing. A gate depends
         on the sample's own success and so is a (useful) bias.
-      gamma: Discount of one turn.
     """
 
     estimator: str = "turn"
-    normalise_std: bool = False
     outcome_gate: bool = False
-    gamma: float = 1.0
 
     def __post_init__(self):
         name, known = self.estimator, ", ".join(sorted(ESTIMATORS))
         expect(name in ESTIMATORS, "estimator", name, f"one of {known}")
-        expect(0.0 <= self.gamma <= 1.0, "gamma", self.gamma, "0 to 1")
 
 
 def turn_advantages(
@@ -88,7 +77,7 @@ def turn_advantages(
     Raises:
       ValueError: A rollout has no turn or the two lists differ in length.
     """
-    returns = [returns_to_go(r, config.gamma) for r in rewards]
+    returns = [returns_to_go(r) for r in rewards]
     advantages: list[np.ndarray] = [np.zeros_like(g) for g in returns]
     active = np.zeros(len(returns), bool)
     members: dict = {}
@@ -96,12 +85,12 @@ def turn_advantages(
         members.setdefault(group, []).append(index)
     silent = gated = 0
     estimate = ESTIMATORS[config.estimator]
-    everyone = estimate(returns, config) if config.estimator in _OF_BATCH else None
+    everyone = estimate(returns) if config.estimator in _OF_BATCH else None
     for group in members.values():
         if everyone is not None:
             values = [everyone[i] for i in group]
         else:
-            values = estimate([returns[i] for i in group], config)
+            values = estimate([returns[i] for i in group])
         if all(np.all(np.abs(v) < _EPSILON) for v in values):
             silent += 1
         elif config.outcome_gate and all(np.max(rewards[i]) <= 0 for i in group):
@@ -120,17 +109,15 @@ def turn_advantages(
     return advantages, active, stats
 
 
-def returns_to_go(rewards, gamma: float) -> np.ndarray:
+def returns_to_go(rewards) -> np.ndarray:
     """Return G_e of each turn, float64; ValueError if there is no turn."""
-    returns = np.array(rewards, np.float64)
-    if returns.ndim != 1 or not len(returns):
+    rewards = np.array(rewards, np.float64)
+    if rewards.ndim != 1 or not len(rewards):
         raise ValueError(f"a rollout needs one reward a turn, got {rewards!r}")
-    for turn in range(len(returns) - 2, -1, -1):
-        returns[turn] += gamma * returns[turn + 1]
-    return returns
+    return np.cumsum(rewards[::-1])[::-1]
 
 
-def _turn(returns: list[np.ndarray], config: AdvantageConfig) -> list[np.ndarray]:
+def _turn(returns: list[np.ndarray]) -> list[np.ndarray]:
     advantages = [np.zeros_like(g) for g in returns]
     if len(returns) < 2:
         return advantages
@@ -139,40 +126,36 @@ def _turn(returns: list[np.ndarray], config: AdvantageConfig) -> list[np.ndarray
         for turn, value in enumerate(own):
             living = [g[turn] for g in others if len(g) > turn]
             peers = living or [g[0] for g in others]
-            advantage = value - np.mean(peers)
-            if config.normalise_std:
-                advantage /= np.std([value, *peers]) + _EPSILON
-            advantages[index][turn] = advantage
+            advantages[index][turn] = value - np.mean(peers)
     return advantages
 
 
-def _rloo(returns: list[np.ndarray], config: AdvantageConfig) -> list[np.ndarray]:
-    size = len(returns)
-    if size < 2:
-        return [np.zeros_like(g) for g in returns]
-    return [g * (size / (size - 1)) for g in _dr_grpo(returns, None)]
-
-
-def _dr_grpo(returns: list[np.ndarray], config) -> list[np.ndarray]:
+def _centred(returns: list[np.ndarray]) -> list[np.ndarray]:
+    """Return G_0 minus its mean over the group, on each turn."""
     total = np.array([g[0] for g in returns])
     centred = total - total.mean()
     return [np.full_like(g, a) for g, a in zip(returns, centred, strict=True)]
 
 
-def _reinforce(returns: list[np.ndarray], config: AdvantageConfig) -> list[np.ndarray]:
+def _rloo(returns: list[np.ndarray]) -> list[np.ndarray]:
+    size = len(returns)
+    return [a * (size / max(size - 1, 1)) for a in _centred(returns)]
+
+
+def _reinforce(returns: list[np.ndarray]) -> list[np.ndarray]:
     total = np.array([g[0] for g in returns])
     others = (total.sum() - total) / max(len(total) - 1, 1)
     return [g - b for g, b in zip(returns, others, strict=True)]
 
 
-def _grpo(returns: list[np.ndarray], config: AdvantageConfig) -> list[np.ndarray]:
+def _grpo(returns: list[np.ndarray]) -> list[np.ndarray]:
     spread = np.std([g[0] for g in returns]) + _EPSILON
-    return [g / spread for g in _dr_grpo(returns, None)]
+    return [a / spread for a in _centred(returns)]
 
 
-def _per_turn(returns: list[np.ndarray], config: AdvantageConfig) -> list[np.ndarray]:
+def _per_turn(returns: list[np.ndarray]) -> list[np.ndarray]:
     """Return the rewards, recovered from returns, normalised turn by turn."""
-    rewards = [g - config.gamma * np.append(g[1:], 0.0) for g in returns]
+    rewards = [g - np.append(g[1:], 0.0) for g in returns]
     out = [np.zeros_like(r) for r in rewards]
     for turn in range(max(map(len, rewards))):
         living = [i for i, r in enumerate(rewards) if len(r) > turn]
@@ -183,19 +166,13 @@ def _per_turn(returns: list[np.ndarray], config: AdvantageConfig) -> list[np.nda
     return out
 
 
-def _turn_sum(returns: list[np.ndarray], config: AdvantageConfig) -> list[np.ndarray]:
-    return [returns_to_go(r, config.gamma) for r in _per_turn(returns, config)]
-
-
-# (returns-to-go of the samples of one group, config) -> their advantages.
+# Returns-to-go of the samples of one group -> their advantages.
 ESTIMATORS = {
     "turn": _turn,
     "rloo": _rloo,
-    "dr_grpo": _dr_grpo,
     "reinforce": _reinforce,
     "grpo": _grpo,
     "per_turn": _per_turn,
-    "turn_sum": _turn_sum,
 }
 # Those that look at the whole batch, not at one group.
 _OF_BATCH = ("reinforce",)

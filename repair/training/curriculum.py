@@ -41,23 +41,6 @@ class Curriculum:
             chosen.append(bugs[order[place]])
         return chosen
 
-    def replace(
-        self, step: int, most: int, *, chosen: Sequence[Bug], count: int, attempt: int
-    ) -> list[Bug]:
-        """Return other bugs than those chosen for a step; fewer if there are few.
-
-        Args:
-          step: From 0.
-          most: As in `pick`.
-          chosen: Bugs of the step so far.
-          count: Bugs wanted.
-          attempt: From 0, each with a draw of its own.
-        """
-        taken = {bug.bug_id for bug in chosen}
-        others = [bug for bug in self._up_to(most) if bug.bug_id not in taken]
-        rng = np.random.default_rng((self.seed, step, attempt))
-        return [others[i] for i in rng.permutation(len(others))[:count]]
-
     def most_corruptions(self, solved: Sequence[float]) -> int:
         """Return the most corruptions that a bug of the next step may have.
 

@@ -131,12 +131,6 @@ def keep_faulty(
 
     A row has the fields of `Task`, with the draft's number behind the task's id, and
     "failure" (its class) and "edit_distance". Programs of a task are unique.
-
-    Args:
-      rollouts: As from `draft`.
-      writer: The tokenizer that they were sampled with.
-      sandbox: Runs the kept programs.
-      config: Settings, of which `keep` counts here.
     """
     kept, left_out = [], collections.Counter()
     seen: dict[int | str, set[str]] = collections.defaultdict(set)

@@ -15,7 +15,7 @@ from repair.training.config import EvalConfig
 from repair.training.metrics import progress
 from repair.training.pass_rates import mean_interval, pass_at_k
 from repair.training.policy import Policy
-from repair.training.trajectories import describe_evaluation, write_records
+from repair.training.trajectories import describe, write_records
 
 
 def measure(
@@ -42,7 +42,8 @@ def measure(
     """
     started = time.perf_counter()
     mine = len(multihost.share(range(len(bugs))))
-    figures, verified, faults, done = {}, [], 0, 0
+    tokenizer = policy.engine.tokenizer
+    figures, records, faults, done = {}, [], 0, 0
     with progress(mine * (1 + config.samples), description) as bar:
         for samples, temperature in ((1, 0.0), (config.samples, config.temperature)):
             if not samples:
@@ -66,14 +67,16 @@ def measure(
                 figures |= sampled_figures(passed, samples)
             else:
                 figures |= greedy_figures(rollouts, passed)
-            pairs = zip(rollouts, passed, strict=True)
-            verified += [(rollout, bool(ok), temperature) for rollout, ok in pairs]
+            records += [
+                describe(rollout, tokenizer, temperature) | {"passed": bool(ok)}
+                for rollout, ok in zip(rollouts, passed, strict=True)
+            ]
             faults, done = faults + broken, done + mine * samples
     if faults:
         figures["faults"] = faults
     figures["temperature"] = config.temperature
     if multihost.first():
-        write_records(path, describe_evaluation(verified, policy.engine.tokenizer))
+        write_records(path, records)
     return figures | {"seconds": round(time.perf_counter() - started, 1)}
 
 

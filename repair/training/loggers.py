@@ -11,23 +11,13 @@ import pathlib
 import sys
 import time
 import uuid
-from typing import Protocol
 
 from repair.errors import UserError
+from repair.model import multihost
 from repair.training.config import STAGES, Config, LogConfig
 from repair.training.fields import flatten
 from repair.training.metrics import MetricsWriter, read_metrics
 from repair.training.workdir import write_whole
-
-
-class Logger(Protocol):
-    """The interface of a logger; see `MetricsWriter`."""
-
-    def write(self, stage: str, step: int, **values) -> None: ...
-
-    def truncate_after(self, stage: str, step: int) -> None: ...
-
-    def close(self) -> None: ...
 
 
 def check_packages(log: LogConfig) -> None:
@@ -45,7 +35,10 @@ def check_packages(log: LogConfig) -> None:
 
 
 class Loggers:
-    """All loggers of a run as one, in the first process."""
+    """All loggers of a run as one: what `MetricsWriter` does, they do.
+
+    In other processes than the first there are none.
+    """
 
     def __init__(self, workdir, config: Config):
         """Open the loggers that the config asks for, in an existing folder.
@@ -53,8 +46,11 @@ class Loggers:
         Raises:
           UserError: One of them cannot be opened.
         """
-        self._all: list[Logger] = [MetricsWriter(workdir)]
+        self._all: list = []
+        if not multihost.first():
+            return
         try:
+            self._all.append(MetricsWriter(workdir))
             if config.log.tensorboard:
                 self._all.append(TensorBoard(workdir))
             if config.log.wandb:

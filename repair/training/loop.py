@@ -37,7 +37,7 @@ class StageContext:
     Attributes:
       model: The decoder, on its mesh.
       workdir: Folder of the run.
-      metrics: A `repair.training.loggers.Loggers`, or `NoMetrics`.
+      metrics: A `repair.training.loggers.Loggers`.
       report: Gets a line of text at each milestone.
       seed: Seed of the run.
       train: "full" or "lora".
@@ -67,7 +67,6 @@ class Loop:
       optimizer: The stage's optimizer.
       state: The `TrainState`, which the body replaces at each step.
       frozen: Parameters that the stage does not train.
-      first: Steps made by the runs that this one resumes.
       step: Steps made so far.
       history: The metrics of each of them; what a resumed run goes by.
     """
@@ -104,7 +103,7 @@ class Loop:
         self._checkpointer = Checkpointer(folder)
         if self._checkpointer.latest_step() is not None:
             self._restore()
-        self.first = self.step = int(self.state.step)
+        self.step = int(self.state.step)
         context.metrics.truncate_after(stage, self.step)
         self.history = multihost.once(self._read_history)
 

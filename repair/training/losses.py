@@ -11,9 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from repair.errors import expect
-
-RATIOS = ("token", "turn", "sequence")
-AGGREGATES = ("token", "turn", "sequence", "fixed")
+from repair.model.api import Model
+from repair.text.packing import Batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,13 +20,6 @@ class PolicyLossConfig:
     """The clipped policy gradient (Schulman et al. 2017, arXiv 1707.06347).
 
     Attributes:
-      ratio: Unit of the ratio of new to old probability: each "token", or a whole
-        "turn" or "sequence" (episode) with the geometric mean of its tokens' (Zheng et
-        al. 2025, arXiv 2507.18071).
-      aggregate: Unit with equal weight in the loss: each "token", "turn" or "sequence";
-        "fixed" is tokens over `denominator`, whatever their number (Liu et al. 2025,
-        arXiv 2503.20783).
-      denominator: Divisor of the loss with aggregate "fixed", else 0.
       importance_cap: Above 0, tokens are weighed by the ratio of the trainer's
         probability to the sampler's, up to this cap, and the clipped ratio starts at
         the trainer's (Yao et al. 2025, "truncated importance sampling"); 0 trusts the
@@ -35,32 +27,16 @@ class PolicyLossConfig:
       clip_low: Ratios below 1 - clip_low get no further push down.
       clip_high: Ratios above 1 + clip_high get no further push up.
       kl_coef: Weight of the KL to the reference policy.
-      kl_estimator: "k1" (log ratio), "k2" (half its square) or "k3" (ratio - 1 -
-        log ratio), per sampled token (Schulman, "Approximating KL divergence").
       entropy_coef: Weight of the entropy bonus.
     """
 
-    ratio: str = "token"
-    aggregate: str = "token"
-    denominator: float = 0.0
     importance_cap: float = 0.0
     clip_low: float = 0.2
     clip_high: float = 0.2
     kl_coef: float = 0.01
-    kl_estimator: str = "k3"
     entropy_coef: float = 0.0
 
     def __post_init__(self):
-        for name, known in (
-            ("kl_estimator", ("k1", "k2", "k3")),
-            ("ratio", RATIOS),
-            ("aggregate", AGGREGATES),
-        ):
-            value = getattr(self, name)
-            expect(value in known, name, value, f"one of {', '.join(known)}")
-        fixed, value = self.aggregate == "fixed", self.denominator
-        expected = f"{'above 0' if fixed else '0'} with aggregate={self.aggregate!r}"
-        expect(value > 0 if fixed else value == 0, "denominator", value, expected)
         cap = self.importance_cap
         expect(cap >= 0, "importance_cap", cap, "0 or more")
 
@@ -127,16 +103,24 @@ def token_stats(
     return TokenStats(*(jnp.pad(x[:, :-1], ((0, 0), (1, 0))) for x in found))
 
 
-def kl_to_reference(log_probs, ref_log_probs, estimator: str):
-    """Return a per-token estimate of KL(policy || reference) from samples."""
+def batch_stats(
+    model: Model, params, batch: Batch, temperature=1.0, chunk: int = 0
+) -> TokenStats:
+    """Return the token statistics of a batch; see `token_stats`."""
+    hidden_BTD, _ = model.hidden(
+        params, batch.tokens, None, batch.positions, batch.segments
+    )
+    head = model.head(params)
+    return token_stats(head, hidden_BTD, batch.tokens, temperature, chunk)
+
+
+def kl_to_reference(log_probs, ref_log_probs):
+    """Return a per-token estimate of KL(policy || reference) from samples.
+
+    The estimator k3, ratio - 1 - log ratio (Schulman, "Approximating KL divergence").
+    """
     delta = log_probs - ref_log_probs
-    if estimator == "k1":
-        return delta
-    if estimator == "k2":
-        return 0.5 * delta**2
-    if estimator == "k3":
-        return jnp.expm1(-delta) + delta
-    raise ValueError(f"kl_estimator is {estimator!r}; expected k1, k2 or k3")
+    return jnp.expm1(-delta) + delta
 
 
 class LossInputs(NamedTuple):
@@ -148,8 +132,6 @@ class LossInputs(NamedTuple):
       mask: Weight of the token in all sums, 0 on tokens that nobody sampled; whatever
         the other arrays hold there is ignored.
       reference: Log-probs of the reference policy; None without a KL.
-      units: For a ratio of a turn or sequence the one of its row that the token belongs
-        to, int, from 1; 0 for none. None for a ratio of each token.
       importance: Importance weights of the surrogate; None for none.
     """
 
@@ -157,7 +139,6 @@ class LossInputs(NamedTuple):
     advantages: jax.Array
     mask: jax.Array
     reference: jax.Array | None = None
-    units: jax.Array | None = None
     importance: jax.Array | None = None
 
 
@@ -166,19 +147,11 @@ def policy_loss(
 ):
     """Return (loss, sums): clipped surrogate minus KL and entropy terms.
 
-    Args:
-      stats: Of the policy that is trained.
-      given: All that has no gradient.
-      denominator: Scalar that the loss is divided by.
-      config: Clip, KL and entropy settings.
-
-    Returns:
-      The loss, and sums of metrics, weighted by the mask.
+    The loss is divided by the denominator, a scalar; the sums are of metrics, weighted
+    by the mask.
     """
     mask, live = given.mask, given.mask != 0
     log_ratio = jnp.where(live, stats.log_probs - given.old, 0.0)
-    if given.units is not None:
-        log_ratio = _mean_by_unit(log_ratio, live, given.units)
     ratio = jnp.exp(log_ratio)
     clipped = jnp.clip(ratio, 1 - config.clip_low, 1 + config.clip_high)
     advantages = jnp.where(live, given.advantages, 0.0)
@@ -194,23 +167,10 @@ def policy_loss(
     if given.reference is not None:
         # Masked before the exponential: garbage there must not reach the gradient.
         safe = [jnp.where(live, x, 0.0) for x in (stats.log_probs, given.reference)]
-        sums["kl"] = masked_sum(kl_to_reference(*safe, config.kl_estimator), mask)
+        sums["kl"] = masked_sum(kl_to_reference(*safe), mask)
         loss += config.kl_coef * sums["kl"]
     loss -= config.entropy_coef * sums["entropy"]
     return loss / denominator, sums
-
-
-def _mean_by_unit(x_BT, live_BT, units_BT):
-    """Replace each live entry by the mean over its unit's live entries."""
-    size = units_BT.shape[1] + 1
-
-    def row(x_T, live_T, units_T):
-        ids_T = jnp.where(live_T, units_T, 0)
-        total_U = jax.ops.segment_sum(jnp.where(live_T, x_T, 0.0), ids_T, size)
-        count_U = jax.ops.segment_sum(live_T.astype(x_T.dtype), ids_T, size)
-        return jnp.where(live_T, (total_U / jnp.maximum(count_U, 1))[ids_T], 0.0)
-
-    return jax.vmap(row)(x_BT, live_BT, units_BT)
 
 
 def importance_weights(trainer, sampler, cap: float):

@@ -1,9 +1,9 @@
 """Metrics of a run: metrics.jsonl, progress on the terminal, the table of results."""
 
 import contextlib
+import datetime
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +14,7 @@ from rich.table import Table
 
 from repair.errors import UserError
 from repair.model import multihost
+from repair.training.workdir import write_whole
 
 _SECONDS_A_LINE = 60  # between lines of progress where there is no terminal
 
@@ -42,13 +43,7 @@ class MetricsWriter:
             ) from error
 
     def write(self, stage: str, step: int, **values) -> None:
-        """Append one line.
-
-        Args:
-          stage: "sft", "rlvr" or "eval".
-          step: The stage's step.
-          **values: Numbers (also of numpy or jax), strings, or dicts of these.
-        """
+        """Append a line: numbers (also of numpy or jax), strings, or dicts of these."""
         row = {"stage": stage, "step": int(step)}
         row |= {name: _plain(value) for name, value in values.items()}
         self._file.write(json.dumps(row) + "\n")
@@ -66,25 +61,10 @@ class MetricsWriter:
 
     def _rewrite(self, rows: list[dict]) -> None:
         """Replace the file whole, so that a kill loses no history, and open it."""
-        data = "".join(json.dumps(row) + "\n" for row in rows).encode()
-        if not self.path.exists() or self.path.read_bytes() != data:
-            partial = self.path.with_suffix(".jsonl.partial")
-            partial.write_bytes(data)
-            os.replace(partial, self.path)
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        if not self.path.exists() or self.path.read_bytes() != text.encode():
+            write_whole(self.path, text)
         self._file = self.path.open("a", encoding="utf-8", newline="\n")
-
-
-class NoMetrics:
-    """A `MetricsWriter` for processes that write none."""
-
-    def write(self, stage: str, step: int, **values) -> None:
-        """Do nothing."""
-
-    def truncate_after(self, stage: str, step: int) -> None:
-        """Do nothing."""
-
-    def close(self) -> None:
-        """Do nothing."""
 
 
 def read_metrics(path) -> list[dict]:
@@ -154,24 +134,19 @@ class Progress:
         )
 
     def pace(self) -> str:
-        """Return rate, time left and time gone, like "2.5/s, 4:10 left, 0:50 gone"."""
+        """Return rate, time left and time gone: "2.5/s, 0:04:10 left, 0:00:50 gone"."""
         elapsed = self._clock() - self._started
+        gone = datetime.timedelta(seconds=round(elapsed))
         if elapsed <= 0 or self.done <= self._initial:
-            return f"{_clock_time(elapsed)} gone"
+            return f"{gone} gone"
         rate = (self.done - self._initial) / elapsed
-        left = _clock_time((self._total - self.done) / rate)
-        return f"{rate:.3g}/s, {left} left, {_clock_time(elapsed)} gone"
+        left = datetime.timedelta(seconds=round((self._total - self.done) / rate))
+        return f"{rate:.3g}/s, {left} left, {gone} gone"
 
     def line(self) -> str:
         """Return all of it in one line."""
         head = f"{self._description} {self.done}/{self._total}"
         return " | ".join(filter(None, (head, self.pace(), self.values())))
-
-
-def _clock_time(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 @contextlib.contextmanager

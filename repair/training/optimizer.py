@@ -110,12 +110,8 @@ def apply_gradients(state: TrainState, gradients, optimizer) -> TrainState:
     return TrainState(state.step + 1, trainable, inner)
 
 
-def _path(path) -> str:
-    return "/".join(str(getattr(key, "key", key)) for key in path)
-
-
 def _is_layer_kernel(path) -> bool:
-    name = _path(path)
+    name = jax.tree_util.keystr(path, simple=True, separator="/")
     return "layers" in name and name.endswith("kernel")
 
 

@@ -144,7 +144,7 @@ def _lower(config: Config, model: Model, stage: str) -> list:
         jax.ShapeDtypeStruct((c.rows, c.row_length), dtype, sharding=place(model.mesh))
         for dtype in ("int32", "float32")
     )
-    batch = Batch(ids, ids, ids, floats, floats, floats, ids)
+    batch = Batch(ids, ids, ids, floats, floats, floats)
     if stage == "sft":
         optimizer = make_optimizer(c.optimizer, c.steps)
         step = (model, state, frozen, batch, optimizer, c.accumulate, chunk)

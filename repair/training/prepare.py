@@ -87,10 +87,7 @@ def prepare_tokenizer(
 ) -> None:
     """Put the run's tokenizer into a folder, unless it is there.
 
-    Args:
-      task_set: Its config names a tokenizer or a model that has one.
-      demos: Demonstrations to train one on where the config names none.
-      folder: Made when needed.
+    It is that of the config, or else one trained on the demonstrations.
     """
     config, prompt = task_set.config, task_set.prompt
     if (folder / "tokenizer.json").exists():

@@ -2,7 +2,7 @@
 
 The life of the data through one step:
 
-1. The curriculum picks P bugs; the engine plays C rollouts of each (`collect_step`).
+1. The curriculum picks P bugs; the engine plays C rollouts of each.
 2. Rewards of each turn become advantages against the group's living peers; groups
    without signal leave the batch (`batches.make_batches`).
 3. The other episodes are packed into rows, in micro-batches of one fixed shape.
@@ -18,7 +18,6 @@ rewards, both because the published form is biased.
 import collections
 import dataclasses
 import functools
-import itertools
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -45,7 +44,7 @@ from repair.text.packing import Batch
 from repair.training import losses
 from repair.training.advantages import AdvantageConfig
 from repair.training.alarms import new_alarms
-from repair.training.batches import make_batches, rollout_metrics, silent_groups
+from repair.training.batches import make_batches, rollout_metrics
 from repair.training.curriculum import Curriculum
 from repair.training.loop import Loop
 from repair.training.losses import LossInputs, PolicyLossConfig
@@ -65,8 +64,6 @@ class RlvrConfig:
       samples: C, rollouts of each bug.
       epochs: Passes over the rollouts of a step.
       minibatches: Updates in each pass, each on a part of the rollouts.
-      resample: Times that bugs whose group had no signal are replaced by others within
-        a step (Yu et al. 2025, arXiv 2503.14476); 0 for never.
       curriculum: Share of solved episodes, over `curriculum_steps` steps, from which on
         programs with one more corruption come; 0 for all of them from the start.
       curriculum_steps: Steps that the share is averaged over.
@@ -87,7 +84,6 @@ class RlvrConfig:
     samples: int = 4
     epochs: int = 1
     minibatches: int = 1
-    resample: int = 0
     curriculum: float = 0.0
     curriculum_steps: int = 10
     temperature: float = 1.0
@@ -102,7 +98,7 @@ class RlvrConfig:
         ones = ("steps", "problems", "samples", "epochs", "minibatches", "rows")
         for name in (*ones, "row_length", "curriculum_steps"):
             expect(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        for name in ("resample", "sampled_tokens", "trajectories_every"):
+        for name in ("sampled_tokens", "trajectories_every"):
             expect(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         expect(self.temperature > 0, "temperature", self.temperature, "above 0")
         share = self.curriculum
@@ -144,11 +140,8 @@ def train(
 ) -> dict:
     """Train to the end of the stage: the parameters.
 
-    Args:
-      loop: The stage; its initial parameters are the reference policy.
-      engine: Plays the rollouts.
-      verifier: Runs their tests, and counts the outcomes.
-      bugs: Faulty programs to draw from.
+    The loop's initial parameters are the reference policy. The verifier is the one of
+    the engine's environments, and counts their outcomes.
     """
     c, context = loop.settings, loop.context
     setup = Setup(context.model, c, loop.optimizer, context.loss_chunk)
@@ -158,7 +151,16 @@ def train(
     for step in loop:
         clock, before = Clock(), verifier.counts.copy()
         most = curriculum.most_corruptions([row["solved"] for row in loop.history])
-        rollouts = collect_step(engine, loop.params, curriculum, c, (step, most), clock)
+        rollouts = collect_rollouts(
+            engine,
+            loop.params,
+            curriculum.pick(step, most),
+            c.samples,
+            Sampling(c.temperature),
+            # Evaluation samples at step 0; training must not draw its samples.
+            RolloutSeed(context.seed, step + 1),
+            Observer(clock=clock),
+        )
         loop.state, metrics = update(
             setup, loop.state, loop.frozen, loop.initial, rollouts
         )
@@ -182,51 +184,6 @@ def train(
     return loop.params
 
 
-def collect_step(
-    engine: RolloutEngine,
-    params,
-    curriculum: Curriculum,
-    config: RlvrConfig,
-    place: tuple[int, int],
-    clock: Clock,
-) -> list[Rollout]:
-    """Play the rollouts of a step, and replace groups without signal.
-
-    Args:
-      engine: Plays them.
-      params: The policy's parameters.
-      curriculum: Picks the bugs.
-      config: Samples, temperature, and how often bugs are replaced.
-      place: The step, from 0, and the most corruptions of its bugs.
-      clock: Gets the seconds of sampler and sandbox.
-    """
-    rollouts: list[Rollout] = []
-    silent: set[str] = set()  # bugs without signal that were replaced already
-    chosen = bugs = curriculum.pick(*place)
-    for attempt in itertools.count():
-        rollouts += collect_rollouts(
-            engine,
-            params,
-            bugs,
-            config.samples,
-            Sampling(config.temperature),
-            # Evaluation samples at step 0; training must not draw its samples.
-            RolloutSeed(curriculum.seed, place[0] + 1, len(chosen) - len(bugs)),
-            Observer(clock=clock),
-        )
-        if attempt == config.resample:
-            break
-        fresh = silent_groups(rollouts, config.advantages) - silent
-        bugs = curriculum.replace(
-            *place, chosen=chosen, count=len(fresh), attempt=attempt
-        )
-        if not bugs:
-            break
-        silent |= fresh
-        chosen = chosen + bugs
-    return rollouts
-
-
 def update(
     setup: Setup,
     state: TrainState,
@@ -240,7 +197,7 @@ def update(
     """
     started = time.perf_counter()
     model, c = setup.model, setup.config
-    batches, denominator, metrics = make_batches(rollouts, c)
+    batches, metrics = make_batches(rollouts, c)
     metrics |= rollout_metrics(rollouts)
     if not batches:
         state = skip(state, model.mesh)
@@ -252,28 +209,21 @@ def update(
     # By the policies as they are before the first update.
     params = join(state.trainable, frozen)
     scores = [_score(setup, batch, reference, params) for batch in batches]
+    micro_batches = list(zip(batches, scores, weights, strict=True))
     step = np.int32(state.step) + 1  # read before the update donates it
     measured = []
-    for places in _minibatches(len(batches), c):
-        # A part divides by its own share of the whole.
-        weight = sum(weights[i] for i in places)
-        scale = denominator * (weight / sum(weights))
+    for parts in _minibatches(micro_batches, c):
+        # Each update divides by its own sampled tokens.
+        count = sum(weight for _, _, weight in parts)
         total = None
-        for i in places:
-            part = gradients(
-                setup,
-                state.trainable,
-                frozen,
-                batches[i],
-                scores[i],
-                scale,
-                c.temperature,
-            )
+        for batch, score, _ in parts:
+            args = (state.trainable, frozen, batch, score, count, c.temperature)
+            part = gradients(setup, *args)
             total = part if total is None else _add(total, part)
         grads, found = total
         state, norm = apply_update(state, grads, setup.optimizer, step, model.mesh)
         loss = found.pop("policy_loss")
-        means = {name: value / weight for name, value in found.items()}
+        means = {name: value / count for name, value in found.items()}
         measured.append({"policy_loss": loss, "gradient_norm": norm, **means})
     measured = jax.device_get(measured)
     metrics |= {n: float(np.mean([m[n] for m in measured])) for n in measured[0]}
@@ -294,16 +244,8 @@ def gradients(
 ):
     """Return one micro-batch's share of (gradients, metrics).
 
-    The metrics are its share of "policy_loss", and sums over its mask.
-
-    Args:
-      setup: Model and loss.
-      trainable: Parameters that get gradients.
-      frozen: The other parameters.
-      batch: The micro-batch.
-      scores: Log-probs of its tokens by other policies.
-      denominator: As from `make_batches`.
-      temperature: Temperature of the policy that sampled.
+    The metrics are its share of "policy_loss", and sums over its mask. The denominator
+    is the number of sampled tokens of the whole update.
     """
     config = setup.config.loss
     old_BT, importance_BT = batch.log_probs, None
@@ -317,13 +259,12 @@ def gradients(
         advantages=batch.advantages,
         mask=batch.mask,
         reference=scores.reference,
-        units={"turn": batch.turns, "sequence": batch.segments}.get(config.ratio),
         importance=importance_BT,
     )
 
     def of(trainable):
         params = join(trainable, frozen)
-        stats = _stats(setup.model, params, batch, temperature, setup.chunk)
+        stats = losses.batch_stats(setup.model, params, batch, temperature, setup.chunk)
         loss, sums = losses.policy_loss(stats, given, denominator, config)
         gap_BT = jnp.abs(stats.log_probs - batch.log_probs)
         return loss, sums | {"log_prob_gap": losses.masked_sum(gap_BT, batch.mask)}
@@ -332,19 +273,10 @@ def gradients(
     return constrain(setup.model.mesh, grads), {"policy_loss": loss, **sums}
 
 
-def _stats(model: Model, params, batch: Batch, temperature, chunk: int):
-    """Return the token statistics of the policy that samples, at its temperature."""
-    hidden_BTD, _ = model.hidden(
-        params, batch.tokens, None, batch.positions, batch.segments
-    )
-    head = model.head(params)
-    return losses.token_stats(head, hidden_BTD, batch.tokens, temperature, chunk)
-
-
 @functools.partial(jax.jit, static_argnames=("model", "chunk"))
 def log_probs(model: Model, params, batch: Batch, temperature, chunk: int = 0):
     """Return the log-probs of a batch's tokens, BT."""
-    return _stats(model, params, batch, temperature, chunk).log_probs
+    return losses.batch_stats(model, params, batch, temperature, chunk).log_probs
 
 
 def _score(setup: Setup, batch: Batch, reference, params) -> Scores:
@@ -373,7 +305,7 @@ def skip(state: TrainState, mesh=None):
 _add = jax.jit(functools.partial(jax.tree.map, jnp.add), donate_argnums=0)
 
 
-def _minibatches(count: int, config: RlvrConfig) -> list[list[int]]:
+def _minibatches(micro_batches: list, config: RlvrConfig) -> list[list]:
     """Return the micro-batches of each update: all of them once in each epoch."""
-    size = min(config.minibatches, count)
-    return [list(range(i, count, size)) for i in range(size)] * config.epochs
+    size = min(config.minibatches, len(micro_batches))
+    return [micro_batches[i::size] for i in range(size)] * config.epochs

@@ -19,6 +19,7 @@ Starting weights of a stage, first match wins:
 """
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable
 
@@ -37,7 +38,6 @@ from repair.training.config import Config, check_mesh
 from repair.training.evaluation import measure
 from repair.training.loggers import Loggers, check_packages
 from repair.training.loop import Loop, StageContext
-from repair.training.metrics import NoMetrics
 from repair.training.policy import Policy, make_policy
 from repair.training.prepare import prepare_demos, prepare_model, prepare_tokenizer
 from repair.training.task_set import RepairTaskSet, TaskSet, open_task_set
@@ -75,7 +75,7 @@ def run(
     check_mesh(config, mesh)
     first = multihost.first()
     workdir = multihost.once(lambda: open_workdir(workdir, config))
-    metrics = Loggers(workdir, config) if first else NoMetrics()
+    metrics = Loggers(workdir, config)
     try:
         with opened.open_verifier() as sandbox:
             say = report if first else lambda line: None
@@ -111,10 +111,8 @@ def _run_stages(
     multihost.once(lambda: prepare_tokenizer(task_set, demos, folder))
     tokenizer = load_tokenizer(folder, task_set.prompt, c.mode)
     model, params = prepare_model(c, mesh)
-    report(
-        f"model: {count_params(params):,} parameters, tokenizer of"
-        f" {tokenizer.vocab_size} ids"
-    )
+    size = f"{count_params(params):,} parameters"
+    report(f"model: {size}, tokenizer of {tokenizer.vocab_size} ids")
     policy = make_policy(task_set, model, tokenizer, sandbox, params)
     context = StageContext(
         model,
@@ -131,17 +129,12 @@ def _run_stages(
     def make_bugs(tasks, seed):
         return multihost.once(lambda: task_set.bugs(tasks, sandbox, seed))
 
-    def evaluate(stage, params):
-        trained = dataclasses.replace(policy, params=params)
-        _evaluate(stage, trained, held_out, context, results)
-
     held_out = make_bugs(eval_tasks, c.seed) if "eval" in c.stages else []
+    evaluate = functools.partial(_evaluate, policy, held_out, context, results)
     evaluate("init", params)
     if "sft" in c.stages:
-        if traces:
-            episodes = encode_traces(tokenizer, traces)
-        else:
-            episodes = encode_demos(tokenizer, as_answers(demos, c.mode))
+        episodes = encode_traces(tokenizer, traces)
+        episodes = episodes or encode_demos(tokenizer, as_answers(demos, c.mode))
         loop = Loop(context, "sft", params, c.sft)
         with results.timed("sft", skip=loop.over):
             params = sft.train(loop, episodes)
@@ -160,14 +153,15 @@ def _run_stages(
 
 
 def _evaluate(
-    stage: str, policy: Policy, bugs, context: StageContext, results: Results
+    policy: Policy, bugs, context: StageContext, results: Results, stage: str, params
 ) -> None:
-    """Measure the policy after a stage, unless that was done or not asked for."""
+    """Measure the parameters after a stage, unless that was done or not asked for."""
     done, config = results.values["stages"], policy.config
     if "eval" not in config.stages or stage in done:
         return
     path = context.workdir / FOLDER / f"eval_{stage}.jsonl"
-    figures = measure(policy, bugs, config.eval, path, f"evaluation ({stage})")
+    trained = dataclasses.replace(policy, params=params)
+    figures = measure(trained, bugs, config.eval, path, f"evaluation ({stage})")
     best, step = figures["pass@1"], len(done) + 1
     # The line first: once the results are saved, nothing comes back here.
     context.metrics.truncate_after("eval", step - 1)

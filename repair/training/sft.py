@@ -148,12 +148,7 @@ def loss(model: Model, params, batch: Batch, count, chunk: int = 0):
       count: Command tokens of the whole batch, which sums are divided by.
       chunk: Tokens of each row whose logits exist at once; 0 for all.
     """
-    hidden_BTD, _ = model.hidden(
-        params, batch.tokens, None, batch.positions, batch.segments
-    )
-    stats = losses.token_stats(
-        model.head(params), hidden_BTD, batch.tokens, chunk=chunk
-    )
+    stats = losses.batch_stats(model, params, batch, chunk=chunk)
     commands = (batch.mask == 1.0).astype(jnp.float32)
     value = -losses.masked_sum(stats.log_probs, batch.mask) / count
     metrics = {

@@ -74,21 +74,6 @@ def describe(rollout: Rollout, tokenizer: Tokenizer, temperature: float) -> dict
     }
 
 
-def describe_evaluation(
-    verified: Sequence[tuple[Rollout, bool, float]], tokenizer: Tokenizer
-) -> list[dict]:
-    """Return the records of an evaluation.
-
-    Args:
-      verified: Rollouts, each with its verdict on the hidden tests and its temperature.
-      tokenizer: The tokenizer that they were sampled with.
-    """
-    return [
-        describe(rollout, tokenizer, temperature) | {"passed": passed}
-        for rollout, passed, temperature in verified
-    ]
-
-
 def describe_step(
     rollouts: Sequence[Rollout], tokenizer: Tokenizer, config, step: int
 ) -> list[dict]:
@@ -104,7 +89,7 @@ def describe_step(
     for rollout, values, learnt in zip(kept, advantages, active, strict=True):
         record = by_rollout[id(rollout)]
         record["learnt"] = bool(learnt)
-        returns = returns_to_go(rollout.rewards, config.advantages.gamma)
+        returns = returns_to_go(rollout.rewards)
         for turn, ahead, value in zip(record["turns"], returns, values, strict=True):
             turn |= {"return_to_go": float(ahead), "advantage": float(value)}
     return records
@@ -115,13 +100,7 @@ def keep_step(
 ) -> None:
     """Write a step's records if the config wants those of this step.
 
-    Args:
-      workdir: The run's folder.
-      rollouts: The rollouts of the step.
-      tokenizer: The tokenizer that they were sampled with.
-      config: Says how often, and how advantages are computed.
-      step: From 1, as in metrics.jsonl.
-      last: True if the stage ends with it.
+    Steps count from 1, as in metrics.jsonl; the config is the section `rlvr`.
     """
     every = config.trajectories_every
     wanted = every and (step == 1 or last or step % every == 0)

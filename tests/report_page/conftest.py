@@ -18,7 +18,7 @@ from repair.training.config import Config
 from repair.training.metrics import MetricsWriter
 from repair.training.trajectories import (
     FOLDER,
-    describe_evaluation,
+    describe,
     keep_step,
     write_records,
 )
@@ -112,7 +112,11 @@ def write_workdir(folder, tokenizer, rollouts, seed):
     judged = [(rollouts[0], True, 0.0), (rollouts[2], False, 0.0)]
     judged += [(rollout, rollout.passed, 0.8) for rollout in rollouts]
     path = folder / FOLDER / "eval_sft.jsonl"
-    write_records(path, describe_evaluation(judged, tokenizer))
+    records = [
+        describe(rollout, tokenizer, temperature) | {"passed": passed}
+        for rollout, passed, temperature in judged
+    ]
+    write_records(path, records)
     results = {"pass@1": RATE, "pass@2": RATE, "malformed": 0.1, "turns": 1.5}
     results = {"stages": {"sft": results | {"bugs": 2}}}
     (folder / "results.json").write_text(json.dumps(results))

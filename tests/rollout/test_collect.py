@@ -335,9 +335,10 @@ def test_the_trainer_sees_the_log_probs_of_sampling(
     assert len(steps) > len(played)
     assert any(step.malformed for step in steps)
     # Returns as they come might have no signal.
-    batches, count, _ = make_batches(
+    batches, _ = make_batches(
         [dataclasses.replace(r, steps=differing(r)) for r in played], config
     )
+    count = sum(float(batch.mask.sum()) for batch in batches)
     assert count == sum(sum(r.episode.mask) for r in played)
     for batch in batches:
         check_batch(batch)

@@ -169,20 +169,15 @@ KINDS = "delete, add, replace, word"
         ({"sft__state_weight": 1.0}, "sft.state_weight is 1.0, expected 0 to below 1"),
         ({"sft__optimizer__name": "sgd"}, "sft.optimizer.name is 'sgd', expected one"),
         ({"rlvr__problems": -1}, "rlvr.problems is -1, expected 1 or more"),
-        ({"rlvr__resample": -1}, "rlvr.resample is -1, expected 0 or more"),
         ({"rlvr__temperature": 0.0}, "rlvr.temperature is 0.0, expected above 0"),
         ({"rlvr__curriculum": 1.5}, "rlvr.curriculum is 1.5, expected a share from"),
         (
             {"rlvr__advantages__estimator": "reinforced"},
-            "rlvr.advantages.estimator is 'reinforced', expected one of dr_grpo, ",
+            "rlvr.advantages.estimator is 'reinforced', expected one of grpo, per",
         ),
         (
-            {"rlvr__loss__kl_estimator": "k9"},
-            "rlvr.loss.kl_estimator is 'k9', expected one of k1, k2, k3",
-        ),
-        (
-            {"rlvr__loss__aggregate": "fixed"},
-            "rlvr.loss.denominator is 0.0, expected above 0 with aggregate='fixed'",
+            {"rlvr__loss__importance_cap": -1.0},
+            "rlvr.loss.importance_cap is -1.0, expected 0 or more",
         ),
         (
             {"rlvr__optimizer__decay": "step"},

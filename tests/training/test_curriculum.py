@@ -34,17 +34,3 @@ def test_it_opens_one_number_of_corruptions_after_another(bugs):
     easy = {bug.bug_id for bug in bugs if bug.corruptions == 1}
     curriculum = Curriculum(bugs, 2, seed=0)
     assert {bug.bug_id for bug in curriculum.pick(0, 1)} == easy
-    others = curriculum.replace(0, 2, chosen=[], count=9, attempt=0)
-    assert {bug.corruptions for bug in others} == {1, 2}
-
-
-def test_replacements_are_others_than_those_chosen(bugs):
-    def drawn(count=3, attempt=0):
-        curriculum = Curriculum(bugs, 2, seed=0)
-        return curriculum.replace(5, 9, chosen=bugs[:2], count=count, attempt=attempt)
-
-    assert len({b.bug_id for b in drawn()}) == 3
-    assert not {b.bug_id for b in drawn()} & {b.bug_id for b in bugs[:2]}
-    assert drawn() == drawn()
-    assert any(drawn(attempt=n) != drawn() for n in range(1, 6))
-    assert len(drawn(count=99)) == len(bugs) - 2

@@ -68,6 +68,7 @@ def test_broken_line_in_the_middle_is_named(tmp_path):
 
 def test_workdir_that_cannot_be_written(tmp_path):
     with pytest.raises(UserError, match="choose a --workdir"):
+        (tmp_path / "file").touch()
         MetricsWriter(tmp_path / "file" / "below")
 
 
@@ -87,10 +88,10 @@ def test_progress_without_a_terminal():
             bar.update(step, loss=jnp.float32(1.25), note="[a]")
     assert out.getvalue().splitlines() == [
         "sft 100/1000",
-        "sft 220/1000 | 2/s, 6:30 left, 1:00 gone | loss 1.25 note [a]",
-        "sft 340/1000 | 2/s, 5:30 left, 2:00 gone | loss 1.25 note [a]",
-        "sft 460/1000 | 2/s, 4:30 left, 3:00 gone | loss 1.25 note [a]",
-        "sft 500/1000 | 2/s, 4:10 left, 3:20 gone | loss 1.25 note [a]",
+        "sft 220/1000 | 2/s, 0:06:30 left, 0:01:00 gone | loss 1.25 note [a]",
+        "sft 340/1000 | 2/s, 0:05:30 left, 0:02:00 gone | loss 1.25 note [a]",
+        "sft 460/1000 | 2/s, 0:04:30 left, 0:03:00 gone | loss 1.25 note [a]",
+        "sft 500/1000 | 2/s, 0:04:10 left, 0:03:20 gone | loss 1.25 note [a]",
     ]
 
 

@@ -1,7 +1,6 @@
 """Reinforcement learning: who is compared, what is summed, where it moves."""
 
 import dataclasses
-import types
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +9,10 @@ import optax
 import pytest
 
 from repair.env.environment import StepResult
-from repair.rollout.clock import Clock
 from repair.rollout.rollout import Rollout
 from repair.text.episodes import Episode
 from repair.training import rlvr
-from repair.training.batches import make_batches, rollout_metrics, silent_groups
-from repair.training.curriculum import Curriculum
+from repair.training.batches import make_batches, rollout_metrics
 from repair.training.losses import PolicyLossConfig, token_stats
 from repair.training.optimizer import init_state
 from repair.training.rlvr import RlvrConfig, Scores, Setup
@@ -99,10 +96,9 @@ def silent(play, bugs):
     return [play(bugs[2], sample, [-0.5], 2) for sample in range(2)]
 
 
-def test_denominator_counts_sampled_tokens_of_groups_with_signal(experience, silent):
-    batches, denominator, metrics = make_batches(experience + silent, CONFIG)
+def test_batches_hold_the_groups_with_signal(experience, silent):
+    batches, metrics = make_batches(experience + silent, CONFIG)
     expected = sum(sum(r.episode.mask) for r in experience)
-    assert denominator == expected
     assert sum(float(b.mask.sum()) for b in batches) == expected
     assert metrics["zero_variance_groups"] == pytest.approx(1 / 3)
     for batch in batches:
@@ -121,7 +117,7 @@ def test_advantages_are_of_the_turn_among_samples_of_the_bug(play, bugs):
     first = [play(bugs[0], 0, [1.0], 0), play(bugs[0], 1, [0.0], 0)]
     second = [play(bugs[1], 0, [-0.5, 1.0], 1), play(bugs[1], 1, [0.0, 0.0], 1)]
     mixed = [first[0], second[0], first[1], second[1]]
-    batches, _, _ = make_batches(mixed, CONFIG)
+    batches, _ = make_batches(mixed, CONFIG)
     found = {}
     for batch in batches:
         for row, segments, values in zip(
@@ -139,8 +135,8 @@ def test_advantages_are_of_the_turn_among_samples_of_the_bug(play, bugs):
 def test_bugs_are_never_compared_with_one_another(model, params, play, bugs):
     easy = [play(bugs[0], sample, [1.0], 0) for sample in range(2)]
     hard = [play(bugs[1], sample, [-0.5], 1) for sample in range(2)]
-    batches, denominator, _ = make_batches(easy + hard, CONFIG)
-    assert batches == [] and denominator == 0
+    batches, _ = make_batches(easy + hard, CONFIG)
+    assert batches == []
 
 
 def test_without_signal_no_bit_of_the_parameters_moves(model, params, silent):
@@ -169,7 +165,7 @@ def test_micro_batches_add_up(model, params, experience):
 
     def of(rows):
         config = dataclasses.replace(CONFIG, rows=rows)
-        batches, _, _ = make_batches(experience, config)
+        batches, _ = make_batches(experience, config)
         state, metrics = learn(model, params, experience, config, reference)
         return len(batches), state.trainable, metrics
 
@@ -224,9 +220,9 @@ def test_epochs_are_updates_but_one_step(model, params, experience):
 
 def test_episodes_that_never_began_are_left_out(model, params, play, bugs, experience):
     never = play(bugs[3], 0, [], 0)
-    batches, denominator, _ = make_batches([never, *experience], CONFIG)
-    _, expected, _ = make_batches(experience, CONFIG)
-    assert denominator == expected and batches
+    batches, _ = make_batches([never, *experience], CONFIG)
+    expected = sum(sum(r.episode.mask) for r in experience)
+    assert sum(float(b.mask.sum()) for b in batches) == expected
     figures = rollout_metrics([never, *experience])
     assert figures["turns"] == pytest.approx(12 / 7)
     state, _ = learn(model, params, [never, never])
@@ -236,7 +232,7 @@ def test_episodes_that_never_began_are_left_out(model, params, play, bugs, exper
 @pytest.mark.parametrize(
     "fields",
     [
-        *({"minibatches": 0}, {"resample": -1}, {"sampled_tokens": -1}),
+        *({"minibatches": 0}, {"sampled_tokens": -1}),
         *({"curriculum": 1.5}, {"curriculum_steps": 0}),
     ],
 )
@@ -245,36 +241,11 @@ def test_impossible_settings_are_refused(fields):
         dataclasses.replace(CONFIG, **fields)
 
 
-@pytest.mark.parametrize("aggregate", ["token", "turn", "sequence", "fixed"])
-def test_what_counts_alike(play, bugs, aggregate):
-    """Weights of a turn, or of an episode, sum to one; the denominator counts them."""
-    fixed = {"denominator": 50.0} if aggregate == "fixed" else {}
-    loss = PolicyLossConfig(aggregate=aggregate, **fixed)
-    config = dataclasses.replace(CONFIG, loss=loss)
-    rollouts = [play(bugs[0], 0, [0.0, 1.0], 0), play(bugs[0], 1, [0.0], 0)]
-    batches, denominator, _ = make_batches(rollouts, config)
-    tokens = sum(sum(r.episode.mask) for r in rollouts)
-    expected = {"token": tokens, "turn": 3, "sequence": 2, "fixed": 50.0}
-    assert denominator == pytest.approx(expected[aggregate])
-    units = {"turn": "turns", "sequence": "segments"}.get(aggregate)
-    for batch in batches:
-        check_batch(batch)
-        for row in range(batch.mask.shape[0]):
-            mask = batch.mask[row]
-            assert ((batch.turns[row] > 0) == (mask > 0)).all()
-            if units:
-                which = np.where(mask > 0, getattr(batch, units)[row], 0)
-                sums = np.bincount(which, mask)[1:]
-                np.testing.assert_allclose(sums[sums > 0], 1.0, rtol=1e-6)
-            else:
-                assert set(mask) <= {0.0, 1.0}
-
-
 def test_minibatches_are_updates_of_their_own(model, params, experience):
     """Two halves, one after the other, and each divides by its own share."""
     halves = dataclasses.replace(no_kl, minibatches=2, rows=1)
     state, metrics = learn(model, params, experience, halves)
-    batches, denominator, _ = make_batches(experience, halves)
+    batches, _ = make_batches(experience, halves)
     assert len(batches) >= 2 and int(state.step) == 1
     by_hand = jax.tree.map(jnp.copy, params)
     for part in (batches[::2], batches[1::2]):
@@ -324,10 +295,8 @@ def test_importance_weights_make_good_what_the_sampler_got_wrong(
     [
         PolicyLossConfig(kl_coef=0.0),
         PolicyLossConfig(kl_coef=0.0, importance_cap=2.0),
-        PolicyLossConfig(kl_coef=0.0, ratio="sequence"),
-        PolicyLossConfig(kl_coef=0.0, aggregate="fixed", denominator=1e4),
     ],
-    ids=["token", "importance", "sequence", "fixed"],
+    ids=["plain", "importance"],
 )
 def test_what_is_told_of_the_policy_is_a_mean_whatever_the_loss(
     model, params, play, bugs, loss
@@ -347,15 +316,6 @@ def test_what_is_told_of_the_policy_is_a_mean_whatever_the_loss(
     assert usual["entropy"] > 1  # of 300 tokens, by a model that knows nothing
 
 
-def test_groups_without_signal_are_silent(play, bugs):
-    silent = [play(bugs[0], 0, [1.0], 0), play(bugs[0], 1, [1.0], 0)]
-    loud = [play(bugs[1], 0, [1.0], 1), play(bugs[1], 1, [0.0], 1)]
-    assert silent_groups(silent + loud, CONFIG.advantages) == {bugs[0].bug_id}
-    never = play(bugs[2], 0, [], 0)  # no room for a command teaches nothing either
-    expected = {bugs[0].bug_id, bugs[2].bug_id}
-    assert silent_groups([never, *silent, *loud], CONFIG.advantages) == expected
-
-
 class Logits:
     """A model whose parameters are its logits."""
 
@@ -370,25 +330,23 @@ class Logits:
 
 LOSSES = [
     PolicyLossConfig(kl_coef=0.1),
-    PolicyLossConfig(kl_coef=0.1, kl_estimator="k2", ratio="turn", aggregate="turn"),
     PolicyLossConfig(kl_coef=0.0, entropy_coef=0.2, clip_low=0.3, importance_cap=2.0),
-    PolicyLossConfig(kl_coef=0.1, ratio="sequence", aggregate="sequence"),
 ]
 
 
 def one_batch(experience, loss):
     """All episodes, as if a policy near ours had sampled: what `gradients` takes."""
     config = dataclasses.replace(CONFIG, loss=loss, rows=6)
-    (batch,), denominator, _ = make_batches(experience, config)
+    (batch,), _ = make_batches(experience, config)
     rng = np.random.default_rng(0)
     off = [rng.normal(0, 0.5, batch.tokens.shape).astype(np.float32) for _ in "abc"]
     batch = dataclasses.replace(batch, log_probs=batch.log_probs + off[0])
     reference = batch.log_probs + off[1] if loss.kl_coef else None
     before = batch.log_probs + off[2] if loss.importance_cap else None
-    return config, batch, Scores(reference, before), denominator
+    return config, batch, Scores(reference, before), float(batch.mask.sum())
 
 
-@pytest.mark.parametrize("loss", LOSSES, ids=lambda c: f"{c.ratio}-{c.aggregate}")
+@pytest.mark.parametrize("loss", LOSSES, ids=["kl", "importance"])
 def test_what_the_environment_wrote_gets_no_gradient(experience, loss):
     """Only outputs that a sampled token was drawn from are pulled at, every one."""
     loss = dataclasses.replace(loss, clip_low=0.99, clip_high=1e3)
@@ -400,12 +358,12 @@ def test_what_the_environment_wrote_gets_no_gradient(experience, loss):
     )
     pulled = np.abs(grads["logits"]).max(axis=-1) > 0
     sampled = np.zeros_like(pulled)
-    sampled[:, :-1] = batch.turns[:, 1:] > 0
+    sampled[:, :-1] = batch.mask[:, 1:] > 0
     assert sampled.sum() == sum(sum(r.episode.mask) for r in experience)
     np.testing.assert_array_equal(pulled, sampled)
 
 
-@pytest.mark.parametrize("loss", LOSSES, ids=lambda c: f"{c.ratio}-{c.aggregate}")
+@pytest.mark.parametrize("loss", LOSSES, ids=["kl", "importance"])
 def test_gradients_of_the_whole_loss_are_finite_differences(
     model, params, experience, loss
 ):
@@ -433,58 +391,3 @@ def test_gradients_of_the_whole_loss_are_finite_differences(
 
         slope = float(np.sum(np.asarray(grad, np.float64) * way))
         assert moved(1) - moved(-1) == pytest.approx(2 * slope, rel=0.02, abs=1e-6)
-
-
-class Scripted:
-    """An engine that earns 1 with its first sample of a few bugs, and 0 else."""
-
-    def __init__(self, loud=()):
-        self.loud, self.played, self.places = set(loud), [], []
-
-    def collect(self, params, bugs, count, sampling, seed, observer):
-        self.played.append([bug.bug_id for bug in bugs])
-        self.places.append((seed.step, seed.first))
-        return [
-            types.SimpleNamespace(
-                bug=bug,
-                rewards=np.array([float(bug.bug_id in self.loud and sample == 0)]),
-                status="max_turns",
-                steps=[None],
-            )
-            for bug in bugs
-            for sample in range(count)
-        ]
-
-
-@pytest.fixture
-def collected(monkeypatch, bugs):
-    """From a scripted engine, a step and settings to the step's rollouts."""
-    monkeypatch.setattr(rlvr, "collect_rollouts", Scripted.collect)
-
-    def collect(engine, step, **changes):
-        config = dataclasses.replace(CONFIG, **changes)
-        curriculum = Curriculum(bugs, config.problems, seed=0)
-        return rlvr.collect_step(engine, None, curriculum, config, (step, 9), Clock())
-
-    return collect
-
-
-@pytest.mark.parametrize("rounds", [0, 1, 2, 9])
-def test_silent_programs_are_replaced_once_each(collected, rounds):
-    """Every round replaces what the round before brought, while there are others."""
-    engine = Scripted()
-    rollouts = collected(engine, 4, resample=rounds)
-    played = engine.played
-    assert [len(bugs) for bugs in played] == [2] * min(rounds + 1, 3)
-    assert len({bug for bugs in played for bug in bugs}) == sum(map(len, played))
-    assert len(rollouts) == 2 * sum(map(len, played))
-    # Step 0 is evaluation's; each round's episodes have places of their own.
-    assert engine.places == [(5, 2 * n) for n in range(len(played))]
-
-
-def test_programs_with_signal_are_not_replaced(collected, bugs):
-    drawn = Curriculum(bugs, CONFIG.problems, seed=0).pick(0, 9)
-    engine = Scripted(loud=[drawn[0].bug_id])
-    collected(engine, 0, resample=1)
-    assert engine.played[0] == [bug.bug_id for bug in drawn]
-    assert len(engine.played[1]) == 1

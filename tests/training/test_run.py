@@ -173,7 +173,7 @@ def test_a_finished_run_is_not_run_again(finished):
 @pytest.mark.slow
 def test_a_stage_ends_with_its_budget_of_tokens(tmp_path):
     config = small()
-    rlvr = dataclasses.replace(config.rlvr, steps=5, sampled_tokens=100, resample=1)
+    rlvr = dataclasses.replace(config.rlvr, steps=5, sampled_tokens=100)
     config = dataclasses.replace(config, rlvr=rlvr, stages=("sft", "rlvr"))
     experiment.run(config, tmp_path, report=lambda line: None)
     metrics = (tmp_path / "metrics.jsonl").read_text()

@@ -66,20 +66,19 @@ def test_ids_that_only_the_model_knows_are_shown(tokenizer, bugs):
     assert record["turns"][0]["tokens"] == [f"<{tokenizer.vocab_size + 7}>"]
 
 
-@pytest.mark.parametrize("options", [{}, {"estimator": "rloo"}, {"gamma": 0.5}])
+@pytest.mark.parametrize("options", [{}, {"estimator": "rloo"}])
 def test_advantages_are_those_that_the_update_packs(tokenizer, rollouts, options):
     config = dataclasses.replace(CONFIG, advantages=AdvantageConfig(**options))
     found = trajectories.describe_step(rollouts, tokenizer, config, 3)
     assert [record["learnt"] for record in found] == [True, True, False, False, False]
     assert all(record["step"] == 3 for record in found)
-    batches, _, _ = make_batches(rollouts, config)
+    batches, _ = make_batches(rollouts, config)
     packed = set()
     for batch in batches:
         packed |= set(np.unique(batch.advantages[batch.mask > 0]).tolist())
     learnt = [t["advantage"] for r in found if r["learnt"] for t in r["turns"]]
     assert packed == set(np.float32(learnt).tolist())
-    gamma = config.advantages.gamma
-    assert [t["return_to_go"] for t in found[0]["turns"]] == [gamma, 1.0]
+    assert [t["return_to_go"] for t in found[0]["turns"]] == [1.0, 1.0]
     assert [t["advantage"] for t in found[2]["turns"]] == [0.0]
     assert "advantage" not in found[4]["turns"][0]
 
