@@ -46,7 +46,7 @@ FENCED = {
 # command and its flags, each reader of a published set a read, each stage an update and
 # a loop over its steps (train).
 SHARED_NAMES = {"main", "command", "define", "read", "update", "train"}
-MAX_FILE, MAX_FUNCTION, MAX_PARAMETERS = 380, 60, 8
+MAX_FILE, MAX_FUNCTION, MAX_PARAMETERS = 350, 60, 8
 # Tests of more than one module, or of files outside of the package.
 WIDER_TESTS = {
     "env/test_doubts.py",
@@ -57,6 +57,8 @@ WIDER_TESTS = {
     "model/hf/test_import.py",
     "model/test_parity.py",
     "report_page/test_browser.py",
+    "sandbox/test_attacks.py",
+    "sandbox/test_sound_programs.py",
     "tasks/test_mbpp.py",
     "test_architecture.py",
     "test_colab.py",

@@ -19,8 +19,9 @@ import itertools
 from collections.abc import Callable, Sequence
 
 from repair.sandbox import fold, syntax
-from repair.sandbox.expressions import Script, Value, Whole
+from repair.sandbox.expressions import ExpressionBuilder
 from repair.sandbox.outcomes import Check, Outcomes, Step
+from repair.sandbox.script import Script, Value, Whole
 
 _CACHED = 16_384  # split tests that are kept: training meets the same again
 
@@ -38,10 +39,6 @@ class Test:
     kind: str
     steps: tuple[Step, ...]
     checks: tuple[Check, ...] = ()
-
-    def sources(self) -> list[str]:
-        """Return the expressions that the child evaluates."""
-        return [step.source for step in self.steps if step.ask]
 
 
 def split_tests(tests: Sequence[str], setup: str = "") -> list[Test]:
@@ -132,9 +129,8 @@ class _Splitter:
         """Add the steps and checks of statements."""
         for place, statement in enumerate(statements):
             if isinstance(statement, ast.Assert):
-                self._check(
-                    functools.partial(self._script.build, statement.test, truth=True)
-                )
+                build = ExpressionBuilder(self._script).build
+                self._check(functools.partial(build, statement.test, truth=True))
             elif isinstance(statement, ast.For) and not statement.orelse:
                 self._unroll(statement)
             elif raised := _split_raises(statement):

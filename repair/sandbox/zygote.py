@@ -139,11 +139,13 @@ def serve(monitor: "Monitor", reports: int) -> None:
                     os.write(writer, monitor.serve())
             finally:
                 os._exit(0)
-        os.waitpid(pid, 0)
+        if os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1]):
+            os.kill(pid, KILL)  # the program has stopped its monitor
+            os.waitpid(pid, 0)
         end_strays(monitor.alone, strays)
         try:
             report = os.read(reader, REPORT.size)
-        except BlockingIOError:  # the program has killed its monitor
+        except BlockingIOError:  # the program has ended its monitor
             report = REPORT.pack(ENDED, 0.0)
         if report[:1] == CLOSED:
             return

@@ -251,5 +251,5 @@ def _missing(source: str, needs: list[Definition]) -> bool:
     test = asserts.split_test(source)
     if test.kind != "value":
         return True
-    trees = [ast.parse(each, mode="eval") for each in test.sources()]
+    trees = [ast.parse(step.source) for step in test.steps]
     return any(loads(*trees)[name] for each in needs for name in each.names)
