@@ -20,7 +20,7 @@ from repair.env import editor
 from repair.errors import UserError
 from repair.sandbox import Sandbox
 from repair.tasks import Bug, Task
-from repair.tasks.bugs import Breaker, CorruptionConfig, split_runnable
+from repair.tasks.bugs import Breaker, CorruptionConfig, judge_bugs, split_runnable
 from repair.tasks.corrupt import Corruption, apply_corruption, drawn_kinds
 
 _CHUNK = 512  # episodes that go through the sandbox together
@@ -65,7 +65,8 @@ def make_demos(
     while chunk := list(itertools.islice(candidates, _CHUNK)):
         if file:
             chunk = [_look_up(candidate, file) for candidate in chunk]
-        new = replay(chunk, sandbox, max_turns)
+        chunk = _leave_out_unsteady(chunk, sandbox.references)
+        new = replay(chunk, sandbox.references, max_turns)
         if file:
             file.append(outcome.demo for outcome in new if outcome.demo)
         outcomes += new
@@ -92,6 +93,20 @@ def _candidates(
         bug = Bug(f"{task.task_id}/{index}", task, faulty, len(kinds))
         edits = [edit.format() for edit in _edits(bug, made, config.order)]
         yield Candidate(bug, edits, editor.Exit().format(), kinds)
+
+
+def _leave_out_unsteady(
+    chunk: list[Candidate | Outcome], sandbox: Sandbox
+) -> list[Candidate | Outcome]:
+    """Drop candidates whose first state is near a limit: chance would judge it."""
+    waiting = [each for each in chunk if isinstance(each, Candidate)]
+    results = iter(judge_bugs([each.bug for each in waiting], sandbox))
+    return [
+        Outcome(None, "near a limit")
+        if isinstance(each, Candidate) and next(results) is None
+        else each
+        for each in chunk
+    ]
 
 
 def _look_up(candidate: Candidate | Outcome, file: DemoFile) -> Candidate | Outcome:

@@ -1,8 +1,9 @@
 """Run untrusted Python programs against tests, each in a locked child process."""
 
 from repair.sandbox.isolation import LEVELS, Level
-from repair.sandbox.pool import Limits, Sandbox
-from repair.sandbox.verdict import Result, sandbox_shares
+from repair.sandbox.limits import Limits
+from repair.sandbox.pool import Sandbox
+from repair.sandbox.verdict import Result, sandbox_shares, trust_of
 from repair.sandbox.worker import SandboxError
 
 __all__ = [
@@ -13,4 +14,5 @@ __all__ = [
     "Sandbox",
     "SandboxError",
     "sandbox_shares",
+    "trust_of",
 ]

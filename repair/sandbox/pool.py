@@ -12,7 +12,6 @@ import collections
 import concurrent.futures
 import dataclasses
 import functools
-import json
 import os
 import queue
 import secrets
@@ -23,48 +22,19 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
-from repair.errors import UserError
 from repair.sandbox import asserts, isolation, verdict
 from repair.sandbox.cores import available_cores
+from repair.sandbox.limits import Limits, make_request
 from repair.sandbox.worker import ZYGOTE, Answer, Request, SandboxError, Worker
 
 _BATCH = 64  # most jobs that a worker takes at once
 _SHARES = 4  # least shares of a worker: a slow one holds up fewer jobs
 _LEAST = 8  # jobs of a share, before there are several for a worker
 _CACHED_RESULTS = 65_536
-_MOST = 10**9  # of any limit: system calls take no more
 # Allowance of an attempt: factor over its reference, and least seconds.
 _ATTEMPT_FACTOR, _ATTEMPT_LEAST = 10, 0.25
 _PATIENCE = 4  # times the wall clock of a job that waited too long for a processor
-_ANSWER_BYTES = 8  # times the size of a value, of an answer that is read
 _EMPTY = {"setup": "", "code": "", "tests": []}
-
-
-@dataclasses.dataclass(frozen=True)
-class Limits:
-    """Limits of one program with all its tests; UserError if out of range.
-
-    Attributes:
-      seconds: Wall time, a backstop for a machine that is too busy. It gives no
-        verdict: the program runs once more with four times as much.
-      cpu_seconds: Processor time. A program that sleeps has four times as long.
-      memory_mb: Address space in MiB.
-      output_bytes: Approximate size of each value of a test; a larger one fails. A list
-        of 50,000 integers has about a million.
-    """
-
-    seconds: float = 20.0
-    cpu_seconds: float = 1.0
-    memory_mb: int = 512
-    output_bytes: int = 1 << 20
-
-    def __post_init__(self) -> None:
-        for name, value in dataclasses.asdict(self).items():
-            if not 0 < value <= _MOST:
-                raise UserError(
-                    f"the sandbox's {name} is {value}; it must be above 0 and at most"
-                    f" {_MOST:,}"
-                )
 
 
 class Sandbox:
@@ -206,6 +176,22 @@ class Sandbox:
             results.update(zip(batch, future.result(), strict=True))
         return self._count([results[job] for job in jobs])
 
+    def steady(self, jobs: Sequence[tuple]) -> list[verdict.Result | None]:
+        """Return the results of jobs, with None for those that sit near a limit.
+
+        Such a program would get another verdict on a faster or slower processor: it
+        ends after more than half of its time, or hits its limit but not twice that.
+        """
+        normal = [self._normal(*job) for job in jobs]
+        results = self.map(normal)
+        hanging = [i for i, each in enumerate(results) if each.status == "timeout"]
+        longer = [(*normal[i][:3], 2 * normal[i][3]) for i in hanging]
+        longest = dict(zip(hanging, self.map(longer), strict=True))
+        return [
+            each if _is_steady(each, job[3], longest.get(i)) else None
+            for i, (each, job) in enumerate(zip(results, normal, strict=True))
+        ]
+
     def allowances(self, references: Sequence[tuple]) -> list[float]:
         """Return the processor seconds to allow for attempts at these references.
 
@@ -322,12 +308,10 @@ class Sandbox:
         return answers
 
 
-def make_request(body: dict, limits: Limits, cpu_seconds: float) -> Request:
-    """Return the request of a job under limits."""
-    return Request(
-        json.dumps({"token": "", "output_bytes": 0} | body).encode(),
-        limits.seconds,
-        cpu_seconds,
-        limits.memory_mb,
-        _ANSWER_BYTES * limits.output_bytes + (1 << 16),
-    )
+def _is_steady(
+    result: verdict.Result, allowed: float, longer: verdict.Result | None
+) -> bool:
+    """Return False for a result near a limit; `longer` is that of twice the time."""
+    if longer is not None:
+        return longer.status == "timeout"
+    return result.seconds <= allowed / 2

@@ -10,8 +10,8 @@ import tempfile
 from collections.abc import Sequence
 
 from repair.sandbox import verdict
+from repair.sandbox.limits import Limits, make_request
 from repair.sandbox.outcomes import Step
-from repair.sandbox.pool import Limits, make_request
 from repair.sandbox.worker import Worker
 
 # Far above the output that a verdict allows: callers drop large values themselves.

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from repair.sandbox import decoding
-from repair.sandbox.asserts import Test
+from repair.sandbox.asserts import Test, split_tests
 from repair.sandbox.outcomes import Fault, Outcomes
 from repair.sandbox.worker import Answer
 
@@ -62,8 +62,7 @@ def judge(
       answer: The answer of its child.
       private: Paths of this machine, which feedback must not show.
     """
-    values = tests and all(test.kind != "exec" for test in tests)
-    trust = "value" if values else "in_child"
+    trust = _trust(tests)
     failed = tuple(range(len(tests)))
     try:
         if answer.end in ("used up", "too long"):
@@ -74,6 +73,16 @@ def judge(
     except decoding.Garbled:
         status, feedback = "crashed", "the program ended the interpreter"
     return Result(status == "passed", status, feedback, failed, answer.seconds, trust)
+
+
+def trust_of(tests: Sequence[str], setup: str = "") -> str:
+    """Return the trust that verdicts on these tests have; see `Result`."""
+    return _trust(split_tests(tests, setup))
+
+
+def _trust(tests: Sequence[Test]) -> str:
+    values = tests and all(test.kind == "value" for test in tests)
+    return "value" if values else "in_child"
 
 
 def read_values(answer: Answer, token: str, count: int) -> list[tuple | None] | None:

@@ -1,11 +1,12 @@
 """Faulty programs: tasks broken at random, and shown to fail by the sandbox."""
 
 import dataclasses
+import itertools
 import random
 from collections.abc import Sequence
 
 from repair.errors import UserError, expect
-from repair.sandbox import Sandbox
+from repair.sandbox import Result, Sandbox, trust_of
 from repair.tasks.corrupt import ALL_KINDS, KINDS, Corruption, corrupt, drawn_kinds
 from repair.tasks.task import Bug, Task
 
@@ -122,12 +123,9 @@ def make_bugs(
             if bug and (task.task_id, bug.faulty_code) not in tried:
                 tried.add((task.task_id, bug.faulty_code))
                 proposed[place] = bug
-        jobs = [
-            (bug.faulty_code, bug.task.test_list, bug.task.test_setup_code)
-            for bug in proposed.values()
-        ]
-        for place, result in zip(proposed, sandbox.map(jobs), strict=True):
-            if not result.passed:
+        results = judge_bugs(list(proposed.values()), sandbox)
+        for place, result in zip(proposed, results, strict=True):
+            if result and not result.passed:
                 found[place] = proposed[place]
         if len(found) == len(wanted):
             break
@@ -137,6 +135,35 @@ def make_bugs(
             " tests; check faulty_code and test_list"
         )
     return [found[place] for place in sorted(found)]
+
+
+def judge_bugs(bugs: Sequence[Bug], sandbox: Sandbox) -> list[Result | None]:
+    """Return the results of the first states, with None for those near a limit.
+
+    Each may take as long as an attempt at its task may.
+    """
+    allowed = sandbox.allowances(
+        [(bug.task.code, bug.task.test_list, bug.task.test_setup_code) for bug in bugs]
+    )
+    return sandbox.steady(
+        [
+            (bug.faulty_code, bug.task.test_list, bug.task.test_setup_code, seconds)
+            for bug, seconds in zip(bugs, allowed, strict=True)
+        ]
+    )
+
+
+def unrewarded(bugs: Sequence[Bug]) -> list[str]:
+    """Return the ids of tasks with a test that the sandbox judges in the child.
+
+    A program could forge such a verdict, so it earns no reward.
+    """
+    tasks = {str(bug.task.task_id): bug.task for bug in bugs}
+    return [
+        name
+        for name, task in tasks.items()
+        if trust_of(task.test_list, task.test_setup_code) != "value"
+    ]
 
 
 def _propose(breaker: Breaker, task: Task, k: int, name: str) -> Bug | None:
@@ -153,21 +180,25 @@ def split_runnable(
 ) -> tuple[list[Task], tuple[int | str, ...]]:
     """Return the tasks whose reference passes its own tests, and ids of the others.
 
+    A reference that sits near a limit of the sandbox counts as one that fails.
+
     Raises:
       UserError: No reference passes.
     """
-    results = sandbox.map(
+    results = sandbox.references.steady(
         [
             (task.code, (*task.test_list, *task.hidden_test_list), task.test_setup_code)
             for task in tasks
         ]
     )
-    judged = list(zip(tasks, results, strict=True))
-    runnable = [task for task, result in judged if result.passed]
+    sound = [bool(result and result.passed) for result in results]
+    runnable = list(itertools.compress(tasks, sound))
     if not runnable:
-        reasons = "; ".join(result.feedback for result in results[:3])
+        near = "it needs more than half of its time"
+        reasons = "; ".join(x.feedback if x else near for x in results[:3])
         raise UserError(
             f"none of {len(tasks)} tasks has a reference that passes its own tests"
             f" ({reasons}); check code, test_list and test_setup_code"
         )
-    return runnable, tuple(task.task_id for task, result in judged if not result.passed)
+    others = (task.task_id for task, held in zip(tasks, sound, strict=True) if not held)
+    return runnable, tuple(others)

@@ -160,6 +160,8 @@ class Config:
         of the stages' row_length; 0 for all. Large vocabularies need it.
       sandbox_level: Isolation that RLVR requires of the sandbox: "full", "standard" or
         "weak"; see `repair.sandbox.Level`.
+      sandbox_workers: Processes that run programs; 0 for one on each core that this
+        machine, its affinity and its control group leave.
     """
 
     seed: int = 0
@@ -171,6 +173,7 @@ class Config:
     train: str = "full"
     loss_chunk: int = 0
     sandbox_level: str = "standard"
+    sandbox_workers: int = 0
     tasks: TasksConfig = TasksConfig()
     demos: DemosConfig = DemosConfig()
     rewards: Rewards = Rewards()
@@ -194,7 +197,8 @@ class Config:
         ):
             value = getattr(self, name)
             expect(value in known, name, value, f"one of {', '.join(known)}")
-        every = self.checkpoint_every
+        workers, every = self.sandbox_workers, self.checkpoint_every
+        expect(workers >= 0, "sandbox_workers", workers, "0 or more")
         expect(every >= 1, "checkpoint_every", every, "1 or more")
 
 

@@ -21,7 +21,7 @@ Starting weights of a stage, first match wins:
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 
@@ -31,6 +31,8 @@ from repair.model import multihost
 from repair.model.api import count_params
 from repair.model.sharding import make_mesh
 from repair.rollout.sampling import Sampling
+from repair.tasks.bugs import unrewarded
+from repair.tasks.task import Bug
 from repair.text.episodes import encode_demos, encode_traces
 from repair.text.tokenizer import load_tokenizer
 from repair.training import rlvr, sft
@@ -142,6 +144,7 @@ def _run_stages(
     if "rlvr" in c.stages:
         # Other faulty programs than the demonstrations of the same tasks.
         bugs = make_bugs(train_tasks, c.seed + 1)
+        _report_unrewarded(bugs, c, sandbox, report)
         if c.sampler.warm_up:
             policy.engine.warm_up(params, Sampling(c.rlvr.temperature))
         updates, budget = c.rlvr.epochs * c.rlvr.minibatches, c.rlvr.sampled_tokens
@@ -150,6 +153,22 @@ def _run_stages(
             params = rlvr.train(loop, policy.engine, sandbox, bugs)
         evaluate("rlvr", params)
     return results.values
+
+
+def _report_unrewarded(
+    bugs: Sequence[Bug], config: Config, verifier, report: Callable[[str], None]
+) -> None:
+    """Say how many tasks can never earn a reward, and name the first three."""
+    if not verifier.level or config.rewards.trust_in_child:
+        return  # nothing runs, or everything is rewarded
+    names, count = unrewarded(bugs), len({bug.task.task_id for bug in bugs})
+    if names:
+        report(
+            f"{len(names)} of {count} tasks can never earn a reward, because a test of"
+            " theirs runs in the program's own process, where a program could forge"
+            f" it: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
+            " (rewards.trust_in_child=True rewards them)"
+        )
 
 
 def _evaluate(

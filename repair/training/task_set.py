@@ -77,7 +77,8 @@ class RepairTaskSet:
 
     def open_verifier(self) -> Sandbox:
         """Return a sandbox with the config's limits."""
-        return Sandbox(limits=self.config.sandbox)
+        workers = self.config.sandbox_workers or None
+        return Sandbox(workers, self.config.sandbox)
 
     def tasks(self) -> tuple[list[Task], list[Task]]:
         """Return the tasks that a run trains on, and those that it holds out."""

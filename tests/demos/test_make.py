@@ -30,6 +30,13 @@ class Passes:
     def __init__(self, *codes):
         self.codes, self.jobs = codes, []
 
+    @property
+    def references(self):
+        return self
+
+    def steady(self, jobs):
+        return self.map(jobs)
+
     def map(self, jobs):
         self.jobs += jobs
         return [

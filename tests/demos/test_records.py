@@ -95,6 +95,13 @@ class Counting:
     def __init__(self, sandbox):
         self.sandbox, self.codes = sandbox, []
 
+    @property
+    def references(self):
+        return self
+
+    def steady(self, jobs):
+        return self.sandbox.steady(jobs)
+
     def map(self, jobs):
         self.codes += [job[0] for job in jobs]
         return self.sandbox.map(jobs)

@@ -356,3 +356,17 @@ def test_importing_is_light():
     heavy = "{'jax', 'numpy', 'flax', 'transformers'}"
     code = f"import sys, repair.env; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_programs_near_a_limit_are_told_apart():
+    with Sandbox(workers=2, limits=Limits(cpu_seconds=0.4), cache=False) as sandbox:
+        quick, half, above, endless = sandbox.steady(
+            [
+                (RIGHT, TESTS),
+                (SPIN.format(0.3), TESTS),
+                (SPIN.format(0.6), TESTS),
+                ("while True: pass", TESTS),
+            ]
+        )
+    assert quick.passed and endless.status == "timeout"
+    assert half is None and above is None

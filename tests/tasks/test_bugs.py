@@ -3,7 +3,8 @@
 import pytest
 
 from repair.errors import UserError
-from repair.tasks.bugs import CorruptionConfig
+from repair.tasks import Bug, Task
+from repair.tasks.bugs import CorruptionConfig, unrewarded
 
 
 @pytest.mark.parametrize(
@@ -24,3 +25,12 @@ def test_a_value_out_of_range_is_refused_by_field(fields, says):
     with pytest.raises(UserError) as caught:
         CorruptionConfig(**fields)
     assert str(caught.value).startswith(says)
+
+
+def test_tasks_that_can_earn_no_reward_are_named():
+    tests = [("assert f(1) == 2",), ("assert f(1) == f(1)",), ("assert f(2)", "f(3)")]
+    tasks = [
+        Task(i, "text", "def f(x): return 2", each) for i, each in enumerate(tests)
+    ]
+    found = [Bug(f"{task.task_id}/{k}", task, "x") for task in tasks for k in (0, 1)]
+    assert unrewarded(found) == ["1", "2"]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import types
 
 import jax
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from repair.errors import UserError
 from repair.rollout.rollout import Rollout
+from repair.tasks import Bug, Task
 from repair.training import run as experiment
 from repair.training.checkpoint import load_params
 from repair.training.config import Config, defaults, read
@@ -186,6 +188,19 @@ def test_a_stage_ends_with_its_budget_of_tokens(tmp_path):
 
 
 @pytest.mark.slow
+def test_tasks_without_a_reward_are_said_before_rlvr():
+    tests = [("assert f(1) == f(1)",)] * 4 + [("assert f(1) == 2",)]
+    bugs = [Bug(f"{i}/0", Task(i, "t", "c", each), "x") for i, each in enumerate(tests)]
+    said = []
+    verifier = types.SimpleNamespace(level="full")
+    experiment._report_unrewarded(bugs, small(), verifier, said.append)
+    assert len(said) == 1
+    assert said[0].startswith("4 of 5 tasks can never earn a reward, because a test of")
+    assert "0, 1, 2, ... (rewards.trust_in_child=True" in said[0]
+    experiment._report_unrewarded(bugs[4:], small(), verifier, said.append)
+    assert len(said) == 1
+
+
 def test_another_config_is_refused_by_field(finished):
     config, workdir, _, _ = finished
     other = dataclasses.replace(config, seed=7)

@@ -19,7 +19,7 @@ def check(tasks: TaskList, sandbox: Sandbox) -> TaskList:
     test, the first hidden one that it fails is shown.
     """
     left_out, changed, kept = list(tasks.left_out), list(tasks.changed), []
-    results = sandbox.map([_job(task) for task in tasks])
+    results = sandbox.references.map([_job(task) for task in tasks])
     for task, result in zip(tasks, results, strict=True):
         name = str(task.task_id)
         if not result.passed:
@@ -52,14 +52,14 @@ def _job(task: Task) -> tuple:
 def _without_unsound_tests(task: Task, sandbox: Sandbox) -> Task | None:
     """Return the task with tests that its reference passes; None if it passes none."""
     code, tests, setup = _job(task)
-    alone = sandbox.map([(code, (test,), setup) for test in tests])
+    alone = sandbox.references.map([(code, (test,), setup) for test in tests])
     sound = [test for test, result in zip(tests, alone, strict=True) if result.passed]
     count = len(task.test_list)
     while sound:
         task = dataclasses.replace(
             task, test_list=tuple(sound[:count]), hidden_test_list=tuple(sound[count:])
         )
-        if sandbox.run(*_job(task)).passed:
+        if sandbox.references.run(*_job(task)).passed:
             return task
         sound = sound[: len(sound) // 2]
     return None

@@ -1,0 +1,48 @@
+"""Limits of one program, and its request under them."""
+
+import dataclasses
+import json
+
+from repair.errors import UserError
+from repair.sandbox.worker import Request
+
+_MOST = 10**9  # of any limit: system calls take no more
+_ANSWER_BYTES = 8  # times the size of a value, of an answer that is read
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """Limits of one program with all its tests; UserError if out of range.
+
+    Attributes:
+      seconds: Wall time, a backstop for a machine that is too busy. It gives no
+        verdict: the program runs once more with four times as much.
+      cpu_seconds: Processor time. A program that sleeps has four times as long.
+      memory_mb: Address space in MiB.
+      output_bytes: Approximate size of each value of a test; a larger one fails. A list
+        of 50,000 integers has about a million.
+    """
+
+    seconds: float = 20.0
+    cpu_seconds: float = 1.0
+    memory_mb: int = 512
+    output_bytes: int = 1 << 20
+
+    def __post_init__(self) -> None:
+        for name, value in dataclasses.asdict(self).items():
+            if not 0 < value <= _MOST:
+                raise UserError(
+                    f"the sandbox's {name} is {value}; it must be above 0 and at most"
+                    f" {_MOST:,}"
+                )
+
+
+def make_request(body: dict, limits: Limits, cpu_seconds: float) -> Request:
+    """Return the request of a job under limits."""
+    return Request(
+        json.dumps({"token": "", "output_bytes": 0} | body).encode(),
+        limits.seconds,
+        cpu_seconds,
+        limits.memory_mb,
+        _ANSWER_BYTES * limits.output_bytes + (1 << 16),
+    )
