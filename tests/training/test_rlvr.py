@@ -197,12 +197,13 @@ def test_rewarded_commands_become_likelier_and_penalised_ones_rarer(
 def test_the_policy_trained_is_the_one_that_sampled(model, params, play, bugs):
     """At another temperature the sampler reports log-probs of other odds."""
     config = dataclasses.replace(no_kl, temperature=0.5)
+    score = jax.jit(lambda p, t: token_log_probs(model.forward(p, t)[0] / 0.5, t))
     rollouts = [play(bugs[0], 0, [1.0], 0), play(bugs[0], 1, [-0.5], 0)]
     for rollout in rollouts:
         episode = rollout.episode
-        tokens = np.array([episode.ids])
-        logits, _ = model.forward(params, tokens)
-        scores = np.asarray(token_log_probs(logits / 0.5, tokens))[0]
+        tokens = np.zeros((1, LENGTH), np.int32)
+        tokens[0, : len(episode)] = episode.ids
+        scores = np.asarray(score(params, tokens))[0, : len(episode)]
         episode.log_probs = np.where(episode.mask, scores, 0.0).tolist()
     _, metrics = learn(model, params, rollouts, config)
     assert metrics["log_prob_gap"] == pytest.approx(0, abs=1e-5)
@@ -269,6 +270,7 @@ def test_what_counts_alike(play, bugs, aggregate):
                 assert set(mask) <= {0.0, 1.0}
 
 
+@pytest.mark.slow
 def test_minibatches_are_updates_of_their_own(model, params, experience):
     """Two halves, one after the other, and each divides by its own share."""
     halves = dataclasses.replace(no_kl, minibatches=2, rows=1)
@@ -323,7 +325,9 @@ def test_importance_weights_make_good_what_the_sampler_got_wrong(
     [
         PolicyLossConfig(kl_coef=0.0),
         PolicyLossConfig(kl_coef=0.0, importance_cap=2.0),
-        PolicyLossConfig(kl_coef=0.0, ratio="sequence"),
+        pytest.param(
+            PolicyLossConfig(kl_coef=0.0, ratio="sequence"), marks=pytest.mark.slow
+        ),
         PolicyLossConfig(kl_coef=0.0, aggregate="fixed", denominator=1e4),
     ],
     ids=["token", "importance", "sequence", "fixed"],
@@ -404,7 +408,11 @@ def test_what_the_environment_wrote_gets_no_gradient(experience, loss):
     np.testing.assert_array_equal(pulled, sampled)
 
 
-@pytest.mark.parametrize("loss", LOSSES, ids=lambda c: f"{c.ratio}-{c.aggregate}")
+@pytest.mark.parametrize(
+    "loss",
+    [LOSSES[0], *(pytest.param(x, marks=pytest.mark.slow) for x in LOSSES[1:])],
+    ids=lambda c: f"{c.ratio}-{c.aggregate}",
+)
 def test_gradients_of_the_whole_loss_are_finite_differences(
     model, params, experience, loss
 ):

@@ -381,7 +381,7 @@ def test_an_export_keeps_the_config_that_it_started_from(name, tmp_path):
     config = parse_config(
         tmp_path, param_dtype="bfloat16", lora_rank=2, scan_layers=True, remat="full"
     )
-    params = Model(config).init_params(jax.random.key(0))
+    params = jax.jit(Model(config).init_params)(jax.random.key(0))
     out = tmp_path / "out"
     save_hf(out, config, params, source=tmp_path)
     assert json.loads((out / "config.json").read_text()) == raw
