@@ -183,9 +183,11 @@ def test_unbiased_on_the_bandit(estimator, size):
     "options",
     [
         {"estimator": "grpo"},
-        {"estimator": "per_turn"},
+        pytest.param({"estimator": "per_turn"}, marks=pytest.mark.slow),
         {"estimator": "turn_sum"},
-        {"estimator": "turn", "normalise_std": True},
+        pytest.param(
+            {"estimator": "turn", "normalise_std": True}, marks=pytest.mark.slow
+        ),
     ],
 )
 def test_biased_on_the_bandit(options):

@@ -152,6 +152,7 @@ def test_without_signal_no_bit_of_the_parameters_moves(model, params, silent):
     assert metrics["zero_variance_groups"] == 1
 
 
+@pytest.mark.slow
 def test_a_group_without_signal_changes_nothing_beside_others(
     model, params, experience, silent
 ):
@@ -163,6 +164,7 @@ def test_a_group_without_signal_changes_nothing_beside_others(
     assert not same(alone.trainable, params)
 
 
+@pytest.mark.slow
 def test_micro_batches_add_up(model, params, experience):
     reference = jax.tree.map(lambda x: x * 1.1, params)
 
