@@ -24,25 +24,27 @@ CONFIGS = {
 }
 # Each command in a fork of one process, which has imported all that is slow to import.
 RUNNER = """
-import importlib, json, os, sys
+import importlib, json, os, sys, traceback
 modules = "train evaluate make_data fix export report".split()
 modules = {name: importlib.import_module(f"repair.{name}") for name in modules}
-results = {}
-for line in json.loads(sys.stdin.read()):
-    name, *arguments = line.split(" ")
+for line in sys.stdin:
+    name, *arguments = json.loads(line)
     read, write = os.pipe()
     if not (child := os.fork()):
         os.dup2(write, 1), os.dup2(write, 2), os.close(write)
-        given = (each.replace("_SPACE_", " ") for each in arguments)
-        sys.argv = ["/bin/repair", *given]
+        sys.argv = ["/bin/repair", *arguments]
+        code = 1
         try:
             modules[name].command()
         except SystemExit as end:
-            sys.stdout.flush(), sys.stderr.flush(), os._exit(end.code)
+            code = end.code
+        except BaseException:
+            traceback.print_exc()
+        sys.stdout.flush(), sys.stderr.flush(), os._exit(code)
     os.close(write)
     said = open(read).read()
-    results[line] = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), said]
-print(json.dumps(results))
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print(json.dumps([code, said]), flush=True)
 """
 OF_CONFIG = {
     "": NO_CONFIG,
@@ -123,6 +125,10 @@ OF_OTHERS = {
     "train --config.sft.steps=3 --config=tiny": (
         "--config.sft.steps=3 stands before --config; put it after"
     ),
+    "train --config=tiny --plan=v9-8": (
+        "--plan=v9-8 is no machine; give KIND-COUNT with KIND one of a100, h100, h200,"
+        " v4, v5e, v5p, v6e, such as h200-8 or v5p-64 (64 cores, 32 devices)"
+    ),
     "evaluate": (
         "--checkpoint is missing; give WORKDIR/checkpoints/STAGE, or one step below it"
     ),
@@ -160,43 +166,41 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def answers(request, folder):
-    """Return the exit code and all output of every case."""
-    done = subprocess.run(
+def command(request):
+    """Return a function from a command's words to its exit code and all output."""
+    process = subprocess.Popen(
         [sys.executable, "-c", RUNNER],
-        input=json.dumps([case.replace("DIR", folder) for case in CASES]),
         cwd=request.config.rootpath,
         env=os.environ | {"JAX_PLATFORMS": "cpu", "GLIBC_TUNABLES": ""},
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
-        timeout=120,
     )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.replace(folder, "DIR"))
+
+    def run(*words):
+        process.stdin.write(json.dumps(words) + "\n")
+        process.stdin.flush()
+        return json.loads(process.stdout.readline())
+
+    with process:
+        yield run
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_mistake_is_one_sentence(answers, case):
-    assert answers[case] == [2, f"error: {CASES[case]}\n"]
+def test_a_mistake_is_one_sentence(command, folder, case):
+    words = case.replace("DIR", folder).split(" ")
+    code, said = command(*(word.replace("_SPACE_", " ") for word in words))
+    assert (code, said.replace(folder, "DIR")) == (2, f"error: {CASES[case]}\n")
 
 
 @pytest.fixture
-def refused(request):
-    """Run a command as users do, which must be refused; return its one sentence."""
+def refused(command):
+    """Run a command, which must be refused; return its one sentence."""
 
-    def run(module, *arguments):
-        done = subprocess.run(
-            [sys.executable, "-m", f"repair.{module}", *map(str, arguments)],
-            cwd=request.config.rootpath,
-            env=os.environ | {"JAX_PLATFORMS": "cpu"},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        said = done.stderr + done.stdout
-        assert done.returncode == 2, said
-        assert "Traceback" not in said
-        (sentence,) = [x for x in done.stderr.splitlines() if x.startswith("error: ")]
+    def run(*words):
+        code, said = command(*map(str, words))
+        assert code == 2 and "Traceback" not in said, said
+        (sentence,) = [x for x in said.splitlines() if x.startswith("error: ")]
         return sentence
 
     return run

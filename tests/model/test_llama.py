@@ -44,6 +44,7 @@ def influence(model, params, segments_BT=None):
     return np.abs(jacobian_TVVD[:, :, :T]).sum(axis=(1, 3))
 
 
+@pytest.mark.slow
 def test_no_token_sees_a_later_one(make):
     model, params = make(tie_embeddings=False)
     moved_TT = influence(model, params)
@@ -86,8 +87,8 @@ def stack(params):
     "fields",
     [
         {"scan_layers": True},
-        {"scan_layers": True, "remat": "full"},
-        {"query_block": 64, "remat": "dots"},
+        pytest.param({"scan_layers": True, "remat": "full"}, marks=pytest.mark.slow),
+        pytest.param({"query_block": 64, "remat": "dots"}, marks=pytest.mark.slow),
     ],
 )
 def test_ways_to_run_it_are_one_function(make, fields):

@@ -297,10 +297,9 @@ def test_slots_and_company_change_no_trajectory(
 
 
 def test_every_token_goes_through_the_model_once(
-    model, params, tokenizer, sandbox, bugs
+    sampler, params, tokenizer, sandbox, bugs
 ):
     """A bug's prompt once for all its samples; of a command all but what ends it."""
-    sampler = make_sampler(model, tokenizer)
     clock = Clock()
     played = play(sampler, tokenizer, sandbox, bugs[:6], 3, params, clock=clock)
     expected = 0
@@ -315,6 +314,7 @@ def test_every_token_goes_through_the_model_once(
     assert clock.sampled_tokens == sum(sum(r.episode.mask) for r in played)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "bound"), [("float32", 1e-4), ("bfloat16", 0.1)])
 def test_the_trainer_sees_the_log_probs_of_sampling(
     tokenizer, sandbox, bugs, dtype, bound

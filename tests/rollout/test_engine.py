@@ -1,5 +1,6 @@
 """The engine: how many at once, and nothing to compile after its warm-up."""
 
+import dataclasses
 import itertools
 
 import jax
@@ -7,6 +8,7 @@ import pytest
 
 from repair.env import Environment
 from repair.errors import UserError
+from repair.model.api import Model
 from repair.rollout.collect import RolloutSeed, collect_rollouts
 from repair.rollout.engine import RolloutEngine, SamplerConfig, make_engine
 from repair.rollout.sampling import Sampling
@@ -60,8 +62,8 @@ def test_there_is_a_sampler_for_each_place(model, tokenizer, places):
     assert len(engine.samplers) == (places or jax.local_device_count())
 
 
-def test_a_tokenizer_of_more_ids_than_the_model_embeds_is_refused(make, tokenizer):
-    model, _ = make()
+def test_a_tokenizer_of_more_ids_than_the_model_embeds_is_refused(model, tokenizer):
+    model = Model(dataclasses.replace(model.config, vocab_size=51))
     config = SamplerConfig()
     with pytest.raises(UserError, match="ids but the model embeds 51"):
         make_engine(model, tokenizer, None, config, max_command=6, max_length=64)

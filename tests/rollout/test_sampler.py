@@ -128,6 +128,7 @@ def test_turns_equal_a_fresh_forward(default, make, fields):
     assert host.state.slots == 48, "the cache should have grown on the way"
 
 
+@pytest.mark.slow
 def test_a_row_does_not_depend_on_its_slot_or_batch(default):
     model, params, sampler = default
     prompts = [[5, 9, 2], [40] * 9, [1], [2, 8], [30, 31], [6] * 12, [9], [11]]
@@ -235,10 +236,9 @@ def test_nothing_compiles_after_warm_up(default, caplog):
     assert sampler.compiled() == compiled
 
 
-def test_inserted_rows_go_on_as_where_they_came_from(make):
+def test_inserted_rows_go_on_as_where_they_came_from(default):
     """Prompts processed elsewhere, into rows that held others, short and long."""
-    model, params = make()
-    sampler = make_sampler(model)
+    model, params, sampler = default
     host = Host(sampler, params, [[7] * 20, [4, 4], [8]])
     host.turn()
     host.feed()
@@ -254,7 +254,9 @@ def test_inserted_rows_go_on_as_where_they_came_from(make):
     check_turn(model, params, source, source.turn())
 
 
-@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize(
+    "temperature", [pytest.param(0.0, marks=pytest.mark.slow), 1.0]
+)
 def test_commands_left_unfinished_go_on_as_if_nothing_had_been(default, temperature):
     model, params, sampler = default
     prompts = [[5, 9, 2], [4, 4], [8], [30, 31], [6] * 12, [9]]
@@ -303,7 +305,15 @@ def test_a_decode_under_way_is_not_touched(default):
             touch()
 
 
-@pytest.mark.parametrize(("top_k", "top_p"), [(5, 1.0), (0, 0.7), (9, 0.4), (51, 1.0)])
+@pytest.mark.parametrize(
+    ("top_k", "top_p"),
+    [
+        (9, 0.4),
+        pytest.param(5, 1.0, marks=pytest.mark.slow),
+        pytest.param(0, 0.7, marks=pytest.mark.slow),
+        pytest.param(51, 1.0, marks=pytest.mark.slow),
+    ],
+)
 def test_only_the_likeliest_are_drawn_and_renormalised(default, top_k, top_p):
     model, params, sampler = default
     host = Host(sampler, params, [[5, 9, 2], [4], [8, 8]])

@@ -149,6 +149,7 @@ def test_without_signal_no_bit_of_the_parameters_moves(model, params, silent):
     assert metrics["zero_variance_groups"] == 1
 
 
+@pytest.mark.slow
 def test_a_group_without_signal_changes_nothing_beside_others(
     model, params, experience, silent
 ):
@@ -160,6 +161,7 @@ def test_a_group_without_signal_changes_nothing_beside_others(
     assert not same(alone.trainable, params)
 
 
+@pytest.mark.slow
 def test_micro_batches_add_up(model, params, experience):
     reference = jax.tree.map(lambda x: x * 1.1, params)
 
@@ -194,12 +196,13 @@ def test_rewarded_commands_become_likelier_and_penalised_ones_rarer(
 def test_the_policy_trained_is_the_one_that_sampled(model, params, play, bugs):
     """At another temperature the sampler reports log-probs of other odds."""
     config = dataclasses.replace(no_kl, temperature=0.5)
+    score = jax.jit(lambda p, t: token_log_probs(model.forward(p, t)[0] / 0.5, t))
     rollouts = [play(bugs[0], 0, [1.0], 0), play(bugs[0], 1, [-0.5], 0)]
     for rollout in rollouts:
         episode = rollout.episode
-        tokens = np.array([episode.ids])
-        logits, _ = model.forward(params, tokens)
-        scores = np.asarray(token_log_probs(logits / 0.5, tokens))[0]
+        tokens = np.zeros((1, LENGTH), np.int32)
+        tokens[0, : len(episode)] = episode.ids
+        scores = np.asarray(score(params, tokens))[0, : len(episode)]
         episode.log_probs = np.where(episode.mask, scores, 0.0).tolist()
     _, metrics = learn(model, params, rollouts, config)
     assert metrics["log_prob_gap"] == pytest.approx(0, abs=1e-5)
@@ -241,6 +244,7 @@ def test_impossible_settings_are_refused(fields):
         dataclasses.replace(CONFIG, **fields)
 
 
+@pytest.mark.slow
 def test_minibatches_are_updates_of_their_own(model, params, experience):
     """Two halves, one after the other, and each divides by its own share."""
     halves = dataclasses.replace(no_kl, minibatches=2, rows=1)

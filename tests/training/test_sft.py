@@ -186,7 +186,9 @@ def test_metrics_are_of_the_commands_whatever_the_states_weigh(laid):
             dataclasses.replace(CONFIG, state_weight=weight)
 
 
-@pytest.mark.parametrize("name", ["adamw", "muon"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("adamw", marks=pytest.mark.slow), "muon"]
+)
 def test_a_few_updates_on_one_batch_lower_its_loss(laid, model, params, name):
     settings = OptimizerConfig(
         name, learning_rate=0.01, adam_learning_rate=0.01, warmup=1
