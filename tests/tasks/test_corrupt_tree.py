@@ -257,6 +257,13 @@ class Verifier:
     def __init__(self, code):
         self.code = code
 
+    @property
+    def references(self):
+        return self
+
+    def steady(self, jobs):
+        return self.map(jobs)
+
     def map(self, jobs):
         return [
             Result(code == self.code, "-", "" if code == self.code else "no", (), 0, "")
