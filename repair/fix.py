@@ -26,8 +26,10 @@ from repair.tasks import Bug, Task
 _STYLES = {"+": "green", "-": "red", "@": "cyan"}
 # Explanations of classes of failure.
 _HINTS = {
-    "timeout": "it takes longer than --cpu_seconds, {limits.cpu_seconds:g} s in all",
-    "memory": "it needs more than {limits.memory_mb} MiB",
+    "timeout": (
+        "it takes longer than --cpu_seconds, {limits.cpu_seconds:g} s in all, or needs"
+        " more than {limits.memory_mb} MiB"
+    ),
     "crashed": "it ends the interpreter in a way that no test can catch",
     "forbidden": "the sandbox has no network and no files to write, nor will a repair",
     "SystemExit": "it ends the interpreter when it is loaded, or when tests call it",

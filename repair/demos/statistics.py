@@ -8,10 +8,10 @@ from repair.demos.records import Demo
 from repair.demos.replay import Outcome
 from repair.env.edit_distance import levenshtein
 from repair.env.state_text import split_state, unnumber_lines
-from repair.sandbox.verdict import exception_in
+from repair.sandbox.verdict import ENDED, USED_UP, exception_in
 
 _QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
-_SAID = {"out of memory": "memory", "the program ended the interpreter": "crashed"}
+_SAID = {USED_UP: "timeout", ENDED: "crashed"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +25,7 @@ class DemoReport:
       kinds: Corruptions of the demonstrations, by kind.
       verbs: Commands by verb.
       starts: Demonstrations by their first failure: "failed" (a test), the name of an
-        exception, "timeout", "memory" or "crashed".
+        exception, "timeout" or "crashed".
       by_edits: Demonstrations by their number of edits, EXIT not counted.
       edits: Mean number of edits of a demonstration.
       edit_distance: Mean distance between the faulty and the correct program (paper:

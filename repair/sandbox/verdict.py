@@ -18,6 +18,7 @@ STATUSES = (
     *("passed", "failed", "error", "syntax_error", "timeout", "crashed", "forbidden"),
 )
 USED_UP = "out of time or memory"
+ENDED = "the program ended the interpreter"
 _SHOWN_CHARS = 60  # of a value
 _MESSAGE_CHARS = 80  # of an exception's message
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
@@ -71,7 +72,7 @@ def judge(
             reply = _read_reply(answer, token, len(tests))
             status, feedback, failed = _verdict(tests, reply, private)
     except decoding.Garbled:
-        status, feedback = "crashed", "the program ended the interpreter"
+        status, feedback = "crashed", ENDED
     return Result(status == "passed", status, feedback, failed, answer.seconds, trust)
 
 

@@ -77,8 +77,7 @@ def test_figures_of_nothing():
             "ModuleNotFoundError",
         ),
         ("line 2: StopIteration", "StopIteration"),
-        ("timeout", "timeout"),
-        ("out of memory", "memory"),
+        ("out of time or memory", "timeout"),
         ("the program ended the interpreter", "crashed"),
     ],
 )
