@@ -58,6 +58,7 @@ WIDER_TESTS = {
     "model/test_parity.py",
     "report_page/test_browser.py",
     "sandbox/test_attacks.py",
+    "sandbox/test_platforms.py",
     "sandbox/test_same_verdicts.py",
     "sandbox/test_sound_programs.py",
     "tasks/test_mbpp.py",

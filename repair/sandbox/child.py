@@ -13,6 +13,7 @@ the test: Python may never evaluate it (`a or b`).
 
 import builtins
 import collections
+import contextlib
 import json
 import os
 import random
@@ -52,12 +53,12 @@ class Forbidden(PermissionError):
 
 
 def confine(
-    cpu_seconds: float, memory_mb: int, keep: int, forbid_processes: Callable
+    cpu_seconds: int, memory_mb: int, keep: int, forbid_processes: Callable
 ) -> None:
     """Set the limits of this child; the isolation is inherited.
 
     Args:
-      cpu_seconds: Processor time.
+      cpu_seconds: Processor time after which the kernel ends it.
       memory_mb: Address space in MiB.
       keep: The socket of the job, the only descriptor kept open above the standard
         ones, which lead to /dev/null.
@@ -67,9 +68,8 @@ def confine(
     os.closerange(STANDARD, keep)
     os.closerange(keep + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     forbid_processes()
-    memory, cpu = memory_mb << 20, int(cpu_seconds) + 2
-    limit("AS", memory, memory)
-    limit("CPU", cpu, cpu + 1)  # a backstop: the zygote watches this child's clock
+    limit("AS", memory_mb << 20, memory_mb << 20)
+    limit("CPU", cpu_seconds, cpu_seconds + 1)
     for kind in ("FSIZE", "CORE", "MEMLOCK", "MSGQUEUE"):
         limit(kind, 0, 0)
     limit("NOFILE", MAX_DESCRIPTORS, MAX_DESCRIPTORS)
@@ -83,7 +83,8 @@ def limit(name: str, soft: int, hard: int) -> None:
     _, present = resource.getrlimit(kind)
     if present != resource.RLIM_INFINITY:
         soft, hard = min(soft, present), min(hard, present)
-    resource.setrlimit(kind, (soft, hard))
+    with contextlib.suppress(ValueError, OSError):  # macOS knows limits that it refuses
+        resource.setrlimit(kind, (soft, hard))
 
 
 def read_job(fd: int) -> dict:

@@ -296,7 +296,9 @@ class Sandbox:
             if answer.end != "too long":
                 continue
             patient = dataclasses.replace(
-                requests[place], seconds=_PATIENCE * requests[place].seconds
+                requests[place],
+                seconds=_PATIENCE * requests[place].seconds,
+                patience=_PATIENCE,
             )
             (answers[place],) = idle.ask([patient], nothing)
             if answers[place].end == "too long" and idle.knows_queues:

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 
 from repair.sandbox.zygote import (
     ENDED,
+    GIVE_UP,
     KEEP_ON,
     REPORT,
     REQUEST,
@@ -54,6 +55,8 @@ class Request:
       cpu_seconds: Processor time.
       memory_mb: Address space in MiB.
       most: Bytes of the answer that are read.
+      patience: Times the wall time that a sleeper has, where nobody knows how long a
+        child waited for a processor.
     """
 
     body: bytes
@@ -61,6 +64,7 @@ class Request:
     cpu_seconds: float
     memory_mb: int
     most: int
+    patience: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -240,8 +244,7 @@ class Worker:
                     raise _WorkerDied
                 kind, seconds = REPORT.unpack(report)
                 if kind == STALLED:
-                    asleep = self._is_asleep(seconds, STALL * request.cpu_seconds)
-                    reports.send(STOP if asleep else KEEP_ON)
+                    reports.send(self._judge_stall(seconds, request))
                     continue
                 if kind not in _ENDS:
                     raise _WorkerDied
@@ -251,15 +254,16 @@ class Worker:
                 text = channel.data.decode("ascii", "replace")
                 return Answer(end, text, seconds)
 
-    def _is_asleep(self, elapsed: float, allowed: float) -> bool:
-        """Return True if a child slept so long, rather than waited for a processor.
+    def _judge_stall(self, elapsed: float, request: Request) -> bytes:
+        """Return what to do with a child that has run for so many wall seconds.
 
-        Args:
-          elapsed: Wall seconds of the child.
-          allowed: Wall seconds that it may take apart from waiting.
+        One that slept for several times its processor time ends; one that waited for a
+        processor goes on.
         """
-        waited = self._seconds_in_queue()
-        return waited is not None and elapsed - waited >= allowed
+        waited, allowed = self._seconds_in_queue(), STALL * request.cpu_seconds
+        if waited is None:
+            return GIVE_UP if elapsed >= allowed * request.patience else KEEP_ON
+        return STOP if elapsed - waited >= allowed else KEEP_ON
 
     def _seconds_in_queue(self) -> float | None:
         """Return how long the present child waited for a processor; None if unknown."""

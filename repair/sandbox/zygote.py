@@ -16,6 +16,7 @@ import gc
 import importlib
 import importlib.util
 import json
+import math
 import os
 import pathlib
 import resource
@@ -43,7 +44,7 @@ REHEARSAL = {
 REQUEST = struct.Struct("=ddI")  # wall seconds, processor seconds, MiB
 REPORT = struct.Struct("=cd")  # one of the letters below, seconds
 ENDED, USED_UP, TOO_LONG, STALLED = b"E", b"U", b"L", b"S"
-KEEP_ON, STOP = b"k", b"s"  # the answers to STALLED
+KEEP_ON, STOP, GIVE_UP = b"k", b"s", b"g"  # the answers to STALLED
 CLOSED = b"C"  # the trainer has gone
 TICK = 0.001  # seconds, the shortest wait for a child's clock
 STALL = 4  # times the processor time: a program that takes longer may be asleep
@@ -236,7 +237,9 @@ class Monitor:
 
     def _run_child(self, fd: int, cpu: float, memory_mb: int) -> None:
         signal.set_wakeup_fd(-1)
-        child.confine(cpu, memory_mb, fd, self._forbid_processes)
+        # Where this process cannot watch the child's clock, whole seconds have to do.
+        most = int(cpu) + 2 if lockdown.LINUX else math.ceil(cpu)
+        child.confine(most, memory_mb, fd, self._forbid_processes)
         job = child.read_job(fd)
         if "probe" in job:
             child.write_all(fd, probe.attempt(job["probe"]))
@@ -292,7 +295,7 @@ class Monitor:
                 asked, answer = False, os.read(self._reports, 1)
                 stall = time.monotonic() + cpu / 4
                 if answer != KEEP_ON:
-                    end = USED_UP if answer == STOP else CLOSED
+                    end = {STOP: USED_UP, GIVE_UP: TOO_LONG}.get(answer, CLOSED)
         if asked and end != CLOSED:
             os.read(self._reports, 1)  # the answer must not meet the next child
         return end, reaped

@@ -185,7 +185,7 @@ def test_a_sleeper_ends_at_four_times_its_allowance():
 
 def test_a_program_that_gets_no_processor_has_no_verdict(monkeypatch):
     """Stop the child from outside: it neither runs nor sleeps by its own choice."""
-    monkeypatch.setattr(worker.Worker, "_is_asleep", lambda *arguments: False)
+    monkeypatch.setattr(worker.Worker, "_judge_stall", lambda *arguments: b"k")
     with Sandbox(workers=1, limits=Limits(seconds=0.3, cpu_seconds=0.1)) as sandbox:
         with pytest.raises(SandboxError, match=r"no verdict.*fewer workers"):
             sandbox.run("import time\ntime.sleep(99)", TESTS)
