@@ -31,6 +31,8 @@ from repair.tasks.corrupt import ALL_KINDS, corrupt
 WORKERS = (1, 2, 4)
 ORDERS = ("as read", "shuffled")
 BUSY = 4  # processes that spin
+# They end with this process too, should it be killed.
+SPIN = "import os, sys\nwhile os.getppid() == int(sys.argv[1]): pass"
 GENERATED = 500
 DONORS = 50  # other programs, the source of lines and words
 LISTED = 10
@@ -105,7 +107,7 @@ def spinning(count: int) -> Iterator[None]:
     spinners = []
     try:
         for _ in range(count):
-            command = [sys.executable, "-S", "-c", "while True: pass"]
+            command = [sys.executable, "-S", "-c", SPIN, str(os.getpid())]
             spinners.append(subprocess.Popen(command))
         yield
     finally:
