@@ -14,6 +14,7 @@ the test: Python may never evaluate it (`a or b`).
 import builtins
 import collections
 import contextlib
+import gc
 import json
 import os
 import random
@@ -33,6 +34,11 @@ ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 # Frames above `answer_job`, whatever calls it: a recursion's message hangs on them.
 FRAMES = 995
 MAX_MESSAGE = 1000  # characters
+# Python's allocator has a class for every 16 bytes up to 512. Bytes take 33 more than
+# their length; smaller places are those of `object()` and of floats.
+SIZES = range(1, 512 - 33, 16)
+PLACES = 64  # in each class: more than a request takes
+TAKEN: list[list] = []
 MAX_DESCRIPTORS = 32
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 FORBIDDEN = frozenset(
@@ -85,6 +91,19 @@ def limit(name: str, soft: int, hard: int) -> None:
         soft, hard = min(soft, present), min(hard, present)
     with contextlib.suppress(ValueError, OSError):  # macOS knows limits that it refuses
         resource.setrlimit(kind, (soft, hard))
+
+
+def settle_addresses() -> None:
+    """Make the addresses of new objects independent of the requests before.
+
+    The zygote's work on a request permutes the free places of its heap. Take them: what
+    is allocated next comes from memory that no request has touched.
+    """
+    gc.collect()  # empties the interpreter's own lists of free objects
+    TAKEN.append([object() for _ in range(PLACES)])
+    TAKEN.append([float(number) for number in range(PLACES)])
+    for size in SIZES:
+        TAKEN.append([bytes(size) for _ in range(PLACES)])
 
 
 def read_job(fd: int) -> dict:

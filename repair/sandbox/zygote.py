@@ -1,14 +1,11 @@
 """The worker process: forks one child for every program. Started by exec.
 
 Nothing of the package is on its path. It imports common modules and isolates itself
-(`lockdown`). Then it forks a monitor for each request, which forks the child. Standard
-input brings requests: limits, and a descriptor of the child's own socket, on which the
-child reads its job and answers. Standard output carries how children ended: see
-`worker`.
+(`lockdown`), then serves its two sockets. Standard input brings requests: limits, and a
+descriptor of the child's own socket, on which the child reads its job and answers.
+Standard output carries how children ended: see `worker`.
 
-Children inherit this memory, so neither process reads a job or an answer. Only monitors
-work on requests: this process stays as it is, so that objects have the same addresses
-in every child, whatever ran before.
+Children inherit this process's memory, so it never reads a job or an answer.
 """
 
 import contextlib
@@ -46,6 +43,7 @@ REPORT = struct.Struct("=cd")  # one of the letters below, seconds
 ENDED, USED_UP, TOO_LONG, STALLED = b"E", b"U", b"L", b"S"
 KEEP_ON, STOP, GIVE_UP = b"k", b"s", b"g"  # the answers to STALLED
 CLOSED = b"C"  # the trainer has gone
+REHEARSALS = 24  # Python 3.12 goes on changing its heap for some requests
 TICK = 0.001  # seconds, the shortest wait for a child's clock
 STALL = 4  # times the processor time: a program that takes longer may be asleep
 KILL = signal.SIGKILL
@@ -88,8 +86,12 @@ def main() -> None:
     for name in WARM:
         importlib.import_module(name)
     json.loads(json.dumps(child.run_job(REHEARSAL, encode)))
-    monitor = Monitor(layers, without, requests, reports)
+    # Sent now, since a worker may not send descriptors later.
+    rehearsals, *ends = send_rehearsals()
+    zygote = Zygote(layers, without, requests, reports)
     if launcher is not None:
+        # Programs may signal process 1 of their namespace, where it has a handler.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         lockdown.die_with_parent()  # not before: a change of user undoes it
         poll = select.poll()
         poll.register(launcher, select.POLLIN)
@@ -97,7 +99,25 @@ def main() -> None:
             return  # the launcher, which holds the other end, has ended already
     gc.collect()
     gc.freeze()  # children then do not copy pages just to look for garbage
-    serve(monitor, reports)
+    zygote.rehearse(rehearsals)
+    for each in (rehearsals, *ends):
+        each.close()
+    while zygote.serve():
+        pass
+
+
+def send_rehearsals() -> list[socket.socket]:
+    """Return a socket in which requests wait, and other ends to keep open for them."""
+    ours, theirs = socket.socketpair()
+    sockets = [theirs, ours]
+    body = json.dumps(REHEARSAL).encode()
+    for _ in range(REHEARSALS):
+        near, far = socket.socketpair()
+        with far:
+            near.sendall(child.HEADER.pack(len(body)) + body)
+            socket.send_fds(ours, [REQUEST.pack(10.0, 10.0, 512)], [far.fileno()])
+        sockets.append(near)
+    return sockets
 
 
 def fork_init() -> int:
@@ -115,42 +135,6 @@ def fork_init() -> int:
     os.closerange(0, 3)
     os.waitpid(init, 0)
     os._exit(0)
-
-
-def serve(monitor: "Monitor", reports: int) -> None:
-    """Serve requests, each by a monitor of its own, until the trainer has gone.
-
-    Args:
-      monitor: Serves one request.
-      reports: Descriptor for the reports.
-    """
-    strays = None
-    if not monitor.alone and lockdown.LINUX:
-        lockdown.adopt_orphans()
-        strays = monitor.children
-    reader, writer = os.pipe()
-    os.set_blocking(reader, False)
-    zygote = os.getpid()
-    while True:
-        pid = os.fork()
-        if pid == 0:
-            try:
-                lockdown.die_with_parent()
-                if os.getppid() == zygote:  # else it died before the call above
-                    os.write(writer, monitor.serve())
-            finally:
-                os._exit(0)
-        if os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1]):
-            os.kill(pid, KILL)  # the program has stopped its monitor
-            os.waitpid(pid, 0)
-        end_strays(monitor.alone, strays)
-        try:
-            report = os.read(reader, REPORT.size)
-        except BlockingIOError:  # the program has ended its monitor
-            report = REPORT.pack(ENDED, 0.0)
-        if report[:1] == CLOSED:
-            return
-        os.write(reports, report)
 
 
 def end_strays(alone: bool, children: BinaryIO | None) -> None:
@@ -173,8 +157,8 @@ def end_strays(alone: bool, children: BinaryIO | None) -> None:
             os.waitpid(-1, 0)
 
 
-class Monitor:
-    """Runs one program in a child and watches it."""
+class Zygote:
+    """The isolated process that runs programs in children and watches them."""
 
     def __init__(
         self,
@@ -184,59 +168,76 @@ class Monitor:
         reports: int,
     ):
         self._requests, self._reports = requests, reports
-        self.alone = layers["pids"] == ""  # with its children in its namespace
-        self.children = None
-        if lockdown.LINUX:
+        self._alone = layers["pids"] == ""  # with its children in its namespace
+        self._children = None
+        if lockdown.LINUX and not self._alone:
+            lockdown.adopt_orphans()
             # Opened now, since nothing below /proc may be opened later.
             path = f"/proc/self/task/{os.getpid()}/children"
             with contextlib.suppress(OSError):
-                self.children = open(path, "rb", buffering=0)
+                self._children = open(path, "rb", buffering=0)
         self._layers = layers | lockdown.drop(without, seccomp.worker_filter)
         self._hooks = "hooks" not in without
         self._without = without
-
-    def serve(self) -> bytes:
-        """Serve the next request; return the report."""
-        try:
-            head, fds, _, _ = socket.recv_fds(self._requests, REQUEST.size, 1)
-        except ConnectionError:
-            return REPORT.pack(CLOSED, 0.0)
-        if len(head) < REQUEST.size or not fds:
-            return REPORT.pack(CLOSED, 0.0)
-        wall, cpu, memory_mb = REQUEST.unpack(head)
-        wakeup, end = os.pipe()  # a child's end wakes the wait for it
-        for fd in (wakeup, end):
+        self._wakeup, end = os.pipe()  # a child's end wakes the wait for it
+        for fd in (self._wakeup, end):
             os.set_blocking(fd, False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.set_wakeup_fd(end, warn_on_full_buffer=False)
-        monitor = os.getpid()
+
+    def rehearse(self, requests: socket.socket) -> None:
+        """Serve requests of its own: the first one leaves marks on the heap."""
+        served = self._requests, self._reports
+        reader, self._reports = os.pipe()
+        self._requests = requests
+        for _ in range(REHEARSALS):
+            self.serve()
+        for fd in (reader, self._reports):
+            os.close(fd)
+        self._requests, self._reports = served
+
+    def serve(self) -> bool:
+        """Serve the next request; return False if the trainer has gone."""
+        try:
+            head, fds, _, _ = socket.recv_fds(self._requests, REQUEST.size, 1)
+        except ConnectionError:
+            return False
+        if len(head) < REQUEST.size or not fds:
+            return False
+        wall, cpu, memory_mb = REQUEST.unpack(head)
+        zygote = os.getpid()
         pid = os.fork()
         if pid == 0:
             try:
-                lockdown.die_with_parent()
-                if os.getppid() == monitor:
-                    self._run_child(fds[0], cpu, memory_mb)
+                if not self._alone:
+                    lockdown.die_with_parent()
+                    if os.getppid() != zygote:
+                        os._exit(1)  # it died before the call above
+                self._run_child(fds[0], cpu, memory_mb)
             finally:
                 os._exit(1)
         os.close(fds[0])
-        kind, reaped = self._watch(pid, wakeup, wall, cpu)
-        if kind == CLOSED:
-            return REPORT.pack(CLOSED, 0.0)
+        end, reaped = self._watch(pid, wall, cpu)
+        if end == CLOSED:
+            return False
         if reaped is None:
             # The group may not exist yet.
             for kill in (os.killpg, os.kill):
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     kill(pid, KILL)
             reaped = os.wait4(pid, 0)[1:]
+        end_strays(self._alone, self._children)
         status, usage = reaped
         spent = usage.ru_utime + usage.ru_stime
         limited = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU
-        if kind == ENDED and (limited or spent > cpu):
-            kind = USED_UP
-        return REPORT.pack(kind, spent)
+        if end == ENDED and (limited or spent > cpu):
+            end = USED_UP
+        os.write(self._reports, REPORT.pack(end, spent))
+        return True
 
     def _run_child(self, fd: int, cpu: float, memory_mb: int) -> None:
         signal.set_wakeup_fd(-1)
+        child.settle_addresses()
         # Where this process cannot watch the child's clock, whole seconds have to do.
         most = int(cpu) + 2 if lockdown.LINUX else math.ceil(cpu)
         child.confine(most, memory_mb, fd, self._forbid_processes)
@@ -252,7 +253,7 @@ class Monitor:
         forks, signals = (name not in self._without for name in ("forks", "signals"))
         if forks:
             child.limit("NPROC", 0, 0)  # does not bind the super-user
-        if self.alone:
+        if self._alone:
             # A namespace of its own: there is nobody to signal. To load a filter takes
             # as long as to fork.
             signals, forks = False, forks and os.getuid() == 0
@@ -262,13 +263,13 @@ class Monitor:
                 lockdown.load_filter(filter_program)
 
     def _watch(
-        self, pid: int, wakeup: int, wall: float, cpu: float
+        self, pid: int, wall: float, cpu: float
     ) -> tuple[bytes, tuple[int, resource.struct_rusage] | None]:
         """Return how a child ended, and its status and usage if it is reaped."""
         started = time.monotonic()
         stall, asked = started + STALL * cpu, False
         poll = select.poll()
-        poll.register(wakeup, select.POLLIN)
+        poll.register(self._wakeup, select.POLLIN)
         poll.register(self._reports, select.POLLIN)
         poll.register(self._requests, 0)  # reports the end of the file only
         end, reaped = b"", None
@@ -286,8 +287,8 @@ class Monitor:
             ready = dict(poll.poll(max(wait, TICK) * 1000))
             if self._requests.fileno() in ready:
                 return CLOSED, None
-            if wakeup in ready:
-                os.read(wakeup, 4096)
+            if self._wakeup in ready:
+                os.read(self._wakeup, 64)
                 ended, status, usage = os.wait4(pid, os.WNOHANG)
                 if ended:
                     end, reaped = ENDED, (status, usage)
