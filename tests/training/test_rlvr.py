@@ -330,7 +330,10 @@ def test_importance_weights_make_good_what_the_sampler_got_wrong(
         pytest.param(
             PolicyLossConfig(kl_coef=0.0, ratio="sequence"), marks=pytest.mark.slow
         ),
-        PolicyLossConfig(kl_coef=0.0, aggregate="fixed", denominator=1e4),
+        pytest.param(
+            PolicyLossConfig(kl_coef=0.0, aggregate="fixed", denominator=1e4),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["token", "importance", "sequence", "fixed"],
 )
