@@ -4,8 +4,9 @@ r"""Llama-3.1-8B-Instruct by the paper's recipe (repair/training/recipes.py).
       --workdir=runs/llama31_8b --config.tasks.path=mbpp.jsonl
 
 Arguments: coe (default), direct or cot. Weights come from the Hub, or from a folder by
---config.init_from; 16 GB in bfloat16. What it needs on your devices: the same
-command with --plan (docs/scaling.md). Time and figures: not measured.
+--config.init_from; 16 GB in bfloat16. Hardware, time and figures: not measured.
+The memory that it needs on your devices: the same command with --plan
+(docs/scaling.md).
 """
 
 from repair.training.recipes import paper

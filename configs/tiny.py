@@ -7,7 +7,13 @@
 
 Arguments: none for generated tasks; `mbpp` for MBPP's rows in --config.tasks.path;
 `direct` or `cot` for the whole program at once, or thought and then the program.
-Hardware: 2 CPU cores. Time and figures: docs/results.md.
+Hardware: 2 CPU cores. Figures, of docs/results.md:
+
+  none     18 and 23 minutes (seed 0, two days); pass@1 66.9 after
+           SFT, 79.2 after RLVR (seeds 0 to 2)
+  direct   time not measured; pass@1 90.4 after SFT, 89.3 after RLVR (seeds 0 to 2)
+  cot      time not measured; pass@1 76.6 after SFT, 76.0 after RLVR (seeds 0 to 2)
+  mbpp     29 minutes; pass@1 5.6 after SFT, 1.1 after RLVR (seed 0)
 """
 
 from repair.errors import UserError

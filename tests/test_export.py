@@ -59,8 +59,9 @@ def test_the_whole_model_with_its_tokenizer(run, params, capsys):
     assert config == dataclasses.replace(SHAPE, lora_rank=0)
     zero = jax.tree.map(jnp.zeros_like, params["lora"])
     tokens = jnp.arange(12).reshape(2, 6)
-    expected, _ = jax.jit(Model(SHAPE).forward)(params, tokens)
-    without, _ = jax.jit(Model(SHAPE).forward)({**params, "lora": zero}, tokens)
+    forward = jax.jit(Model(SHAPE).forward)
+    expected, _ = forward(params, tokens)
+    without, _ = forward({**params, "lora": zero}, tokens)
     logits, _ = jax.jit(Model(config).forward)(loaded, tokens)
     np.testing.assert_allclose(logits, expected, atol=1e-4)
     assert np.abs(logits - without).max() > 0.05, "far more than the tolerance"

@@ -211,6 +211,7 @@ def test_decoding_stops_at_max_length(make):
         host.feed()
 
 
+@pytest.mark.slow
 def test_nothing_compiles_after_warm_up(default, caplog):
     _, params, sampler = default
     rng = np.random.default_rng(0)

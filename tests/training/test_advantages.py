@@ -156,7 +156,7 @@ def deviation(values, scores, ids):
 
 
 @pytest.mark.parametrize("estimator", ["turn", "rloo", "reinforce"])
-@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize("size", [pytest.param(2, marks=pytest.mark.slow), 4])
 def test_unbiased_on_the_bandit(estimator, size):
     rewards, scores, ids = play(groups=12_000 // size, size=size, seed=size)
     values, _, _ = advantages_of(rewards, ids, estimator=estimator)
