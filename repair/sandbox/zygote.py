@@ -91,7 +91,8 @@ def main() -> None:
     zygote = Zygote(layers, without, requests, reports)
     if launcher is not None:
         # Programs may signal process 1 of their namespace, where it has a handler.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
         lockdown.die_with_parent()  # not before: a change of user undoes it
         poll = select.poll()
         poll.register(launcher, select.POLLIN)
@@ -237,6 +238,7 @@ class Zygote:
 
     def _run_child(self, fd: int, cpu: float, memory_mb: int) -> None:
         signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         child.settle_addresses()
         # Where this process cannot watch the child's clock, whole seconds have to do.
         most = int(cpu) + 2 if lockdown.LINUX else math.ceil(cpu)

@@ -290,6 +290,10 @@ SABOTAGE = {
     "generator": "def g():\n    try: yield\n    finally:\n        while 1: pass\n"
     "x = g()\nnext(x)",
     "killed_parent": "import os\nos.kill(os.getppid(), 9)",
+    "terminated_parent": "import os\nos.kill(os.getppid(), 15)",
+    "interrupted_parent": "import os\nos.kill(os.getppid(), 2)",
+    "woken_parent": "import os\nfor _ in range(1000): os.kill(os.getppid(), 17)",
+    "every_signal": "import os\nfor n in range(1, 65): os.kill(os.getppid(), n)",
     "killed_everything": "import os\nos.kill(-1, 9)",
     "stopped_parent": "import os\nos.kill(os.getppid(), 19)",
     "closed_socket": "import os\nos.closerange(0, 64)",
