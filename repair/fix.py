@@ -20,6 +20,7 @@ from repair.env.usertests.doubts import check_imports, doubts
 from repair.env.usertests.read import Tests, read_tests
 from repair.errors import UserError
 from repair.sandbox import Limits, Result, Sandbox
+from repair.sandbox.syntax import parse_program
 from repair.sandbox.verdict import failure_class
 from repair.tasks import Bug, Task
 
@@ -236,7 +237,7 @@ def _told(path: str, before: Result, tests: Tests, limits: Limits) -> str:
 def _about(code: str) -> str:
     """Return the first docstring of the program, or a general task text."""
     try:
-        tree = ast.parse(code)
+        tree = parse_program(code)
     except (SyntaxError, ValueError):
         return "Repair the program."
     kinds = (ast.Module, ast.FunctionDef, ast.ClassDef)

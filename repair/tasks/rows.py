@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Iterator, Sequence
 
 from repair.errors import UserError
+from repair.sandbox.syntax import parse_program
 
 
 def read_lines(
@@ -119,7 +120,7 @@ class Row:
     def parse(self, name: str, code: str) -> list[ast.stmt]:
         """Return the statements of a field's program."""
         try:
-            return ast.parse(code).body
+            return parse_program(code).body
         except (SyntaxError, ValueError, RecursionError) as error:
             raise self.error(name, f"is no Python ({error})") from error
 

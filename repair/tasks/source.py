@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from repair.sandbox.syntax import parse_program
+
 # A stretch of a line: its number from 1, begin and end in characters.
 Span = tuple[int, int, int]
 _ANNOTATIONS = ("annotation", "returns", "type_params")
@@ -32,7 +34,7 @@ class Source:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # they concern the program alone
-                tree = ast.parse(code)
+                tree = parse_program(code)
             tokens = tuple(tokenize.generate_tokens(io.StringIO(code).readline))
         except (SyntaxError, ValueError, tokenize.TokenError, RecursionError):
             return None

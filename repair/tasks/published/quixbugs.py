@@ -11,6 +11,7 @@ import pathlib
 from collections.abc import Sequence
 
 from repair.errors import UserError
+from repair.sandbox.syntax import parse_program
 from repair.tasks.published.expect import expect_one_of, expectation
 from repair.tasks.rows import clean, clean_code, read_lines
 from repair.tasks.task import Task, TaskList
@@ -52,7 +53,7 @@ def read(path: str | pathlib.Path) -> TaskList:
         code, _ = _program(file)
         functions = [
             statement
-            for statement in ast.parse(code).body
+            for statement in parse_program(code).body
             if isinstance(statement, ast.FunctionDef) and statement.name == name
         ]
         if not functions:
@@ -78,7 +79,7 @@ def _program(file: pathlib.Path) -> tuple[str, str]:
     """Return a program without the strings at its end, and the first of these."""
     try:
         code = clean(file.read_text(encoding="utf-8"))
-        body = ast.parse(code).body
+        body = parse_program(code).body
     except (OSError, UnicodeDecodeError, SyntaxError, ValueError) as error:
         raise UserError(
             f"cannot read the program {file} ({error}); give a clone of QuixBugs"
