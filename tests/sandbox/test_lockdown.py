@@ -17,6 +17,8 @@ import pytest
 from repair.errors import UserError
 from repair.sandbox import Limits, Sandbox, lockdown
 
+ROOT = pathlib.Path(__file__).parents[2]
+NOBODY = 65534
 LIMITS = Limits(seconds=3.0, cpu_seconds=0.5, memory_mb=256)
 RIGHT = "def f(x):\n    return x + 1"
 TESTS = ("assert f(1) == 2", "assert f(2) == 3")
@@ -430,3 +432,121 @@ def test_the_super_user_needs_another_way_to_forbid_forks():
         assert "forks" not in sandbox.level.missing
         result = sandbox.run(f"import os\nos.fork()\n{RIGHT}", TESTS)
         assert result.status == "forbidden"
+
+
+ORDINARY = """\
+import os, signal, sys
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+from repair.sandbox import Limits, Sandbox
+left_out = ("mounts", "network", "ipc", "pids", "hooks", *sys.argv[1:])
+code = sys.stdin.read().replace("TRAINER", str(os.getpid()))
+with Sandbox(workers=1, limits=Limits(cpu_seconds=2.0), without=left_out) as box:
+    print(box.level.line(), flush=True)
+    result = box.run(code, ("assert f(1) == []",))
+    print(result.status, result.feedback, flush=True)
+    print(box.run("def f(x): return 7", ("assert f(1) == 7",)).status, flush=True)
+"""
+# By numbers: the audit hook and Python's own checks are out of the way.
+SIGNALS = """\
+import ctypes, fcntl, os, platform, signal, socket
+libc = ctypes.CDLL(None, use_errno=True)
+arm = platform.machine() in ("aarch64", "arm64")
+numbers = dict(
+    tkill=(200, 130), tgkill=(234, 131), sigqueue=(129, 138), tgsigqueue=(297, 240),
+    kill=(62, 129), pidfd_open=(434, 434), pidfd_send=(424, 424), fcntl=(72, 25),
+    prlimit=(302, 261), setpgid=(109, 154), ioctl=(16, 29),
+)
+def call(name, *arguments):
+    number = numbers[name][arm]
+    if libc.syscall(number, *map(ctypes.c_long, arguments)) < 0:
+        raise OSError(ctypes.get_errno(), name)
+def info():
+    data = ctypes.create_string_buffer(128)
+    ctypes.memmove(data, (ctypes.c_int * 3)(15, 0, -1), 12)  # SI_QUEUE
+    return data
+def owner(number, value):
+    def way():
+        a, b = socket.socketpair()
+        fcntl.fcntl(a, number, value)
+        fcntl.fcntl(a, 4, fcntl.fcntl(a, 3) | 0o20000)  # O_ASYNC
+        b.send(b'x')
+    return way
+def f(x):
+    went = []
+    for trainer in (TRAINER, os.getppid()):
+        data = info()
+        at = ctypes.addressof(data)
+        class Owner(ctypes.Structure):
+            _fields_ = [("kind", ctypes.c_int), ("pid", ctypes.c_int)]
+        own = Owner(1, trainer)
+        ways = {
+            "kill": lambda: os.kill(trainer, 15),
+            "killpg": lambda: os.killpg(os.getpgid(trainer), 15),
+            "kill_group": lambda: call("kill", -trainer, 15),
+            "kill_all": lambda: call("kill", -1, 15),
+            "kill_zero_of_group": lambda: (
+                call("setpgid", 0, os.getpgid(trainer)), call("kill", 0, 15)),
+            "tkill": lambda: call("tkill", trainer, 15),
+            "tgkill": lambda: call("tgkill", trainer, trainer, 15),
+            "tgkill_any": lambda: call("tgkill", -1, trainer, 15),
+            "sigqueue": lambda: call("sigqueue", trainer, 15, at),
+            "tgsigqueue": lambda: call("tgsigqueue", trainer, trainer, 15, at),
+            "pidfd": lambda: signal.pidfd_send_signal(os.pidfd_open(trainer), 15),
+            "pidfd_open": lambda: call("pidfd_open", trainer, 0),
+            "owner": owner(8, trainer),
+            "owner_of_group": owner(8, -trainer),
+            "set_signal": owner(10, 9),
+            "owner_ex": owner(15, bytes(own)),
+            "socket_owner": lambda: call("ioctl", 3, 0x8901, ctypes.addressof(own) + 4),
+            "socket_group": lambda: call("ioctl", 3, 0x8902, ctypes.addressof(own) + 4),
+            "limits": lambda: call("prlimit", trainer, 0, at, 0),
+        }
+        for name, way in ways.items():
+            try:
+                way()
+                went.append(name)
+            except (OSError, OverflowError):
+                pass
+    return went
+"""
+
+
+def runs_for_nobody(interpreter):
+    code = "import sys; assert sys.version_info >= (3, 11); import repair.sandbox"
+    try:
+        done = subprocess.run(
+            [interpreter, "-c", code], user=NOBODY, capture_output=True, cwd=ROOT
+        )
+    except OSError:
+        return False
+    return done.returncode == 0
+
+
+@pytest.mark.parametrize("missing", [(), ("landlock",)])
+def test_an_ordinary_trainer_survives_every_way_to_signal_it(missing):
+    """Without namespaces, programs run as the trainer's own user.
+
+    Landlock forbids signals by itself since Linux 6.12; before, the filter has to.
+    """
+    if os.geteuid() != 0:
+        pytest.skip("not the super-user, who alone can become another")
+    candidates = (sys.executable, "/usr/bin/python3")
+    interpreter = next(filter(runs_for_nobody, candidates), None)
+    if interpreter is None:
+        pytest.skip("no interpreter that every user may run")
+    done = subprocess.run(
+        [interpreter, "-c", ORDINARY, *missing],
+        input=SIGNALS,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        start_new_session=True,  # a group of its own, which programs try to signal
+    )
+    assert done.returncode == 0, done
+    level, *results = done.stdout.splitlines()
+    if "signals: " in level:
+        pytest.skip(level)
+    assert results == ["passed ", "passed"], done
+    assert missing or "; landlock: " in level or "level: standard" in level

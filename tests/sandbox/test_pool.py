@@ -211,6 +211,9 @@ order = [made.index(a) for a in set(made)]
 """
 
 
+@pytest.mark.skipif(
+    sys.version_info[:2] == (3, 12), reason="its heap may differ between requests"
+)
 def test_sets_of_objects_come_in_one_order():
     """Addresses are the same in every worker, whatever ran before."""
     found = set()
@@ -329,7 +332,9 @@ def test_closing_ends_what_starts_or_runs(ending, delay, tmp_path, monkeypatch):
     pid = sandbox._workers[0]._process.pid
     future = sandbox.submit("import time\ntime.sleep(25)", TESTS)
     time.sleep(delay)
-    assert pids(str(tmp_path))
+    deadline = time.monotonic() + 2
+    while not pids(str(tmp_path)):  # none while the zygote replaces itself by exec
+        assert time.monotonic() < deadline
     if ending == "kill":
         os.kill(pid, 9)
     started = time.monotonic()
