@@ -2,9 +2,9 @@
 
 Of `assert f(args) == literal` the call goes to the child and the comparison stays.
 Truth tests, other comparisons, arithmetic and a closed list of functions around the
-result (`fold`), values changed in place and expected exceptions are split alike; loops
-over constants are unrolled. Any other test runs whole in the child, where a program
-could forge it.
+result (`bounded`), values changed in place and expected exceptions are split alike;
+loops over constants are unrolled. Any other test runs whole in the child, where a
+program could forge it.
 
 A check asks the program for one side only: a second side from the child, be it a
 function of the program or a module that the program can change, could be made equal.
@@ -43,10 +43,8 @@ class Test:
 
 def split_tests(tests: Sequence[str], setup: str = "") -> list[Test]:
     """Split the tests of one program, which share its names."""
-    loaded = [
-        _loaded_names(test) if "\n" in test or ";" in test else () for test in tests
-    ]
-    if not any(loaded):
+    # One statement binds no name that another test could use.
+    if not any("\n" in test or ";" in test for test in tests):
         return [split_test(test, setup) for test in tests]
     every = [_loaded_names(test) for test in tests]
     return [

@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 
 from repair.errors import UserError
+from repair.sandbox.outcomes import Step
 from repair.sandbox.worker import Request
 
 _MOST = 10**9  # of any limit: system calls take no more
@@ -37,12 +39,36 @@ class Limits:
                 )
 
 
-def make_request(body: dict, limits: Limits, cpu_seconds: float) -> Request:
-    """Return the request of a job under limits."""
+def make_request(
+    code: str,
+    tests: Sequence[Sequence[Step]],
+    limits: Limits,
+    *,
+    setup: str = "",
+    token: str = "",
+    cpu_seconds: float | None = None,
+) -> Request:
+    """Return the request of a program under limits.
+
+    Args:
+      code: The program.
+      tests: The steps of each test.
+      limits: Its limits.
+      setup: Statements that run before it.
+      token: A secret that a true answer holds.
+      cpu_seconds: Processor time of this program; by default that of the limits.
+    """
+    job = {
+        "token": token,
+        "setup": setup,
+        "code": code,
+        "tests": [[step.request() for step in steps] for steps in tests],
+        "output_bytes": limits.output_bytes,
+    }
     return Request(
-        json.dumps({"token": "", "output_bytes": 0} | body).encode(),
+        json.dumps(job).encode(),
         limits.seconds,
-        cpu_seconds,
+        limits.cpu_seconds if cpu_seconds is None else cpu_seconds,
         limits.memory_mb,
         _ANSWER_BYTES * limits.output_bytes + (1 << 16),
     )

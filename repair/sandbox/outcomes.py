@@ -124,7 +124,7 @@ class Check:
         """Evaluate; False if the comparison is not defined for the values."""
         try:
             return bool(self.condition(outcomes))
-        except (ArithmeticError, LookupError, TypeError, ValueError):
+        except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError):
             return False
-        except (MemoryError, RecursionError, AttributeError):
+        except (MemoryError, RecursionError):  # the values are too large to compare
             return False

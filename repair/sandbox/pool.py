@@ -34,7 +34,6 @@ _CACHED_RESULTS = 65_536
 # Allowance of an attempt: factor over its reference, and least seconds.
 _ATTEMPT_FACTOR, _ATTEMPT_LEAST = 10, 0.25
 _PATIENCE = 4  # times the wall clock of a job that waited too long for a processor
-_EMPTY = {"setup": "", "code": "", "tests": []}
 
 
 class Sandbox:
@@ -264,7 +263,17 @@ class Sandbox:
         # No expected value goes out, and a secret must come back.
         tokens = [secrets.token_hex(8) for _ in jobs]
         requests = [
-            self._request(*each) for each in zip(jobs, tests, tokens, strict=True)
+            make_request(
+                code,
+                [test.steps for test in split],
+                self.limits,
+                setup=setup,
+                token=token,
+                cpu_seconds=cpu_seconds,
+            )
+            for (code, _, setup, cpu_seconds), split, token in zip(
+                jobs, tests, tokens, strict=True
+            )
         ]
         idle = self._idle.get()
         try:
@@ -277,20 +286,9 @@ class Sandbox:
             self._remember(job, result)
         return results
 
-    def _request(self, job: tuple, tests: list[asserts.Test], token: str) -> Request:
-        code, _, setup, cpu_seconds = job
-        body = {
-            "token": token,
-            "setup": setup,
-            "code": code,
-            "tests": [[step.request() for step in test.steps] for test in tests],
-            "output_bytes": self.limits.output_bytes,
-        }
-        return make_request(body, self.limits, cpu_seconds)
-
     def _ask(self, idle: Worker, requests: list[Request]) -> list[Answer]:
         """Return answers; a job that waited too long for a processor runs again."""
-        nothing = make_request(_EMPTY, self.limits, self.limits.cpu_seconds)
+        nothing = make_request("", [], self.limits)
         answers = idle.ask(requests, nothing)
         for place, answer in enumerate(answers):
             if answer.end != "too long":

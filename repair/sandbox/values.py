@@ -55,13 +55,7 @@ def _ask(
 ) -> list | None:
     """Return the values of one child, or None if it ended early."""
     token = secrets.token_hex(8)
-    body = {
-        "token": token,
-        "setup": "",
-        "code": code,
-        "tests": [[Step(expression).request()] for expression in expressions],
-        "output_bytes": limits.output_bytes,
-    }
-    request = make_request(body, limits, limits.cpu_seconds)
+    steps = [[Step(expression)] for expression in expressions]
+    request = make_request(code, steps, limits, token=token)
     (answer,) = worker.ask([request], request)
     return verdict.read_values(answer, token, len(expressions))

@@ -240,7 +240,7 @@ class Zygote:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         child.settle_addresses()
-        # Where this process cannot watch the child's clock, whole seconds have to do.
+        # Whole seconds have to do if this process cannot watch the child's clock.
         most = int(cpu) + 2 if lockdown.LINUX else math.ceil(cpu)
         child.confine(most, memory_mb, fd, self._forbid_processes)
         job = child.read_job(fd)
