@@ -2,16 +2,24 @@
 
 Layout, below the stage's folder (`checkpoints/sft` or `checkpoints/rlvr`):
 
-  <step>/params   the leaves under the state's field "params", as nested dicts
-  <step>/rest     every other leaf (optimizer, step), as nested dicts
-  <step>/extra    a JSON object: the configs of run and model, the mesh
+  <step>/params         the leaves under the state's field "params", as nested dicts
+  <step>/rest           every other leaf (optimizer, step), as nested dicts
+  <step>/extra          a JSON object: configs, base model, the loop's progress
+  <step>/manifest.json  the SHA-256 of every other file
+  best/                 the best step so far, without its "rest"
 
-so that evaluation reads `params` and `extra` without an optimizer. Orbax writes a
-step under another name and renames it when it is whole: a killed save leaves the step
-before it as the latest one.
+so that evaluation reads `params` and `extra` without an optimizer. A step is written
+under another name, gets its manifest and is renamed when it is whole; only then is the
+oldest one deleted. A kill at any moment leaves a whole step. Every reader compares the
+files with the manifest, so a flipped bit or a missing part is never trained on.
 """
 
 import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -19,8 +27,12 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from repair.errors import UserError
+from repair.model import multihost
+from repair.training.manifest import MANIFEST, OLD, find_damage, replace, write_manifest
 
 _ITEMS = ("params", "rest", "extra")
+BEST = "best"
+_NEW, _DAMAGED = ".writing", ".damaged"
 # Errors of orbax, tensorstore and json about missing or truncated files.
 _READ_ERRORS = (OSError, ValueError, KeyError)
 
@@ -29,30 +41,32 @@ class Checkpointer:
     """Saves and restores the training state of one stage, keeping the last few.
 
     The state is any pytree of arrays with a field or key "params" at its top. Saving
-    blocks until the step is in place.
+    blocks until the step is in place. One process at a time may hold a folder open for
+    saving; the lock of the workdir sees to it.
     """
 
-    def __init__(self, directory, keep: int = 2):
+    def __init__(self, directory, keep: int = 2, report: Callable[[str], None] = print):
         """Open the folder, making it when needed, and clear killed saves.
+
+        A damaged newest step is set aside, under another name.
 
         Args:
           directory: The stage's folder.
           keep: Number of the latest steps to keep.
+          report: Gets a line about each step that is set aside.
 
         Raises:
           UserError: The folder cannot be made.
         """
-        self.directory = Path(directory).absolute()
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep,
-            enable_async_checkpointing=False,
-            cleanup_tmp_directories=True,
+        self.directory, self._keep = Path(directory).absolute(), keep
+        handlers = {n: ocp.StandardCheckpointHandler() for n in ("params", "rest")}
+        self._writer = ocp.Checkpointer(
+            ocp.CompositeCheckpointHandler(
+                **handlers, extra=ocp.JsonCheckpointHandler()
+            )
         )
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            self._manager = ocp.CheckpointManager(
-                self.directory, options=options, item_names=_ITEMS
-            )
+            multihost.once(lambda: self._open(report))
         except OSError as error:
             raise UserError(
                 f"checkpoints cannot be written to {self.directory} ({error}): "
@@ -60,20 +74,28 @@ class Checkpointer:
             ) from error
 
     def save(self, step: int, state, extra: dict) -> None:
-        """Write one step that was not saved before.
+        """Write one step, in the place of one with the same number.
 
         Raises:
           UserError: The disk refuses; the steps before are untouched.
         """
         items = {n: ocp.args.StandardSave(_nested(x)) for n, x in _items(state).items()}
         items["extra"] = ocp.args.JsonSave(extra)
+        path = self.directory / f"{step}{_NEW}"
         try:
-            self._manager.save(step, args=ocp.args.Composite(**items), force=True)
-        except OSError as error:
+            self._writer.save(path, args=ocp.args.Composite(**items), force=True)
+            multihost.once(lambda: self._finish(path, self.directory / str(step)))
+        # Of a full disk tensorstore makes a ValueError.
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0][:200]
             raise UserError(
                 f"checkpoint {self.directory / str(step)} cannot be written "
-                f"({error}): free some space and run the same command again"
+                f"({reason}): free some space and run the same command again"
             ) from error
+
+    def promote(self, step: int) -> None:
+        """Make a saved step the best one."""
+        multihost.once(lambda: self._promote(step))
 
     def restore(self, state_like, step: int | None = None) -> tuple:
         """Read one step, the latest by default: (state, extra), bit for bit as saved.
@@ -84,8 +106,9 @@ class Checkpointer:
           step: Its number.
 
         Raises:
-          UserError: The step is missing, torn, or of another shape.
+          UserError: The step is missing, damaged, or of another shape.
         """
+        step = self.latest_step() if step is None else step
         path = self.directory if step is None else self.directory / str(step)
         read = _read(_step_folder(path), _items(state_like))
         found = {("params", *name): leaf for name, leaf in read["params"].items()}
@@ -95,24 +118,76 @@ class Checkpointer:
 
     def latest_step(self) -> int | None:
         """Return the last step that was saved whole, or None."""
-        return self._manager.latest_step()
+        return max((int(path.name) for path in _steps(self.directory)), default=None)
 
     def close(self) -> None:
-        """Wait, and let go of the folder."""
-        self._manager.close()
+        """Let go of the folder."""
+        self._writer.close()
+
+    def _open(self, report: Callable[[str], None]) -> None:
+        folder = self.directory
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / f"{BEST}{OLD}").is_dir() and not (folder / BEST).exists():
+            os.rename(folder / f"{BEST}{OLD}", folder / BEST)
+        for path in folder.iterdir():
+            if _NEW in path.suffixes or path.suffix == OLD:
+                shutil.rmtree(path)
+        for path in sorted(_steps(folder), key=lambda p: int(p.name), reverse=True):
+            if not (fault := find_damage(path)):
+                return
+            aside = path.with_name(path.name + _DAMAGED)
+            shutil.rmtree(aside, ignore_errors=True)
+            os.rename(path, aside)
+            report(f"checkpoint {path} is damaged ({fault}); it is set aside")
+
+    def _finish(self, path: Path, final: Path) -> None:
+        """Give a written step its manifest and its name; delete the oldest."""
+        write_manifest(path)
+        replace(path, final)
+        steps = sorted(_steps(self.directory), key=lambda p: int(p.name))
+        for old in steps[: -self._keep]:
+            gone = old.with_name(old.name + OLD)
+            os.rename(old, gone)  # at once, so that no half of it is ever read
+            shutil.rmtree(gone)
+
+    def _promote(self, step: int) -> None:
+        new = self.directory / f"{BEST}{_NEW}"
+        shutil.rmtree(new, ignore_errors=True)
+        leave = shutil.ignore_patterns("rest", MANIFEST)
+        shutil.copytree(self.directory / str(step), new, ignore=leave)
+        write_manifest(new)
+        replace(new, self.directory / BEST)
 
 
-def load_params(directory) -> tuple[dict, dict]:
+def load_params(directory, report: Callable[[str], None] = print) -> tuple[dict, dict]:
     """Read the parameters alone: (nested dicts of arrays, the JSON of the save).
 
     Args:
-      directory: A stage's folder, of which the latest step is read, or a step's.
+      directory: A stage's folder, of which the latest whole step is read; or a step's,
+        or `best`.
+      report: Gets a line about each damaged step that is passed over.
 
     Raises:
-      UserError: There is no checkpoint, or it is torn.
+      UserError: There is no checkpoint, or it is damaged.
     """
-    read = _read(_step_folder(Path(directory).absolute()), {"params": None})
+    path = _step_folder(Path(directory).absolute(), report)
+    read = _read(path, {"params": None})
     return _nested(read["params"]), read["extra"]
+
+
+def read_extra(directory, report: Callable[[str], None] = print) -> dict:
+    """Read the JSON of a save alone; arguments and errors as for `load_params`."""
+    path = _step_folder(Path(directory).absolute(), report)
+    return _read(path, {})["extra"]
+
+
+def checkpoint_digest(directory) -> str:
+    """Return a digest of a checkpoint's parameters, from its manifest."""
+    path = _step_folder(Path(directory).absolute())
+    with _damage_is_a_user_error(path):
+        files = json.loads((path / MANIFEST).read_text())
+    parts = {name: files[name] for name in files if name.startswith("params/")}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _leaves(state) -> dict[tuple[str, ...], jax.Array]:
@@ -144,20 +219,30 @@ def _nested(leaves) -> dict:
     return tree
 
 
-def _step_folder(directory: Path) -> Path:
-    """Return the step's folder for the folder of a stage or a step."""
-    if directory.name.isdigit() and any((directory / i).is_dir() for i in _ITEMS):
-        return directory
-    steps = []
-    if directory.is_dir():
-        steps = [p for p in directory.iterdir() if p.name.isdigit() and p.is_dir()]
+def _steps(directory: Path) -> list[Path]:
+    """Return the folders of a stage's steps, in no order."""
+    if not directory.is_dir():
+        return []
+    return [p for p in directory.iterdir() if p.name.isdigit() and p.is_dir()]
+
+
+def _step_folder(directory: Path, report: Callable[[str], None] = print) -> Path:
+    """Return the whole step's folder for the folder of a stage or a step."""
+    one = directory.name.isdigit() or directory.name == BEST
+    steps = [directory] if one and directory.is_dir() else _steps(directory)
     if not steps:
         raise UserError(
             f"no checkpoint found in {directory}: give the folder of a stage, like "
             "WORKDIR/checkpoints/rlvr, or of one of its steps, and train first if "
             "there is none"
         )
-    return max(steps, key=lambda path: int(path.name))
+    steps = sorted(steps, key=lambda path: int(path.name) if len(steps) > 1 else 0)
+    while fault := find_damage(steps[-1]):
+        if len(steps) == 1:
+            raise _damaged(steps[-1], fault)
+        step = steps.pop()
+        report(f"checkpoint {step} is damaged ({fault}); {steps[-1]} is read")
+    return steps[-1]
 
 
 def _read(path: Path, wanted: dict) -> dict:
@@ -175,7 +260,7 @@ def _read(path: Path, wanted: dict) -> dict:
         **handlers, extra=ocp.JsonCheckpointHandler()
     )
     with contextlib.closing(ocp.Checkpointer(handler)) as reader:
-        with _torn_is_a_user_error(path):
+        with _damage_is_a_user_error(path):
             metadata = reader.metadata(path).item_metadata
             saved = {item: _saved(item, metadata.get(item)) for item in wanted}
         args = {"extra": ocp.args.JsonRestore()}
@@ -184,7 +269,7 @@ def _read(path: Path, wanted: dict) -> dict:
                 _check_fits(path, item, saved[item], leaves)
             target = {n: _abstract(x) for n, x in (leaves or saved[item]).items()}
             args[item] = ocp.args.StandardRestore(_nested(target))
-        with _torn_is_a_user_error(path):
+        with _damage_is_a_user_error(path):
             read = reader.restore(path, args=ocp.args.Composite(**args))
     return {item: _leaves(read[item]) for item in wanted} | {"extra": read["extra"]}
 
@@ -220,12 +305,16 @@ def _check_fits(path: Path, item: str, saved: dict, wanted: dict) -> None:
 
 
 @contextlib.contextmanager
-def _torn_is_a_user_error(path: Path):
+def _damage_is_a_user_error(path: Path):
     try:
         yield
     except _READ_ERRORS as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise UserError(
-            f"checkpoint {path} is incomplete or damaged ({reason}): delete that "
-            "folder to go on from the step before it, or train again"
-        ) from error
+        raise _damaged(path, reason) from error
+
+
+def _damaged(path: Path, reason: str) -> UserError:
+    return UserError(
+        f"checkpoint {path} is damaged ({reason}); delete that folder to go on from"
+        " another step, or train again"
+    )

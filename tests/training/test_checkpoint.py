@@ -100,48 +100,82 @@ def test_a_state_may_be_a_dataclass_with_params_only(tmp_path):
     checkpointer.close()
 
 
-def tearable(folder):
-    """Return the files whose loss makes a step unreadable."""
-    names = ["params/manifest.ocdbt", "params/_METADATA", "extra/metadata"]
-    return [folder / n for n in names] + sorted((folder / "params" / "d").iterdir())
+def damage(path):
+    """Yield ways to damage a step, each a function without arguments."""
+    data = max((path / "params" / "d").iterdir(), key=lambda p: p.stat().st_size)
+    whole = data.read_bytes()
+
+    def flip():
+        middle = len(whole) // 2
+        flipped = bytes([whole[middle] ^ 1])
+        data.write_bytes(whole[:middle] + flipped + whole[middle + 1 :])
+
+    def empty_folder():
+        shutil.rmtree(path)
+        path.mkdir()
+
+    yield flip
+    yield lambda: data.write_bytes(whole[: len(whole) // 2])
+    yield lambda: data.write_bytes(b"")
+    yield data.unlink
+    yield lambda: (path / "params" / "manifest.ocdbt").unlink()
+    yield lambda: shutil.rmtree(path / "rest")
+    yield lambda: (path / "extra" / "metadata").write_text("{}")
+    yield lambda: (path / "manifest.json").unlink()
+    yield lambda: (path / "manifest.json").write_text("[]")
+    yield lambda: (path / "manifest.json").write_text("{")
+    yield lambda: (path / "stray").write_text("")
+    yield empty_folder
 
 
-@pytest.mark.parametrize("index", range(4))
-@pytest.mark.parametrize("removed", [True, False])
-def test_torn_step_is_told(folder, index, removed):
-    path = tearable(folder / "20000")[index]
-    if removed:
-        path.unlink()
-    else:
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(UserError, match=r"sft/20000 is incomplete.*delete") as caught:
-        load_params(folder)
+@pytest.mark.parametrize("way", range(12))
+def test_a_damaged_step_is_set_aside_and_the_one_before_is_read(folder, way):
+    list(damage(folder / "20000"))[way]()
+    said = []
+    params, extra = load_params(folder, said.append)
+    assert extra["step"] == 100
+    assert_same(params, {"params": make_state(100)["params"]["params"]})
+    assert len(said) == 1 and "20000 is damaged (" in said[0] and "\n" not in said[0]
+    with pytest.raises(UserError, match=r"sft/20000 is damaged \(.*delete") as caught:
+        load_params(folder / "20000", said.append)
     assert "\n" not in str(caught.value)
-    checkpointer = Checkpointer(folder)
-    with pytest.raises(UserError, match=r"sft/20000 is incomplete"):
-        checkpointer.restore(make_state())
-    # The advice works.
-    checkpointer.close()
-    shutil.rmtree(folder / "20000")
-    checkpointer = Checkpointer(folder)
+    said.clear()
+    checkpointer = Checkpointer(folder, report=said.append)
+    assert len(said) == 1 and said[0].endswith("it is set aside")
+    assert checkpointer.latest_step() == 100
     assert_same(checkpointer.restore(make_state())[0], make_state(100))
+    checkpointer.save(20_000, make_state(3), {})
+    assert_same(checkpointer.restore(make_state())[0], make_state(3))
     checkpointer.close()
 
 
-def test_torn_optimizer_does_not_keep_params_from_being_read(folder):
-    shutil.rmtree(folder / "20000" / "rest")
-    load_params(folder)
-    checkpointer = Checkpointer(folder)
-    with pytest.raises(UserError, match="is incomplete"):
-        checkpointer.restore(make_state())
+def test_with_no_whole_step_left_a_reader_is_told(folder):
+    for step in ("100", "20000"):
+        (folder / step / "manifest.json").unlink()
+    with pytest.raises(UserError, match="sft/100 is damaged"):
+        load_params(folder, lambda line: None)
+    checkpointer = Checkpointer(folder, report=lambda line: None)
+    assert checkpointer.latest_step() is None
     checkpointer.close()
 
 
-def test_killed_save_leaves_the_step_before(folder):
-    """A kill before the rename leaves a folder under another name."""
-    killed = folder / "20001.orbax-checkpoint-tmp"
+def test_a_foreign_folder_with_a_number_is_no_step(folder):
+    (folder / "99999").mkdir()
+    (folder / "99999" / "notes.txt").write_text("mine")
+    assert load_params(folder, lambda line: None)[1]["step"] == 20_000
+    checkpointer = Checkpointer(folder, report=lambda line: None)
+    assert checkpointer.latest_step() == 20_000
+    assert (folder / "99999.damaged" / "notes.txt").read_text() == "mine"
+    checkpointer.close()
+
+
+def test_a_killed_save_leaves_the_step_before(folder):
+    """Before its rename a step has another name, whatever it lacks."""
+    killed = folder / "20001.writing"
     shutil.copytree(folder / "20000", killed)
     shutil.rmtree(killed / "rest")
+    shutil.copytree(killed, folder / "20001.writing.orbax-checkpoint-tmp-1")
+    shutil.copytree(killed, folder / "10.old")
     assert load_params(folder)[1]["step"] == 20_000
     checkpointer = Checkpointer(folder)
     assert checkpointer.latest_step() == 20_000
@@ -149,6 +183,43 @@ def test_killed_save_leaves_the_step_before(folder):
     assert_same(checkpointer.restore(make_state())[0], make_state(5))
     checkpointer.close()
     assert sorted(p.name for p in folder.iterdir()) == ["20000", "20001"]
+
+
+def test_the_best_step_is_kept_beside_the_latest(folder):
+    checkpointer = Checkpointer(folder, keep=1)
+    checkpointer.promote(100)
+    checkpointer.save(20_001, make_state(5), EXTRA)
+    assert sorted(p.name for p in folder.iterdir()) == ["20001", "best"]
+    params, extra = load_params(folder / "best")
+    assert extra["step"] == 100
+    assert_same(params, {"params": make_state(100)["params"]["params"]})
+    assert load_params(folder)[1] == EXTRA
+    checkpointer.promote(20_001)
+    assert load_params(folder / "best")[1] == EXTRA
+    checkpointer.close()
+    # Killed between the two renames of a promotion.
+    (folder / "best").rename(folder / "best.old")
+    Checkpointer(folder).close()
+    assert load_params(folder / "best")[1] == EXTRA
+    (folder / "best" / "manifest.json").write_text("{}")
+    with pytest.raises(UserError, match="sft/best is damaged"):
+        load_params(folder / "best")
+
+
+def test_a_full_disk_leaves_the_steps_before(folder, monkeypatch):
+    """As tensorstore and the system say it."""
+    checkpointer = Checkpointer(folder)
+    before = sorted(p.name for p in folder.iterdir())
+    for error in (OSError(28, "No space left on device"), ValueError("RESOURCE\nmore")):
+
+        def full(*args, error=error, **kwargs):
+            raise error
+
+        monkeypatch.setattr(checkpointer._writer, "save", full)
+        with pytest.raises(UserError, match="20001 cannot be written .*free some"):
+            checkpointer.save(20_001, make_state(5), EXTRA)
+        assert sorted(p.name for p in folder.iterdir()) == before
+    checkpointer.close()
 
 
 def test_first_leaf_that_does_not_fit_is_named(saved):
