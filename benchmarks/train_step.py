@@ -35,7 +35,7 @@ def measure() -> dict:
     """Return tokens a second of the step and operations a second of a matmul."""
     config = read(tiny.get_config())
     model, c = Model(config.model), config.sft
-    optimizer = make_optimizer(c.optimizer, c.steps)
+    optimizer = make_optimizer(c.optimizer)
     state = init_state(jax.jit(model.init_params)(jax.random.key(0)), optimizer)
     batch = _random_batch(c.rows, c.row_length, config.model.vocab_size)
     seconds = []

@@ -4,12 +4,13 @@ import difflib
 import os
 import platform
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterable
 
 from absl import app, flags, logging
 
-from repair.errors import UserError
+from repair.errors import Interrupted, UserError
 
 # Keep freed memory and ask for large pages. XLA's temporaries on CPU are tens of
 # megabytes that the C library otherwise returns to the system and faults in again,
@@ -64,6 +65,12 @@ def run_main(
             return main(*argv[1:])
         except UserError as error:
             _refuse(str(error))
+        except Interrupted as end:
+            print(end, file=sys.stderr)
+            sys.exit(128 + end.number)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            sys.exit(128 + signal.SIGINT)
 
     app.run(guarded, flags_parser=parse)
 

@@ -1,4 +1,6 @@
-"""Errors that the user can mend."""
+"""Errors that the user can mend, and the end that the user asks for."""
+
+import signal
 
 
 class UserError(Exception):
@@ -7,6 +9,24 @@ class UserError(Exception):
     The message is one sentence that says what was found, what was expected and
     what to do. Entry points print it without a traceback and exit with code 2.
     """
+
+
+class Interrupted(Exception):
+    """A signal that ended a run; all that it had saved is whole.
+
+    Attributes:
+      number: Number of the signal. Entry points exit with 128 more.
+    """
+
+    def __init__(self, number: int, where: str = ""):
+        super().__init__(number, where)
+        self.number, self.where = number, where
+
+    def __str__(self):
+        return (
+            f"ended by {signal.Signals(self.number).name}{self.where}; the same command"
+            " goes on from the last checkpoint"
+        )
 
 
 class FieldError(UserError, ValueError):

@@ -15,7 +15,8 @@ from repair.tasks import load_tasks
 from repair.training.config import EvalConfig
 from repair.training.evaluation import measure
 from repair.training.metrics import results_table
-from repair.training.policy import load_policy, workdir_of
+from repair.training.policy import load_policy
+from repair.training.weights import workdir_of
 
 
 def main():
@@ -26,7 +27,7 @@ def main():
         for name in ("top_k", "top_p")
         if getattr(args, name) is not None
     }
-    policy = load_policy(args.checkpoint, **chosen)
+    policy = load_policy(args.checkpoint, base=args.base, **chosen)
     with policy.verifier as verifier:
         console.print(verifier.level.line(), highlight=False)
         spec = args.tasks or "held-out tasks of the run"
@@ -61,7 +62,7 @@ def main():
 def define() -> None:
     """Define the flags."""
     flags.DEFINE_string(
-        "checkpoint", None, "WORKDIR/checkpoints/STAGE, or one step below it."
+        "checkpoint", None, "WORKDIR/checkpoints/STAGE, a step below it, or best."
     )
     flags.DEFINE_string(
         "tasks", "", "generated/SPLIT, mbpp/SPLIT, a set or FILE.jsonl."
@@ -72,6 +73,7 @@ def define() -> None:
     flags.DEFINE_float("temperature", 0.8, "Of the samples; pass@1 is greedy.", 0.0)
     flags.DEFINE_integer("top_k", None, "Of the samples; as trained if unset.")
     flags.DEFINE_float("top_p", None, "Of the samples; as trained if unset.")
+    flags.DEFINE_string("base", "", "Base model of adapters, if it has moved.")
     flags.DEFINE_string("out", "", "Folder for results; by default in the workdir.")
     flags.mark_flags_as_required(["checkpoint"])
 

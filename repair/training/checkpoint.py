@@ -175,12 +175,6 @@ def load_params(directory, report: Callable[[str], None] = print) -> tuple[dict,
     return _nested(read["params"]), read["extra"]
 
 
-def read_extra(directory, report: Callable[[str], None] = print) -> dict:
-    """Read the JSON of a save alone; arguments and errors as for `load_params`."""
-    path = _step_folder(Path(directory).absolute(), report)
-    return _read(path, {})["extra"]
-
-
 def checkpoint_digest(directory) -> str:
     """Return a digest of a checkpoint's parameters, from its manifest."""
     path = _step_folder(Path(directory).absolute())

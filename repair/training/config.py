@@ -25,6 +25,7 @@ from repair.training.rlvr import RlvrConfig
 from repair.training.sft import SftConfig
 
 STAGES = ("sft", "rlvr", "eval")
+BEST_OF = ("pass@1", "shown_pass@1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,14 +117,17 @@ class EvalConfig:
     Attributes:
       samples: Sampled episodes of each bug; also the k of pass@k.
       temperature: Of the sampled episodes; pass@1 is greedy.
+      subset: Held-out bugs, and demonstrations, of the evaluations during training.
     """
 
     samples: int = 4
     temperature: float = 0.8
+    subset: int = 64
 
     def __post_init__(self):
         for name in ("samples", "temperature"):
             expect(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        expect(self.subset >= 1, "subset", self.subset, "1 or more")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,8 +157,14 @@ class Config:
         thought and then the program.
       stages: Stages of the run, in order; of "sft", "rlvr" and "eval".
       checkpoint_every: Steps between checkpoints.
+      checkpoint_minutes: Minutes after which the next step is saved too; 0 for steps
+        alone.
+      keep: Latest checkpoints of a stage that are kept, beside the best one.
+      best_of: Figure of the evaluations during training that the best checkpoint has
+        most of: "pass@1", or "shown_pass@1" of the shown tests alone.
       init_from: A folder in Hugging Face's format to start from, or the name of a model
-        on its Hub; "" for random weights of the shape in `model`.
+        on its Hub; or a checkpoint of another run, such as RUN/checkpoints/sft; "" for
+        random weights of the shape in `model`.
       train: "full", or "lora" for the adapters alone.
       loss_chunk: Tokens of each row whose logits exist at once in training, a divisor
         of the stages' row_length; 0 for all. Large vocabularies need it.
@@ -169,6 +179,9 @@ class Config:
     mode: str = "coe"
     stages: tuple[str, ...] = STAGES
     checkpoint_every: int = 100
+    checkpoint_minutes: float = 10.0
+    keep: int = 2
+    best_of: str = "pass@1"
     init_from: str = ""
     train: str = "full"
     loss_chunk: int = 0
@@ -194,12 +207,16 @@ class Config:
             ("mode", MODES),
             ("train", TRAINABLE),
             ("sandbox_level", LEVELS),
+            ("best_of", BEST_OF),
         ):
             value = getattr(self, name)
             expect(value in known, name, value, f"one of {', '.join(known)}")
-        workers, every = self.sandbox_workers, self.checkpoint_every
-        expect(workers >= 0, "sandbox_workers", workers, "0 or more")
-        expect(every >= 1, "checkpoint_every", every, "1 or more")
+        for name, least in (
+            *(("checkpoint_every", 1), ("keep", 1)),
+            *(("checkpoint_minutes", 0), ("sandbox_workers", 0)),
+        ):
+            value = getattr(self, name)
+            expect(value >= least, name, value, f"{least} or more")
 
 
 def defaults() -> ml_collections.ConfigDict:
@@ -234,6 +251,10 @@ def _check_sections(c: Config) -> None:
         divides = chunk == 0 or (chunk > 0 and length % chunk == 0)
         expected = f"0 or a divisor of {stage}.row_length={length}"
         expect(divides or stage not in c.stages, "loss_chunk", chunk, expected)
+    for stage, section in (("sft", c.sft), ("rlvr", c.rlvr)):
+        useful = section.patience == 0 or section.eval_every > 0
+        expected = f"0 without {stage}.eval_every"
+        expect(useful, f"{stage}.patience", section.patience, expected)
     if "rlvr" in c.stages:
         samples, length = c.rlvr.samples, c.rlvr.row_length
         expect(samples >= 2, "rlvr.samples", samples, "2 or more")

@@ -2,8 +2,10 @@
 
     loop = Loop(run, "sft", params, settings)
     for step in loop:
-        loop.state, metrics = update(loop.state, ...)
+        loop.state, metrics = update(loop.state, ..., loop.learning_rate_scale)
         loop.log(metrics)
+        if loop.evaluation_due:
+            loop.log_evaluation(evaluator.figures(loop.params))
     params = loop.params
 
 The body makes the step; the loop restores, times, logs, checks, saves and ends.
@@ -15,14 +17,23 @@ import pathlib
 import time
 from collections.abc import Callable, Iterator
 
-from repair.errors import UserError
+import jax
+import numpy as np
+
+from repair.errors import Interrupted, UserError
 from repair.model import multihost
 from repair.model.api import Model
 from repair.model.lora import join, split
-from repair.model.sharding import build
-from repair.training.checkpoint import Checkpointer
-from repair.training.metrics import progress, read_metrics
-from repair.training.optimizer import TrainState, init_state, make_optimizer
+from repair.model.sharding import build, param_shardings
+from repair.training.checkpoint import BEST, Checkpointer, load_params
+from repair.training.interrupts import Interrupts
+from repair.training.metrics import chain_digest, progress, read_metrics
+from repair.training.optimizer import (
+    TrainState,
+    init_state,
+    learning_rate_scale,
+    make_optimizer,
+)
 
 # A stage ends as soon as one of these is not finite.
 _FINITE = ("loss", "policy_loss", "gradient_norm", "entropy")
@@ -39,22 +50,42 @@ class StageContext:
       workdir: Folder of the run.
       metrics: A `repair.training.loggers.Loggers`.
       report: Gets a line of text at each milestone.
-      seed: Seed of the run.
-      train: "full" or "lora".
-      checkpoint_every: Steps between checkpoints.
-      loss_chunk: Tokens of each row whose logits exist at once; 0 for all.
-      config: The run's config as JSON, kept in each checkpoint.
+      config: The run's `Config`.
+      base: Model below the adapters, which checkpoints leave out; None to save all
+        parameters. See `repair.training.weights`.
+      digests: Digests of what the run has made, kept in each checkpoint.
+      interrupts: Requests to end.
     """
 
     model: Model
     workdir: pathlib.Path
     metrics: object
     report: Callable[[str], None]
-    seed: int = 0
-    train: str = "full"
-    checkpoint_every: int = 100
-    loss_chunk: int = 0
-    config: dict = dataclasses.field(default_factory=dict)
+    config: object
+    base: dict | None = None
+    digests: dict = dataclasses.field(default_factory=dict)
+    interrupts: Interrupts = dataclasses.field(default_factory=Interrupts)
+
+
+@dataclasses.dataclass
+class StageProgress:
+    """Facts that a resumed stage goes by; JSON, kept in each checkpoint.
+
+    Attributes:
+      spent: Sampled tokens so far.
+      seconds: Seconds of the steps so far, over all sessions.
+      best: {"step", "value"} of the best evaluation so far, or None.
+      stale: Evaluations since then.
+      metrics: Digest of the metrics of all steps so far, but for times.
+      memory: Whatever else the stage must remember, such as its curriculum.
+    """
+
+    spent: int = 0
+    seconds: float = 0.0
+    best: dict | None = None
+    stale: int = 0
+    metrics: str = ""
+    memory: dict = dataclasses.field(default_factory=dict)
 
 
 class Loop:
@@ -62,49 +93,49 @@ class Loop:
 
     Attributes:
       context: Model, places and common settings.
+      stage: Name of the stage.
       settings: The stage's section of the config.
       initial: Parameters that the stage began with, before any run.
       optimizer: The stage's optimizer.
       state: The `TrainState`, which the body replaces at each step.
       frozen: Parameters that the stage does not train.
       step: Steps made so far.
-      history: The metrics of each of them; what a resumed run goes by.
+      progress: What a resumed run goes by.
+      history: The metrics of each step, as far as metrics.jsonl has them.
     """
 
     def __init__(
-        self,
-        context: StageContext,
-        stage: str,
-        params,
-        settings,
-        *,
-        updates: int = 1,
-        budget: int = 0,
+        self, context: StageContext, stage: str, params, settings, *, budget: int = 0
     ):
-        """Open the stage at its latest checkpoint.
+        """Open the stage at its latest whole checkpoint.
 
         Args:
           context: Model, places and common settings.
           stage: Name of the stage.
           params: Parameters to start from where there is no checkpoint.
           settings: The stage's section of the config.
-          updates: Updates of the optimizer in a step.
           budget: The stage ends after the step in which the sum of the metric
             "sampled_tokens" reaches it; 0 for no budget.
         """
         self.context, self.settings, self.initial = context, settings, params
-        self._stage, self._budget = stage, budget
-        self.optimizer = make_optimizer(settings.optimizer, settings.steps * updates)
-        trainable, self.frozen = split(params, context.train)
+        self.stage, self._budget = stage, budget
+        self.optimizer = make_optimizer(settings.optimizer)
+        trainable, self.frozen = split(params, context.config.train)
         # A copy: updates donate their state, and `params` may be the reference.
         mesh = context.model.mesh
         self.state = build(mesh, lambda t: init_state(t, self.optimizer), trainable)
-        folder = context.workdir / "checkpoints" / stage
-        self._checkpointer = Checkpointer(folder)
+        self.progress = StageProgress()
+        self._folder = context.workdir / "checkpoints" / stage
+        self._checkpointer = Checkpointer(
+            self._folder, context.config.keep, context.report
+        )
+        self._saved_at = time.monotonic()
+        self._evaluation: dict | None = None
         if self._checkpointer.latest_step() is not None:
             self._restore()
         self.step = int(self.state.step)
-        context.metrics.truncate_after(stage, self.step)
+        for rows in (stage, f"{stage}_eval"):
+            context.metrics.truncate_after(rows, self.step)
         self.history = multihost.once(self._read_history)
 
     @property
@@ -112,70 +143,180 @@ class Loop:
         """All parameters as they are now."""
         return join(self.state.trainable, self.frozen)
 
+    def best_params(self) -> dict:
+        """Load the parameters of the best evaluation."""
+        saved, _ = load_params(self._folder / BEST)
+        shardings = param_shardings(self.context.model.mesh, saved)
+        return join(jax.device_put(saved, shardings), self.frozen)
+
     @property
     def over(self) -> bool:
-        """True once the steps or the budget are used up."""
-        spent = sum(row["sampled_tokens"] for row in self.history if self._budget)
-        return self.step >= self.settings.steps or 0 < self._budget <= spent
+        """True once the steps or the budget are used up, or no evaluation improves."""
+        spent = 0 < self._budget <= self.progress.spent
+        patience = self.settings.patience
+        stale = 0 < patience <= self.progress.stale
+        return self.step >= self.settings.steps or spent or stale
+
+    @property
+    def learning_rate_scale(self) -> np.float32:
+        """The learning rate of this step, as a share of its peak."""
+        config = self.settings.optimizer
+        if self._budget:
+            done = self.progress.spent / self._budget
+        else:
+            warmup = min(config.warmup, max(self.settings.steps - 1, 0))
+            rest = max(self.settings.steps - warmup, 1)
+            done = (self.step - warmup) / rest
+        done = min(max(done, 0.0), 1.0)
+        return np.float32(learning_rate_scale(config, self.step, done))
+
+    @property
+    def evaluation_due(self) -> bool:
+        """True if the parameters are to be evaluated after this step."""
+        every = self.settings.eval_every
+        return bool(every) and (self.step % every == 0 or self.over)
 
     def __iter__(self) -> Iterator[int]:
         """Yield the number of each step, from 0, and finish it after the body.
 
         Raises:
           UserError: The run has diverged. Checkpoints are of the steps before.
+          Interrupted: A signal asked for the end; the last step is saved.
         """
-        c, stage = self.context, self._stage
-        with progress(self.settings.steps, stage, initial=self.step) as bar:
-            while not self.over:
-                started = time.perf_counter()
-                yield self.step
-                values = self.history[-1]
-                values["seconds_step"] = time.perf_counter() - started
-                c.metrics.write(stage, self.step, **values)
-                self._check_finite(values)
-                shown = {name: values[name] for name in _HEADLINE if name in values}
-                bar.update(self.step, **shown)
-                if self.over or self.step % c.checkpoint_every == 0:
-                    self._save()
-        self._checkpointer.close()
+        total, interrupts = self._budget or self.settings.steps, self.context.interrupts
+        label = f"{self.stage} (sampled tokens)" if self._budget else self.stage
+        try:
+            interrupts.waits = True
+            with progress(total, label, initial=self._position()) as bar:
+                while not self.over:
+                    started = time.perf_counter()
+                    yield self.step
+                    values = self.history[-1]
+                    values["seconds_step"] = time.perf_counter() - started
+                    self._finish_step(values)
+                    shown = {n: values[n] for n in _HEADLINE if n in values}
+                    bar.update(min(self._position(), total), **shown)
+                    if number := interrupts.agreed():
+                        self._save_now()
+                        raise Interrupted(number, f" after {self.stage} {self.step}")
+        finally:
+            interrupts.waits = False
+            self._checkpointer.close()
 
     def log(self, metrics: dict) -> None:
         """Count the step, with its metrics: numbers, also of the device."""
-        self.history.append({name: float(value) for name, value in metrics.items()})
+        scale = float(self.learning_rate_scale)
+        metrics |= {"learning_rate": self.settings.optimizer.learning_rate * scale}
+        values = {name: _number(value) for name, value in metrics.items()}
+        self.history.append(values)
         self.step += 1
+        self.progress.spent += int(values.get("sampled_tokens", 0))
+        self.progress.metrics = chain_digest(self.progress.metrics, values)
+
+    def log_evaluation(self, figures: dict) -> None:
+        """Note the figures of an evaluation of this step's parameters."""
+        value = figures[self.context.config.best_of]
+        best = self.progress.best
+        if better := best is None or value > best["value"]:
+            self.progress.best = {"step": self.step, "value": value}
+            self.progress.stale = 0
+        else:
+            self.progress.stale += 1
+        self._evaluation = {name: _number(x) for name, x in figures.items()}
+        told = " ".join(f"{n} {x:.3g}" for n, x in self._evaluation.items())
+        mark = " (best so far)" if better else f" (best: step {best['step']})"
+        self.context.report(f"{self.stage}, step {self.step}: {told}{mark}")
+
+    def _position(self) -> int:
+        return self.progress.spent if self._budget else self.step
+
+    def _finish_step(self, values: dict) -> None:
+        """Write the step's lines, check them, and save if it is time."""
+        c, stage, step = self.context.config, self.stage, self.step
+        self.context.metrics.write(stage, step, **values)
+        self._check_finite(values)
+        self.progress.seconds += values["seconds_step"]
+        best = False
+        if self._evaluation is not None:
+            self.context.metrics.write(f"{stage}_eval", step, **self._evaluation)
+            best = self.progress.best["step"] == step
+            self._evaluation = None
+        late = time.monotonic() - self._saved_at >= 60 * c.checkpoint_minutes > 0
+        due = self.over or best or step % c.checkpoint_every == 0
+        if due or multihost.once(lambda: late):
+            self._save_now()
+        if best:
+            self._checkpointer.promote(step)
 
     def _read_history(self) -> list[dict]:
         rows = read_metrics(self.context.workdir / "metrics.jsonl")
-        rows = [r for r in rows if r["stage"] == self._stage]
-        return [{n: row[n] for n in row if n not in ("stage", "step")} for row in rows]
+        rows = [r for r in rows if r["stage"] == self.stage]
+        rows = [{n: row[n] for n in row if n not in ("stage", "step")} for row in rows]
+        digest = ""
+        for row in rows:
+            digest = chain_digest(digest, row)
+        if digest != self.progress.metrics:
+            self.context.report(
+                f"{self.stage}: metrics.jsonl does not have the lines of the"
+                f" checkpoint's {self.step} steps; training goes on from the checkpoint"
+                " alone, but curves and alarms lack those steps"
+            )
+        return rows
 
     def _restore(self) -> None:
         c = self.context
         saved, extra = self._checkpointer.restore(self._to_save())
-        trainable, self.frozen = split(saved["params"], c.train)
+        if self.context.base is None:
+            trainable, self.frozen = split(saved["params"], c.config.train)
+        else:  # the frozen base is in memory already
+            trainable = saved["params"]
         self.state = TrainState(saved["step"], trainable, saved["optimizer"])
-        steps = f"{int(self.state.step)} of {self.settings.steps}"
-        c.report(f"{self._stage}: resumed at step {steps}")
-        now = dict(c.model.mesh.shape)
-        if (then := extra.get("mesh", now)) != now:
+        self.progress = StageProgress(**extra["progress"])
+        step = int(self.state.step)
+        c.report(f"{self.stage}: resumed at step {step} of {self.settings.steps}")
+        if (best := self.progress.best) and best["step"] == step:
+            self._checkpointer.promote(step)  # a kill may have come before
+        then = extra["config"][self.stage]["steps"]
+        moves = self.settings.optimizer.decay != "constant" and not self._budget
+        if then != self.settings.steps and moves and step < self.settings.steps:
             c.report(
-                f"{self._stage}: the checkpoint is of a mesh {then}, this is {now}; the"
+                f"{self.stage}: the learning rate, which fell over {then} steps, now"
+                f" falls over {self.settings.steps}; the run differs from one that had"
+                " as many from the start"
+            )
+        now = dict(c.model.mesh.shape)
+        if (then := extra["mesh"]) != now:
+            c.report(
+                f"{self.stage}: the checkpoint is of a mesh {then}, this is {now}; the"
                 " run goes on, though not to the same bits"
             )
+        for name, digest in c.digests.items():
+            if extra["digests"].get(name, digest) != digest:
+                where = c.config.init_from if name == "init_from" else c.workdir / name
+                raise UserError(
+                    f"{where} is not what the checkpoint was trained with; put the"
+                    " run's own there again, or choose another --workdir"
+                )
 
-    def _save(self) -> None:
-        model = self.context.model
+    def _save_now(self) -> None:
+        if self._checkpointer.latest_step() == self.step:
+            return
+        c = self.context
         extra = {
-            "config": self.context.config,
-            "model": dataclasses.asdict(model.config),
-            "mesh": dict(model.mesh.shape),
+            "config": dataclasses.asdict(c.config),
+            "model": dataclasses.asdict(c.model.config),
+            "mesh": dict(c.model.mesh.shape),
+            "base": c.base,
+            "digests": c.digests,
+            "progress": dataclasses.asdict(self.progress),
         }
         self._checkpointer.save(self.step, self._to_save(), extra)
+        self._saved_at = time.monotonic()
 
     def _to_save(self) -> dict:
         state = self.state
         return {
-            "params": self.params,
+            "params": state.trainable if self.context.base else self.params,
             "optimizer": state.optimizer,
             "step": state.step,
         }
@@ -184,9 +325,14 @@ class Loop:
         """End a run that has diverged, before its checkpoint drives out a good one."""
         broken = [n for n in _FINITE if not math.isfinite(values.get(n, 0.0))]
         if broken:
-            stage, rate = self._stage, self.settings.optimizer.learning_rate
+            stage, rate = self.stage, self.settings.optimizer.learning_rate
             raise UserError(
                 f"{stage}, step {self.step}: {' and '.join(broken)} not finite, the run"
                 f" has diverged; in a new --workdir try a"
                 f" {stage}.optimizer.learning_rate below {rate:g}"
             )
+
+
+def _number(value):
+    """Return a metric as a plain number; text and containers stay."""
+    return float(value) if hasattr(value, "item") or type(value) is int else value

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import hashlib
 import json
 import math
 import time
@@ -93,6 +94,21 @@ def read_metrics(path) -> list[dict]:
                 "delete the line or move the file away"
             )
     return rows
+
+
+def chain_digest(before: str, row: dict) -> str:
+    """Return the digest of a stage's metrics from that of the steps before and a row.
+
+    Times and alarms do not count: only numbers that the same run always has.
+    """
+    counted = {
+        name: value
+        for name, value in sorted((n, _plain(v)) for n, v in row.items())
+        if type(value) in (int, float) and "seconds" not in name
+    }
+    counted.pop("idle_share", None)
+    text = before + json.dumps(counted)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _plain(value):

@@ -1,6 +1,7 @@
 """The state of a training stage, and its optimizer."""
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
@@ -40,7 +41,7 @@ class OptimizerConfig:
       learning_rate: Peak for the matrices under muon, for everything under adamw.
       adam_learning_rate: Peak for the parameters that AdamW trains under muon.
       warmup: Steps of linear warm-up.
-      final_fraction: Share of the peak at the last step.
+      final_fraction: Share of the peak at the end of the stage.
       decay: "linear", "cosine" or "constant".
       weight_decay: Decoupled decay of the matrices.
       clip_norm: Gradients are scaled down to this global norm.
@@ -63,33 +64,40 @@ class OptimizerConfig:
             expect(value in known, name, value, f"one of {', '.join(known)}")
 
 
-def make_schedule(config: OptimizerConfig, peak: float, steps: int):
-    """Return a schedule: linear warm-up, then the decay, down to the fraction."""
-    warmup = min(config.warmup, max(steps - 1, 0))
-    end = peak * config.final_fraction
-    rest = max(steps - warmup, 1)
+def learning_rate_scale(config: OptimizerConfig, step: int, done: float) -> float:
+    """Return the learning rate's share of its peak.
+
+    Linear warm-up over steps, times a decay over what ends the stage. Updates of one
+    step share a rate.
+
+    Args:
+      config: The schedule.
+      step: Steps made so far.
+      done: Share of the stage that is done after the warm-up, of its steps or of its
+        budget, from 0 to 1.
+    """
+    rise = min((step + 1) / (config.warmup + 1), 1.0)
+    end = config.final_fraction
     if config.decay == "constant":
-        decay = optax.constant_schedule(peak)
-    elif config.decay == "linear":
-        decay = optax.linear_schedule(peak, end, rest)
-    else:
-        decay = optax.cosine_decay_schedule(peak, rest, config.final_fraction)
-    # From one step's worth rather than from 0: a first step of 0 is a step lost.
-    rise = optax.linear_schedule(peak / (warmup + 1), peak, warmup)
-    return optax.join_schedules([rise, decay], [warmup])
+        return rise
+    if config.decay == "linear":
+        return rise * (1 - (1 - end) * done)
+    return rise * (end + (1 - end) * (1 + math.cos(math.pi * done)) / 2)
 
 
-def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
-    """Return gradient clipping, then the optimizer under its schedule."""
-    schedule = make_schedule(config, config.learning_rate, steps)
+def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
+    """Return gradient clipping, then the optimizer at its peak learning rate."""
     if config.name == "adamw":
         inner = optax.adamw(
-            schedule, b2=config.b2, weight_decay=config.weight_decay, mask=_is_matrix
+            config.learning_rate,
+            b2=config.b2,
+            weight_decay=config.weight_decay,
+            mask=_is_matrix,
         )
     else:
         inner = optax.contrib.muon(
-            schedule,
-            adam_learning_rate=make_schedule(config, config.adam_learning_rate, steps),
+            config.learning_rate,
+            adam_learning_rate=config.adam_learning_rate,
             weight_decay=config.weight_decay,
             adam_b2=config.b2,
             consistent_rms=0.2,
@@ -103,9 +111,10 @@ def init_state(trainable, optimizer) -> TrainState:
     return TrainState(jnp.zeros((), jnp.int32), trainable, optimizer.init(trainable))
 
 
-def apply_gradients(state: TrainState, gradients, optimizer) -> TrainState:
-    """Return the state after one update."""
+def apply_gradients(state: TrainState, gradients, optimizer, scale) -> TrainState:
+    """Return the state after one update, at a share of the peak learning rate."""
     updates, inner = optimizer.update(gradients, state.optimizer, state.trainable)
+    updates = optax.tree.scale(scale, updates)
     trainable = optax.apply_updates(state.trainable, updates)
     return TrainState(state.step + 1, trainable, inner)
 

@@ -131,7 +131,7 @@ def _abstract(config: Config, model: Model, stage: str):
     c = getattr(config, stage)
     params = jax.eval_shape(model.init_params, jax.random.key(0))
     trainable, frozen = split(params, config.train)
-    optimizer = make_optimizer(c.optimizer, c.steps)
+    optimizer = make_optimizer(c.optimizer)
     state = jax.eval_shape(lambda t: init_state(t, optimizer), trainable)
     return _placed(model.mesh, state), _placed(model.mesh, frozen)
 
@@ -146,8 +146,9 @@ def _lower(config: Config, model: Model, stage: str) -> list:
     )
     batch = Batch(ids, ids, ids, floats, floats, floats)
     if stage == "sft":
-        optimizer = make_optimizer(c.optimizer, c.steps)
-        step = (model, state, frozen, batch, optimizer, c.accumulate, chunk)
+        optimizer = make_optimizer(c.optimizer)
+        scale = jax.ShapeDtypeStruct((), "float32")
+        step = (model, state, frozen, batch, optimizer, scale, c.accumulate, chunk)
         return [sft.update.lower(*step)]
     scalar = jax.ShapeDtypeStruct((), "float32")
     scores = rlvr.Scores(

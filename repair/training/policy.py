@@ -10,14 +10,14 @@ from repair.env import Environment, Verifier
 from repair.errors import FieldError, UserError
 from repair.model.api import Model
 from repair.model.hf.folder import load_hf, local_folder
-from repair.model.llama import LlamaConfig
 from repair.model.sharding import make_mesh
 from repair.rollout.engine import RolloutEngine, make_engine
 from repair.text.tokenizer import Tokenizer, load_tokenizer
-from repair.training.checkpoint import load_params
 from repair.training.config import Config
 from repair.training.fields import from_dict
 from repair.training.task_set import RepairTaskSet, TaskSet, open_task_set
+from repair.training.weights import is_checkpoint, load_checkpoint, workdir_of
+from repair.training.workdir import digest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,21 +70,23 @@ def load_policy(
     checkpoint,
     task_set: Callable[[Config], TaskSet] = RepairTaskSet,
     verifier: Verifier | None = None,
+    base: str = "",
     **sampler,
 ) -> Policy:
     """Load a policy from a checkpoint of its run.
 
     Args:
-      checkpoint: WORKDIR/checkpoints/STAGE, or one step below it.
+      checkpoint: WORKDIR/checkpoints/STAGE, a step below it, or `best` there.
       task_set: From the run's config to its task set.
       verifier: Runs the tests; by default one of its own, with the run's limits.
+      base: Source of the base model of adapters, if it has moved since the training.
       **sampler: Fields of `SamplerConfig` to use in place of the run's.
 
     Raises:
       UserError: The checkpoint is missing, torn, not below a workdir or of another
         task set, or a field is out of range.
     """
-    opened, model, params, tokenizer = _load_run(checkpoint, task_set, **sampler)
+    opened, model, params, tokenizer = _load_run(checkpoint, task_set, base, **sampler)
     verifier = verifier or opened.open_verifier()
     return make_policy(opened, model, tokenizer, verifier, params)
 
@@ -99,33 +101,18 @@ def load_model(source) -> tuple[Model, dict, Tokenizer]:
     Raises:
       UserError: It is none of them, or incomplete.
     """
-    if "checkpoints" in pathlib.Path(source).absolute().parts:
+    if is_checkpoint(source):
         return _load_run(source, RepairTaskSet)[1:]
     mesh = make_mesh(devices=jax.local_devices()[:1])
     shape, params = load_hf(source, mesh)
     return Model(shape), params, load_tokenizer(local_folder(source), "full")
 
 
-def workdir_of(checkpoint) -> pathlib.Path:
-    """Return the workdir that a checkpoint lies in.
-
-    Raises:
-      UserError: It lies in none.
-    """
-    for folder in pathlib.Path(checkpoint).absolute().parents:
-        if folder.name == "checkpoints":
-            return folder.parent
-    raise UserError(
-        f"{checkpoint} is not below a run's checkpoints folder, next to which the run"
-        " keeps its tokenizer; give WORKDIR/checkpoints/STAGE"
-    )
-
-
 def _load_run(
-    checkpoint, make: Callable[[Config], TaskSet], **sampler
+    checkpoint, make: Callable[[Config], TaskSet], base: str = "", **sampler
 ) -> tuple[TaskSet, Model, dict, Tokenizer]:
     """Load task set, model, parameters and tokenizer of a checkpoint."""
-    params, extra = load_params(checkpoint)
+    shape, params, extra = load_checkpoint(checkpoint, base=base)
     config = from_dict(extra["config"], Config)
     try:
         settings = dataclasses.replace(config.sampler, **sampler)
@@ -134,7 +121,24 @@ def _load_run(
     # No longer in training, so rules of the training stages do not hold.
     config = dataclasses.replace(config, sampler=settings, stages=("eval",))
     task_set = open_task_set(config, make)
-    tokenizer = load_tokenizer(
-        workdir_of(checkpoint) / "tokenizer", task_set.prompt, config.mode
-    )
-    return task_set, Model(from_dict(extra["model"], LlamaConfig)), params, tokenizer
+    folder = workdir_of(checkpoint) / "tokenizer"
+    tokenizer = load_tokenizer(folder, task_set.prompt, config.mode)
+    check_tokenizer(folder, extra)
+    return task_set, Model(shape), params, tokenizer
+
+
+def check_tokenizer(folder: pathlib.Path, extra: dict) -> None:
+    """Refuse a tokenizer that is not the one a checkpoint was trained with.
+
+    Args:
+      folder: The tokenizer's.
+      extra: The JSON of the checkpoint.
+
+    Raises:
+      UserError: It has changed since.
+    """
+    if digest(folder) != extra["digests"]["tokenizer"]:
+        raise UserError(
+            f"{folder} is not the tokenizer that the checkpoint was trained with; put"
+            " the run's own there again"
+        )

@@ -1,30 +1,26 @@
-"""Demonstrations, tokenizer and starting weights of a run.
+"""Demonstrations and tokenizer of a run.
 
-Demonstrations and tokenizer are made once and kept in the workdir, from where a resumed
-run reads them.
+They are made once and kept in the workdir, from where a resumed run reads them.
 """
 
 import dataclasses
 import pathlib
+import shutil
+import time
 from collections.abc import Callable, Sequence
-
-import jax
 
 from repair.demos.answers import as_answers
 from repair.demos.records import Demo, read_demos, write_demos
 from repair.errors import UserError
-from repair.model.api import Model
-from repair.model.hf.folder import copy_settings, load_hf, local_folder
-from repair.model.hf.model_config import RUN_FIELDS
-from repair.model.lora import init_adapters
-from repair.model.sharding import build
+from repair.model.hf.folder import copy_settings, local_folder
 from repair.sandbox import Sandbox
 from repair.tasks import Task
 from repair.text.prompts import render_prompt
-from repair.text.tokenizer import Tokenizer, train_tokenizer
+from repair.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from repair.training.config import Config
 from repair.training.task_set import TaskSet
-from repair.training.workdir import Results
+from repair.training.weights import tokenizer_source
+from repair.training.workdir import Results, digest, written_folder
 
 # Demonstrations that a tokenizer is trained on; more change next to nothing.
 _TOKENIZER_DEMOS = 2000
@@ -34,39 +30,50 @@ _END = "<end>"
 
 def prepare_demos(
     task_set: TaskSet,
+    workdir: pathlib.Path,
+    report: Callable[[str], None],
     tasks: tuple[list[Task], list[Task]],
     sandbox: Sandbox,
-    workdir: pathlib.Path,
     results: Results,
-    report: Callable[[str], None],
 ) -> list[Demo]:
     """Return the demonstrations of a run: kept, read from `demos.path`, or made.
 
     Args:
       task_set: Makes them.
+      workdir: Folder of the run; its demos.jsonl keeps them.
+      report: Gets a line of text.
       tasks: Those to train on, and those held out.
       sandbox: Runs the tests.
-      workdir: Folder of the run; its demos.jsonl keeps them.
       results: Gets the report and the seconds.
-      report: Gets a line of text.
 
     Raises:
       UserError: A file is wrong, or has demonstrations of programs that are held out.
     """
     path = workdir / "demos.jsonl"
     if path.exists():
-        return read_demos(path)
+        kept = results.values.get("demos", {}).get("digest")
+        try:
+            if kept not in (None, digest(path)):
+                raise UserError("it has other bytes than the run wrote")
+            demos = read_demos(path)
+            results.add("demos", digest=digest(path))
+            return demos
+        except UserError as error:
+            path.rename(path.with_name(path.name + ".damaged"))
+            report(f"{path} is damaged and set aside ({error})")
     if source := task_set.config.demos.path:
         demos = read_demos(source)
         _check_held_out(demos, tasks[1], source)
         report(f"demonstrations: {len(demos)} from {source}")
     else:
-        with results.timed("demos"):
-            demos, made = task_set.demos(tasks[0], sandbox)
-            # Figures first: once the file is there, nothing comes back here.
-            results.set("demos", dataclasses.asdict(made))
+        started = time.perf_counter()
+        demos, made = task_set.demos(tasks[0], sandbox)
+        # Figures first: once the file is there, nothing comes back here.
+        results.add("demos", **dataclasses.asdict(made))
+        results.set_seconds("demos", time.perf_counter() - started)
         report(made.line())
     write_demos(path, demos)
+    results.add("demos", digest=digest(path))
     return demos
 
 
@@ -83,18 +90,38 @@ def _check_held_out(demos: Sequence[Demo], held_out: list[Task], path: str) -> N
 
 
 def prepare_tokenizer(
-    task_set: TaskSet, demos: Sequence[Demo], folder: pathlib.Path
+    task_set: TaskSet,
+    workdir: pathlib.Path,
+    report: Callable[[str], None],
+    demos: Sequence[Demo],
 ) -> None:
-    """Put the run's tokenizer into a folder, unless it is there.
+    """Put the run's tokenizer into the workdir, unless it is there.
 
-    It is that of the config, or else one trained on the demonstrations.
+    It is that of the config, or else one trained on the demonstrations. A damaged one
+    is set aside and made anew.
     """
     config, prompt = task_set.config, task_set.prompt
-    if (folder / "tokenizer.json").exists():
-        return
-    if source := config.text.tokenizer or config.init_from:
-        copy_settings(local_folder(source), folder)
-        return
+    folder = workdir / "tokenizer"
+    if folder.exists():
+        try:
+            load_tokenizer(folder, prompt, config.mode)
+            return
+        except UserError as error:
+            aside = folder.with_name(folder.name + ".damaged")
+            shutil.rmtree(aside, ignore_errors=True)
+            folder.rename(aside)
+            report(f"{folder} is damaged and set aside ({error})")
+    with written_folder(folder) as new:
+        if source := config.text.tokenizer:
+            copy_settings(local_folder(source), new)
+        elif source := config.init_from:
+            copy_settings(tokenizer_source(source), new)
+        else:
+            _train_tokenizer(config, prompt, demos).save(new)
+
+
+def _train_tokenizer(config: Config, prompt, demos: Sequence[Demo]) -> Tokenizer:
+    """Return a tokenizer trained on some of the demonstrations."""
     every = max(len(demos) // _TOKENIZER_DEMOS, 1)
     texts = [
         render_prompt(demo.bug.task, prompt, config.mode)
@@ -106,24 +133,7 @@ def prepare_tokenizer(
     ]
     size = config.model.vocab_size
     if config.mode == "coe":
-        Tokenizer(train_tokenizer(texts, size), prompt).save(folder)
-    else:
-        tokenizer = train_tokenizer(texts, size, ("<pad>", _END))
-        ends = [tokenizer.token_to_id(_END)]
-        Tokenizer(tokenizer, prompt, mode=config.mode, eos_ids=ends).save(folder)
-
-
-def prepare_model(config: Config, mesh) -> tuple[Model, dict]:
-    """Return the model of a run and the parameters that it starts from.
-
-    These are the weights of `init_from`, with new adapters, or random ones by the seed.
-    """
-    key = jax.random.key(config.seed)
-    if not config.init_from:
-        model = Model(config.model, mesh)
-        return model, build(mesh, model.init_params, key)
-    ours = {name: getattr(config.model, name) for name in RUN_FIELDS}
-    shape, params = load_hf(config.init_from, mesh, **ours)
-    if shape.lora_rank:
-        params |= build(mesh, lambda k: init_adapters(shape, k), key)
-    return Model(shape, mesh), params
+        return Tokenizer(train_tokenizer(texts, size), prompt)
+    tokenizer = train_tokenizer(texts, size, ("<pad>", _END))
+    ends = [tokenizer.token_to_id(_END)]
+    return Tokenizer(tokenizer, prompt, mode=config.mode, eos_ids=ends)

@@ -19,7 +19,7 @@ import collections
 import dataclasses
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -93,12 +93,14 @@ class RlvrConfig:
     advantages: AdvantageConfig = AdvantageConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     trajectories_every: int = 10
+    eval_every: int = 0
+    patience: int = 0
 
     def __post_init__(self):
         ones = ("steps", "problems", "samples", "epochs", "minibatches", "rows")
         for name in (*ones, "row_length", "curriculum_steps"):
             expect(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        for name in ("sampled_tokens", "trajectories_every"):
+        for name in ("sampled_tokens", "trajectories_every", "eval_every", "patience"):
             expect(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         expect(self.temperature > 0, "temperature", self.temperature, "above 0")
         share = self.curriculum
@@ -136,18 +138,25 @@ class Scores(NamedTuple):
 
 
 def train(
-    loop: Loop, engine: RolloutEngine, verifier: Verifier, bugs: Sequence[Bug]
+    loop: Loop,
+    engine: RolloutEngine,
+    verifier: Verifier,
+    bugs: Sequence[Bug],
+    evaluate: Callable[[dict], dict],
 ) -> dict:
     """Train to the end of the stage: the parameters.
 
-    The loop's initial parameters are the reference policy. The verifier is the one of
-    the engine's environments, and counts their outcomes.
+    Args:
+      loop: The stage's loop; its initial parameters are the reference policy.
+      engine: The inference engine.
+      verifier: That of the engine's environments, which counts their outcomes.
+      bugs: Bugs to train on.
+      evaluate: Returns figures of parameters; called every `eval_every` steps.
     """
     c, context = loop.settings, loop.context
-    setup = Setup(context.model, c, loop.optimizer, context.loss_chunk)
-    curriculum = Curriculum(
-        bugs, c.problems, context.seed, c.curriculum, c.curriculum_steps
-    )
+    seed = context.config.seed
+    setup = Setup(context.model, c, loop.optimizer, context.config.loss_chunk)
+    curriculum = Curriculum(bugs, c.problems, seed, c.curriculum, c.curriculum_steps)
     for step in loop:
         clock, before = Clock(), verifier.counts.copy()
         most = curriculum.most_corruptions([row["solved"] for row in loop.history])
@@ -158,11 +167,16 @@ def train(
             c.samples,
             Sampling(c.temperature),
             # Evaluation samples at step 0; training must not draw its samples.
-            RolloutSeed(context.seed, step + 1),
+            RolloutSeed(seed, step + 1),
             Observer(clock=clock),
         )
         loop.state, metrics = update(
-            setup, loop.state, loop.frozen, loop.initial, rollouts
+            setup,
+            loop.state,
+            loop.frozen,
+            loop.initial,
+            rollouts,
+            loop.learning_rate_scale,
         )
         counts = multihost.gather_values(verifier.counts - before)
         loop.log(
@@ -181,6 +195,8 @@ def train(
         )
         for line in new_alarms(loop.history):
             context.report(f"rlvr, step {loop.step}: {line}")
+        if loop.evaluation_due:
+            loop.log_evaluation(evaluate(loop.params))
     return loop.params
 
 
@@ -190,8 +206,11 @@ def update(
     frozen,
     reference,
     rollouts: Sequence[Rollout],
+    scale=1.0,
 ) -> tuple[TrainState, dict]:
     """Train on the rollouts of one step: (state, metrics).
+
+    Each update is made at `scale`, a share of the peak learning rate.
 
     Where no group has signal the parameters stay as they are; only the step is counted.
     """
@@ -221,7 +240,9 @@ def update(
             part = gradients(setup, *args)
             total = part if total is None else _add(total, part)
         grads, found = total
-        state, norm = apply_update(state, grads, setup.optimizer, step, model.mesh)
+        state, norm = apply_update(
+            state, grads, setup.optimizer, scale, step, model.mesh
+        )
         loss = found.pop("policy_loss")
         means = {name: value / count for name, value in found.items()}
         measured.append({"policy_loss": loss, "gradient_norm": norm, **means})
@@ -289,10 +310,11 @@ def _score(setup: Setup, batch: Batch, reference, params) -> Scores:
 
 
 @functools.partial(jax.jit, static_argnames=("optimizer", "mesh"), donate_argnums=0)
-def apply_update(state: TrainState, grads, optimizer, step, mesh=None):
+def apply_update(state: TrainState, grads, optimizer, scale, step, mesh=None):
     """Apply gradients and set the step: (state, gradient norm)."""
     norm = optax.tree.norm(grads)
-    state = dataclasses.replace(apply_gradients(state, grads, optimizer), step=step)
+    state = apply_gradients(state, grads, optimizer, scale)
+    state = dataclasses.replace(state, step=step)
     return constrain(mesh, state), norm
 
 

@@ -8,16 +8,17 @@ killed goes on where its last checkpoint stands, to the same bits.
 In several processes each runs all of this: the first one makes the host's part and
 writes the files, in a workdir that all can read (`repair.model.multihost`).
 
-The workdir holds config.json, metrics.jsonl, demos.jsonl, tokenizer/,
-checkpoints/{sft,rlvr}/<step>, trajectories/*.jsonl and results.json.
+The workdir holds config.json, machine.json, metrics.jsonl, demos.jsonl, tokenizer/,
+checkpoints/{sft,rlvr}/{<step>,best}, trajectories/*.jsonl and results.json.
 
 Starting weights of a stage, first match wins:
   1. its own latest checkpoint;
   2. the last checkpoint of the stage before it;
-  3. `init_from`, a folder in Hugging Face's format or a name on its Hub;
+  3. `init_from`, a published model or a checkpoint of another run;
   4. random weights from the seed.
 """
 
+import contextlib
 import dataclasses
 import functools
 import pathlib
@@ -27,6 +28,7 @@ import jax
 
 from repair.demos.answers import as_answers
 from repair.demos.traces import read_traces
+from repair.env import Verifier
 from repair.model import multihost
 from repair.model.api import count_params
 from repair.model.sharding import make_mesh
@@ -36,15 +38,20 @@ from repair.tasks.task import Bug
 from repair.text.episodes import encode_demos, encode_traces
 from repair.text.tokenizer import load_tokenizer
 from repair.training import rlvr, sft
+from repair.training.checkpoint import BEST
 from repair.training.config import Config, check_mesh
 from repair.training.evaluation import measure
+from repair.training.evaluator import Evaluator, choose_tasks, pack_examples
+from repair.training.interrupts import Interrupts, handle_interrupts
 from repair.training.loggers import Loggers, check_packages
 from repair.training.loop import Loop, StageContext
+from repair.training.machine import note_machine
 from repair.training.policy import Policy, make_policy
-from repair.training.prepare import prepare_demos, prepare_model, prepare_tokenizer
+from repair.training.prepare import prepare_demos, prepare_tokenizer
 from repair.training.task_set import RepairTaskSet, TaskSet, open_task_set
 from repair.training.trajectories import FOLDER
-from repair.training.workdir import Results, open_workdir
+from repair.training.weights import is_checkpoint, source_digest, starting_weights
+from repair.training.workdir import Results, digest, hold_workdir, open_workdir
 
 
 def run(
@@ -75,84 +82,146 @@ def run(
     opened = open_task_set(config, task_set)
     mesh = make_mesh(**dataclasses.asdict(config.mesh), devices=devices)
     check_mesh(config, mesh)
-    first = multihost.first()
-    workdir = multihost.once(lambda: open_workdir(workdir, config))
-    metrics = Loggers(workdir, config)
-    try:
-        with opened.open_verifier() as sandbox:
-            say = report if first else lambda line: None
-            if level := sandbox.level:
-                if "rlvr" in config.stages:
-                    level.require(config.sandbox_level)
-                say(level.line())
-            if mesh.size > 1:
-                say(f"mesh: {dict(mesh.shape)}, {jax.process_count()} processes")
-            return _run_stages(opened, mesh, workdir, metrics, sandbox, say)
-    finally:
-        metrics.close()
+    say = report if multihost.first() else _say_nothing
+    with contextlib.ExitStack() as stack:
+        interrupts = stack.enter_context(handle_interrupts(say))
+
+        def enter():
+            folder = stack.enter_context(hold_workdir(workdir))
+            open_workdir(folder, config, say)
+            note_machine(folder, mesh, say)
+            return folder
+
+        folder = multihost.once(enter)
+        metrics = stack.enter_context(contextlib.closing(Loggers(folder, config)))
+        sandbox = stack.enter_context(opened.open_verifier())
+        if level := sandbox.level:
+            if "rlvr" in config.stages:
+                level.require(config.sandbox_level)
+            say(level.line())
+        if mesh.size > 1:
+            say(f"mesh: {dict(mesh.shape)}, {jax.process_count()} processes")
+        return _Run(opened, mesh, folder, metrics, sandbox, say, interrupts).stages()
 
 
-def _run_stages(
-    task_set: TaskSet, mesh, workdir: pathlib.Path, metrics, sandbox, report
-) -> dict:
-    """Prepare a run and train and evaluate its stages in order."""
-    c, results = task_set.config, Results(workdir)
-    if sandbox.level:
-        results.set("sandbox", dataclasses.asdict(sandbox.level))
-    traces = read_traces(c.demos.traces) if c.demos.traces else []
-    tasks = train_tasks, eval_tasks = task_set.tasks()
-    report(f"tasks: {len(train_tasks)} to train on, {len(eval_tasks)} held out")
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """An open run: its task set, places and services."""
 
-    demos = []
-    own_words = not (c.text.tokenizer or c.init_from)
-    if own_words or ("sft" in c.stages and not traces):
-        demos = multihost.once(
-            lambda: prepare_demos(task_set, tasks, sandbox, workdir, results, report)
+    task_set: TaskSet
+    mesh: jax.sharding.Mesh
+    workdir: pathlib.Path
+    metrics: Loggers
+    sandbox: Verifier
+    report: Callable[[str], None]
+    interrupts: Interrupts
+
+    def stages(self) -> dict:
+        """Prepare the run, train and evaluate its stages in order: the results."""
+        c, results = self.task_set.config, Results(self.workdir, self.report)
+        if self.sandbox.level:
+            results.set("sandbox", dataclasses.asdict(self.sandbox.level))
+        traces = read_traces(c.demos.traces) if c.demos.traces else []
+        tasks = train_tasks, eval_tasks = self.task_set.tasks()
+        self.report(
+            f"tasks: {len(train_tasks)} to train on, {len(eval_tasks)} held out"
         )
-    folder = workdir / "tokenizer"
-    multihost.once(lambda: prepare_tokenizer(task_set, demos, folder))
-    tokenizer = load_tokenizer(folder, task_set.prompt, c.mode)
-    model, params = prepare_model(c, mesh)
-    size = f"{count_params(params):,} parameters"
-    report(f"model: {size}, tokenizer of {tokenizer.vocab_size} ids")
-    policy = make_policy(task_set, model, tokenizer, sandbox, params)
-    context = StageContext(
-        model,
-        workdir,
-        metrics,
-        report,
-        seed=c.seed,
-        train=c.train,
-        checkpoint_every=c.checkpoint_every,
-        loss_chunk=c.loss_chunk,
-        config=dataclasses.asdict(c),
-    )
+        demos = []
+        own_words = not (c.text.tokenizer or c.init_from)
+        if own_words or ("sft" in c.stages and not traces):
+            demos = self._once(prepare_demos, tasks, self.sandbox, results)
+        policy, context = self._policy(demos)
+        held_out = self._bugs(eval_tasks, c.seed) if "eval" in c.stages else []
+        evaluate = functools.partial(_evaluate, policy, held_out, context, results)
+        evaluate("init", policy.params, 0)
+        params, during = policy.params, self._evaluator(policy, eval_tasks)
+        if "sft" in c.stages:
+            episodes = encode_traces(policy.engine.tokenizer, traces)
+            episodes = episodes or encode_demos(
+                policy.engine.tokenizer, as_answers(demos, c.mode)
+            )
+            loop = Loop(context, "sft", params, c.sft)
+            params = sft.train(loop, episodes, during)
+            _close(loop, evaluate, results)
+        if "rlvr" in c.stages:
+            # Other faulty programs than the demonstrations of the same tasks.
+            bugs = self._bugs(train_tasks, c.seed + 1)
+            _report_unrewarded(bugs, c, self.sandbox, self.report)
+            if c.sampler.warm_up:
+                policy.engine.warm_up(params, Sampling(c.rlvr.temperature))
+            loop = Loop(context, "rlvr", params, c.rlvr, budget=c.rlvr.sampled_tokens)
+            params = rlvr.train(loop, policy.engine, self.sandbox, bugs, during)
+            _close(loop, evaluate, results)
+        return results.values
 
-    def make_bugs(tasks, seed):
-        return multihost.once(lambda: task_set.bugs(tasks, sandbox, seed))
+    def _policy(self, demos) -> tuple[Policy, StageContext]:
+        """Prepare tokenizer and model; say what starts from where."""
+        c = self.task_set.config
+        self._once(prepare_tokenizer, demos)
+        tokenizer = load_tokenizer(
+            self.workdir / "tokenizer", self.task_set.prompt, c.mode
+        )
+        model, params, base = starting_weights(c, self.mesh, self.report)
+        size = f"{count_params(params):,} parameters"
+        self.report(f"model: {size}, tokenizer of {tokenizer.vocab_size} ids")
+        policy = make_policy(self.task_set, model, tokenizer, self.sandbox, params)
+        digests = {"tokenizer": digest(self.workdir / "tokenizer")}
+        if (path := self.workdir / "demos.jsonl").exists():
+            digests["demos.jsonl"] = digest(path)
+        if base or is_checkpoint(c.init_from):
+            digests["init_from"] = source_digest(c.init_from)
+        context = StageContext(
+            model,
+            self.workdir,
+            self.metrics,
+            self.report,
+            config=c,
+            base=base,
+            digests=digests,
+            interrupts=self.interrupts,
+        )
+        return policy, context
 
-    held_out = make_bugs(eval_tasks, c.seed) if "eval" in c.stages else []
-    evaluate = functools.partial(_evaluate, policy, held_out, context, results)
-    evaluate("init", params)
-    if "sft" in c.stages:
-        episodes = encode_traces(tokenizer, traces)
-        episodes = episodes or encode_demos(tokenizer, as_answers(demos, c.mode))
-        loop = Loop(context, "sft", params, c.sft)
-        with results.timed("sft", skip=loop.over):
-            params = sft.train(loop, episodes)
-        evaluate("sft", params)
-    if "rlvr" in c.stages:
-        # Other faulty programs than the demonstrations of the same tasks.
-        bugs = make_bugs(train_tasks, c.seed + 1)
-        _report_unrewarded(bugs, c, sandbox, report)
-        if c.sampler.warm_up:
-            policy.engine.warm_up(params, Sampling(c.rlvr.temperature))
-        updates, budget = c.rlvr.epochs * c.rlvr.minibatches, c.rlvr.sampled_tokens
-        loop = Loop(context, "rlvr", params, c.rlvr, updates=updates, budget=budget)
-        with results.timed("rlvr", skip=loop.over):
-            params = rlvr.train(loop, policy.engine, sandbox, bugs)
-        evaluate("rlvr", params)
-    return results.values
+    def _evaluator(self, policy: Policy, tasks) -> Callable[[dict], dict]:
+        """Return the evaluation during training: of some held-out programs."""
+        c, tokenizer = policy.config, policy.engine.tokenizer
+        every = {name: getattr(c, name).eval_every for name in ("sft", "rlvr")}
+        if not any(every[name] for name in every if name in c.stages):
+            return _no_figures
+        chosen, batches = choose_tasks(tasks, c.eval.subset), []
+        bugs = self._bugs(chosen, c.seed)
+        if every["sft"] and "sft" in c.stages:
+            demos = multihost.once(lambda: self.task_set.demos(chosen, self.sandbox)[0])
+            episodes = encode_demos(tokenizer, as_answers(demos, c.mode))
+            batches = pack_examples(episodes, c.sft, self.mesh)
+        return Evaluator(policy, bugs, batches).figures
+
+    def _bugs(self, tasks, seed: int) -> list[Bug]:
+        return multihost.once(lambda: self.task_set.bugs(tasks, self.sandbox, seed))
+
+    def _once(self, prepare, *args):
+        """Call a function of `repair.training.prepare` in the first process."""
+        return multihost.once(
+            lambda: prepare(self.task_set, self.workdir, self.report, *args)
+        )
+
+
+def _say_nothing(line: str) -> None:
+    """Take a line in a process that is not the first."""
+
+
+def _no_figures(params: dict) -> dict:
+    raise ValueError("no stage has eval_every")
+
+
+def _close(loop: Loop, evaluate: Callable, results: Results) -> None:
+    """Measure a stage's last parameters, and its best ones where they are others."""
+    stage = loop.stage
+    results.set_seconds(stage, loop.progress.seconds)
+    evaluate(stage, loop.params, loop.step)
+    best = loop.progress.best
+    if best and best["step"] != loop.step:
+        evaluate(f"{stage}/{BEST}", loop.best_params(), best["step"])
 
 
 def _report_unrewarded(
@@ -172,19 +241,28 @@ def _report_unrewarded(
 
 
 def _evaluate(
-    policy: Policy, bugs, context: StageContext, results: Results, stage: str, params
+    policy: Policy,
+    bugs,
+    context: StageContext,
+    results: Results,
+    stage: str,
+    params,
+    at: int,
 ) -> None:
-    """Measure the parameters after a stage, unless that was done or not asked for."""
+    """Measure the parameters of a step, unless that was done or not asked for."""
     done, config = results.values["stages"], policy.config
-    if "eval" not in config.stages or stage in done:
+    if "eval" not in config.stages or done.get(stage, {}).get("step") == at:
         return
-    path = context.workdir / FOLDER / f"eval_{stage}.jsonl"
+    path = context.workdir / FOLDER / f"eval_{stage.replace('/', '_')}.jsonl"
     trained = dataclasses.replace(policy, params=params)
     figures = measure(trained, bugs, config.eval, path, f"evaluation ({stage})")
-    best, step = figures["pass@1"], len(done) + 1
+    names = [*done, stage] if stage not in done else list(done)
+    best, number = figures["pass@1"], names.index(stage) + 1
     # The line first: once the results are saved, nothing comes back here.
-    context.metrics.truncate_after("eval", step - 1)
-    context.metrics.write("eval", step, of=stage, **best)
-    done[stage] = figures
+    context.metrics.truncate_after("eval", number - 1)
+    context.metrics.write("eval", number, of=stage, **best)
+    for later in names[number:]:
+        del done[later]  # of parameters that this stage has left behind
+    done[stage] = figures | {"step": at}
     results.save()
     context.report(f"{stage}: pass@1 {100 * best['mean']:.1f}%")

@@ -15,6 +15,7 @@ predict a test.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +46,10 @@ class SftConfig:
       state_weight: Loss weight of the states' tokens, from 0 (as in the paper) to
         below 1, which marks a command's.
       optimizer: Optimizer and schedule.
+      eval_every: Steps between evaluations on some held-out bugs and demonstrations;
+        0 for never.
+      patience: The stage ends after so many evaluations without a better one; 0 for
+        no such end.
     """
 
     steps: int = 1000
@@ -53,18 +58,29 @@ class SftConfig:
     accumulate: int = 1
     state_weight: float = 0.0
     optimizer: OptimizerConfig = OptimizerConfig()
+    eval_every: int = 0
+    patience: int = 0
 
     def __post_init__(self):
         for name in ("steps", "rows", "row_length"):
             expect(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        for name in ("eval_every", "patience"):
+            expect(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         weight, parts = self.state_weight, self.accumulate
         expect(0 <= weight < 1, "state_weight", weight, "0 to below 1")
         divides = parts >= 1 and self.rows % parts == 0
         expect(divides, "accumulate", parts, f"a divisor of rows={self.rows}")
 
 
-def train(loop: Loop, episodes: list[Example]) -> dict:
+def train(
+    loop: Loop, episodes: list[Example], evaluate: Callable[[dict], dict]
+) -> dict:
     """Train to the end of the stage: the parameters.
+
+    Args:
+      loop: The stage's loop.
+      episodes: Demonstrations as tokens.
+      evaluate: Returns figures of parameters; called every `eval_every` steps.
 
     Raises:
       UserError: Not even one batch of rows comes together, or the run has diverged.
@@ -77,17 +93,20 @@ def train(loop: Loop, episodes: list[Example]) -> dict:
         f" {epochs:.1f} epochs; {layout.left_out} too long for a row"
     )
     for step in loop:
-        batch = batch_at(layout, c, context.seed, step)
+        batch = batch_at(layout, c, context.config.seed, step)
         loop.state, metrics = update(
             context.model,
             loop.state,
             loop.frozen,
             place_batch(context.model.mesh, batch),
             loop.optimizer,
+            loop.learning_rate_scale,
             c.accumulate,
-            context.loss_chunk,
+            context.config.loss_chunk,
         )
         loop.log(metrics | {"real_share": batch.real_share})
+        if loop.evaluation_due:
+            loop.log_evaluation(evaluate(loop.params))
     return loop.params
 
 
@@ -102,10 +121,11 @@ def update(
     frozen,
     batch: Batch,
     optimizer,
+    scale=1.0,
     accumulate: int = 1,
     chunk: int = 0,
 ):
-    """Make one step: (state, metrics)."""
+    """Make one step at a share of the peak learning rate: (state, metrics)."""
     count = jnp.maximum(jnp.sum(batch.mask == 1.0), 1).astype(jnp.float32)
 
     def gradients(rows):
@@ -134,7 +154,7 @@ def update(
             parts,
         )
     metrics["gradient_norm"] = optax.tree.norm(grads)
-    state = apply_gradients(state, grads, optimizer)
+    state = apply_gradients(state, grads, optimizer, scale)
     return constrain(model.mesh, state), metrics
 
 

@@ -193,7 +193,7 @@ def test_a_few_updates_on_one_batch_lower_its_loss(laid, model, params, name):
     settings = OptimizerConfig(
         name, learning_rate=0.01, adam_learning_rate=0.01, warmup=1
     )
-    optimizer = make_optimizer(settings, 10)
+    optimizer = make_optimizer(settings)
     copy = jax.tree.map(jnp.copy, params)
     state = init_state(copy, optimizer)
     batch = sft.batch_at(laid, CONFIG, 0, 0)

@@ -1,0 +1,73 @@
+"""The machine and the versions that a run's bits depend on, kept in its workdir.
+
+The same seed and config give the same bits on the same instruction set, number of cores
+and devices, and versions. WORKDIR/machine.json lists those of each session that had
+others than the one before.
+"""
+
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+from collections.abc import Callable
+
+import jax
+
+from repair.training.workdir import read_json, write_whole
+
+_PACKAGES = ("repair", "jax", "jaxlib", "flax", "optax", "numpy", "tokenizers")
+_CPUINFO = pathlib.Path("/proc/cpuinfo")
+
+
+def describe_machine(mesh) -> dict[str, str]:
+    """Return what the bits of a run depend on, by name."""
+    cpu = _cpu_fields()
+    found = {
+        "processor": cpu.get("model name", platform.processor() or platform.machine()),
+        "instruction set": cpu.get("flags", platform.machine()),
+        "cores": str(len(_affinity())),
+        "devices": f"{mesh.size} of {mesh.devices.flat[0].device_kind}",
+        "processes": str(jax.process_count()),
+        "python": platform.python_version(),
+    }
+    return found | {name: importlib.metadata.version(name) for name in _PACKAGES}
+
+
+def note_machine(
+    workdir: pathlib.Path, mesh, report: Callable[[str], None] = print
+) -> None:
+    """Write the machine into the workdir; say what differs from the session before."""
+    path, now = workdir / "machine.json", describe_machine(mesh)
+    kept = (read_json(path) if path.exists() else None) or {}
+    sessions = kept.get("sessions") or []
+    if sessions and sessions[-1] == now:
+        return
+    if sessions:
+        then = sessions[-1]
+        told = [
+            name if name == "instruction set" else f"{name} {then.get(name)} -> {new}"
+            for name, new in now.items()
+            if then.get(name) != new
+        ]
+        report(
+            f"this session differs from the one before in {', '.join(told)}; the run"
+            " goes on, though not to the same bits"
+        )
+    text = json.dumps({"sessions": [*sessions, now]}, indent=2)
+    write_whole(path, text + "\n")
+
+
+def _cpu_fields() -> dict[str, str]:
+    if not _CPUINFO.exists():
+        return {}
+    lines = _CPUINFO.read_text().split("\n\n")[0].splitlines()
+    pairs = (line.split(":", 1) for line in lines if ":" in line)
+    return {name.strip(): value.strip() for name, value in pairs}
+
+
+def _affinity() -> list[int]:
+    """Return the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))

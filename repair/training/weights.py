@@ -1,0 +1,153 @@
+"""Starting weights of a run, and checkpoints put together again.
+
+Where adapters are trained on a published model, checkpoints hold the adapters alone
+and name the base by its source and the digest of its weights. All others hold every
+parameter.
+"""
+
+import hashlib
+import pathlib
+from collections.abc import Callable
+
+import jax
+
+from repair.errors import UserError
+from repair.model.api import Model
+from repair.model.hf.folder import load_hf, local_folder
+from repair.model.hf.model_config import RUN_FIELDS
+from repair.model.llama import LlamaConfig
+from repair.model.lora import init_adapters, join
+from repair.model.sharding import build, param_shardings
+from repair.training.checkpoint import checkpoint_digest, load_params
+from repair.training.config import Config
+from repair.training.fields import from_dict
+
+
+def is_checkpoint(source) -> bool:
+    """Return True for a path of the form WORKDIR/checkpoints/STAGE, or below it."""
+    return "checkpoints" in pathlib.Path(source).absolute().parts[:-1]
+
+
+def workdir_of(checkpoint) -> pathlib.Path:
+    """Return the workdir that a checkpoint lies in.
+
+    Raises:
+      UserError: It lies in none.
+    """
+    for folder in pathlib.Path(checkpoint).absolute().parents:
+        if folder.name == "checkpoints":
+            return folder.parent
+    raise UserError(
+        f"{checkpoint} is not below a run's checkpoints folder, next to which the run"
+        " keeps its tokenizer; give WORKDIR/checkpoints/STAGE"
+    )
+
+
+def starting_weights(
+    config: Config, mesh, report: Callable[[str], None]
+) -> tuple[Model, dict, dict | None]:
+    """Return the model of a run, the parameters that it starts from, and their base.
+
+    These are the weights of `init_from`, with new adapters where it has none, or random
+    ones by the seed. The base is {"source", "digest"}, or None where checkpoints hold
+    all parameters.
+    """
+    key = jax.random.key(config.seed)
+    if not config.init_from:
+        model = Model(config.model, mesh)
+        return model, build(mesh, model.init_params, key), None
+    ours = {name: getattr(config.model, name) for name in RUN_FIELDS}
+    base = None
+    if is_checkpoint(config.init_from):
+        shape, params, extra = load_checkpoint(config.init_from, mesh, report=report)
+        base = extra["base"]
+        adapted = {"lora_rank": shape.lora_rank, "lora_alpha": shape.lora_alpha}
+        if shape.lora_rank:
+            _check_rank(config, shape)
+            ours |= adapted
+        shape = LlamaConfig(**vars(shape) | ours)
+        _compare_runs(config, extra["config"], report)
+    else:
+        shape, params = load_hf(config.init_from, mesh, **ours)
+        if config.train == "lora":
+            base = {
+                "source": str(config.init_from),
+                "digest": source_digest(config.init_from),
+            }
+    if shape.lora_rank and "lora" not in params:
+        params |= build(mesh, lambda k: init_adapters(shape, k), key)
+    return Model(shape, mesh), params, base
+
+
+def load_checkpoint(
+    checkpoint, mesh=None, base: str = "", report: Callable[[str], None] = print
+) -> tuple[LlamaConfig, dict, dict]:
+    """Load a model from a checkpoint: (shape, all parameters, the JSON of the save).
+
+    Args:
+      checkpoint: WORKDIR/checkpoints/STAGE, a step below it, or `best` there.
+      mesh: Mesh of the parameters; by default they are on one device.
+      base: Source of the base model, if it has moved since the training.
+      report: Gets a line about each damaged step that is passed over.
+
+    Raises:
+      UserError: The checkpoint is missing or damaged, or its base model has changed.
+    """
+    params, extra = load_params(checkpoint, report)
+    shape = from_dict(extra["model"], LlamaConfig)
+    if mesh is not None:
+        params = jax.device_put(params, param_shardings(mesh, params))
+    if expected := extra["base"]:
+        source = base or expected["source"]
+        if source_digest(source) != expected["digest"]:
+            raise UserError(
+                f"the weights of {source} are not those that {checkpoint} was trained"
+                " on; give their place with --base"
+            )
+        ours = {name: getattr(shape, name) for name in RUN_FIELDS}
+        params = join(params, load_hf(source, mesh, **ours)[1])
+    return shape, params, extra
+
+
+def source_digest(source) -> str:
+    """Return the SHA-256 of a published model's files of weights, or a checkpoint's.
+
+    Raises:
+      UserError: There is no such model.
+    """
+    if is_checkpoint(source):
+        return checkpoint_digest(source)
+    path = pathlib.Path(source)
+    files = [path] if path.is_file() else local_folder(source).glob("*.safetensors")
+    total = hashlib.sha256()
+    for each in sorted(files):
+        with each.open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
+
+
+def tokenizer_source(source) -> pathlib.Path:
+    """Return the folder with the tokenizer of a model or a checkpoint."""
+    if is_checkpoint(source):
+        return workdir_of(source) / "tokenizer"
+    return local_folder(source)
+
+
+def _check_rank(config: Config, shape: LlamaConfig) -> None:
+    rank = config.model.lora_rank
+    if rank not in (0, shape.lora_rank):
+        raise UserError(
+            f"config: model.lora_rank is {rank}, but the adapters of"
+            f" {config.init_from} have rank {shape.lora_rank}; set that, or export the"
+            " checkpoint first, which merges them"
+        )
+
+
+def _compare_runs(config: Config, theirs: dict, report: Callable[[str], None]) -> None:
+    """Say in a line where the other run's policy was used in another way."""
+    pairs = (
+        ("mode", theirs["mode"], config.mode),
+        ("text.prompt", theirs["text"]["prompt"], config.text.prompt),
+    )
+    if told := [f"{n} {then!r}, here {now!r}" for n, then, now in pairs if then != now]:
+        report(f"{config.init_from} was trained with {'; '.join(told)}")
