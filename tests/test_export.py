@@ -19,6 +19,7 @@ from repair.model.llama import LlamaConfig
 from repair.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from repair.training.checkpoint import Checkpointer
 from repair.training.config import Config, TextConfig
+from repair.training.workdir import digest
 
 SHAPE = LlamaConfig(260, 16, 24, 1, 2, 1, 8, lora_rank=2, scan_layers=True)
 
@@ -33,16 +34,26 @@ def params():
 def run(monkeypatch, tmp_path, params):
     """Return a function from config fields and flags to the written folder."""
 
-    def export_run(fields, **values):
+    def export_run(fields, other_tokenizer=False, **values):
         run = dataclasses.replace(Config(), model=SHAPE, **fields)
         stage = tmp_path / "run" / "checkpoints" / "sft"
         checkpointer = Checkpointer(stage)
-        extra = {"config": dataclasses.asdict(run), "model": dataclasses.asdict(SHAPE)}
-        checkpointer.save(3, {"params": params}, extra)
+        tokenizer = tmp_path / "run" / "tokenizer"
+        Tokenizer(train_tokenizer(["a b"], 260), "short").save(tokenizer)
+        extra = {
+            "config": dataclasses.asdict(run),
+            "model": dataclasses.asdict(SHAPE),
+            "digests": {"tokenizer": digest(tokenizer)},
+            "base": None,
+        }
+        held = params
+        if run.train == "lora" and run.init_from:
+            extra["base"] = {"source": run.init_from, "digest": "0"}
+            held = {"lora": params["lora"]}
+        checkpointer.save(3, {"params": held}, extra)
         checkpointer.close()
-        Tokenizer(train_tokenizer(["a b"], 260), "short").save(
-            tmp_path / "run/tokenizer"
-        )
+        if other_tokenizer:
+            Tokenizer(train_tokenizer(["c d"], 270), "short").save(tokenizer)
         flags = {"checkpoint": str(stage), "out": str(tmp_path / "out")}
         flags |= {"adapter": False, "base": ""} | values
         monkeypatch.setattr(export.flags, "FLAGS", types.SimpleNamespace(**flags))
@@ -91,6 +102,12 @@ def test_the_config_of_the_source_is_kept(run, tmp_path, own_tokenizer):
     out = run(fields)
     assert json.loads((out / "config.json").read_text()) == source
     assert (out / "generation_config.json").read_text() == '{"top_k": 7}'
+
+
+def test_another_models_tokenizer_is_refused(run, tmp_path):
+    with pytest.raises(UserError, match="is not the tokenizer that the checkpoint"):
+        run({}, other_tokenizer=True)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_adapter_names_its_base(run, params):
