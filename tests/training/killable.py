@@ -23,14 +23,42 @@ from repair.training.metrics import MetricsWriter
 _WATCHED = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree")
 # Orbax names its temporary folders by the time.
 _CHANGING = re.compile(r"(tmp-)\d+|\.\d{6,}|(?<=ocdbt\.process_)\d+|(?<=/d/)\w+")
+_INNER = ("orbax-checkpoint-tmp", "best.writing/")
+# Moments that must be among those chosen, by parts of event and path.
+KINDS = {
+    "in the midst of a checkpoint": ("open", "orbax-checkpoint-tmp"),
+    "between a line of metrics and its checkpoint": ("line", "sft 3"),
+    "after an evaluation in training": ("line", "sft_eval "),
+    "before the rename of a checkpoint": ("os.rename", "1.writing"),
+    "before the deletion of an old one": ("os.rmdir", ".old"),
+    "in a promotion": ("os.rename", "best.writing"),
+    "in the demonstrations": ("os.rename", "demos.jsonl.partial"),
+    "in the tokenizer": ("open", "tokenizer.partial"),
+    "between two stages": ("os.rename", "eval_sft.jsonl"),
+    "in RLVR": ("line", "rlvr 1"),
+    "in the results": ("os.rename", "results.json"),
+}
 
 
-def events_of(config: Config, workdir, cache, log) -> list[tuple[str, str]]:
-    """Run to the end in a child; return its file operations, in order."""
+def moments(config: Config, workdir, cache, log) -> list[tuple[str, str]]:
+    """Run to the end in a child; return its file operations, each once, in order."""
     seen = log.with_suffix(".events")
     assert _in_child(config, workdir, cache, log, record=seen) == 0, log.read_text()
     lines = seen.read_text().splitlines()
-    return [tuple(line.split("\t")) for line in lines]
+    return list(dict.fromkeys(tuple(line.split("\t")) for line in lines))
+
+
+def choose(moments: list, count: int) -> list:
+    """Return about so many moments, evenly, and the first of each of `KINDS`.
+
+    Of those inside of one checkpoint's writing every fifth counts.
+    """
+    inner = [m for m in moments if any(part in m[1] for part in _INNER)]
+    kept = [m for m in moments if m not in inner or inner.index(m) % 5 == 0]
+    chosen = set(kept[:: max(len(kept) // count, 1)])
+    for event, part in KINDS.values():
+        chosen.add(next(m for m in moments if event in m[0] and part in m[1]))
+    return [m for m in moments if m in chosen]
 
 
 def run_killed(config: Config, workdir, cache, log, target=None) -> bool:
