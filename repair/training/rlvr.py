@@ -260,6 +260,7 @@ def gradients(
         mask=batch.mask,
         reference=scores.reference,
         importance=importance_BT,
+        segments=batch.segments,
     )
 
     def of(trainable):

@@ -209,8 +209,8 @@ def test_biased_on_the_bandit(estimator):
     assert np.abs(across.mean()) > 10 * across.std() / np.sqrt(len(across))
 
 
-# A second bandit, with a state. Turn 0: give up, miss or solve. Turn 1, after a miss and
-# after solving, each with a logit of its own: stop, or go on. Every reward differs.
+# A second bandit, with a state. Turn 0: give up, miss or solve. Turn 1, after a miss
+# and after solving, each with a logit of its own: stop, or go on. All rewards differ.
 LOGITS = np.array([0.3, -0.4, 0.2, 0.5, -0.8])  # three of turn 0, then two of turn 1
 FIRST = (-0.3, 0.1, 1.0)
 SECOND = {1: (-0.6, 0.7), 2: (0.05, -0.45)}  # by state: rewards of stop and go on
@@ -239,7 +239,7 @@ def expected_return(logits):
 
 
 def expected_gradient(estimator, size, flags=lambda flags, rewards: flags):
-    """Return the estimator's mean gradient over all outcomes of a group: no sampling."""
+    """Return the mean gradient over all outcomes of a group: nothing is sampled."""
     total = np.zeros(5)
     config = AdvantageConfig(estimator=estimator)
     for group in itertools.product(list(outcomes(LOGITS)), repeat=size):
