@@ -153,7 +153,9 @@ def sequence_ratios(log_probs, batch):
     return ratios
 
 
-SEQUENCE = PolicyLossConfig(ratio="sequence", clip_low=0.1, clip_high=0.1, kl_coef=0.0)
+SEQUENCE = PolicyLossConfig(
+    ratio="sequence", clip_low=0.05, clip_high=0.05, kl_coef=0.0
+)
 
 
 def packed_batch(seed):

@@ -369,7 +369,7 @@ def one_batch(experience, loss):
 
 @pytest.mark.parametrize(
     "loss",
-    [*LOSSES, PolicyLossConfig(kl_coef=0.0, ratio="sequence")],
+    [*LOSSES, PolicyLossConfig(ratio="sequence")],
     ids=["kl", "importance", "sequence"],
 )
 def test_what_the_environment_wrote_gets_no_gradient(experience, loss):
