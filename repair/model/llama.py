@@ -20,6 +20,7 @@ Ainslie et al. 2023 (arXiv 2305.13245) for grouped queries, Hu et al. 2021 (arXi
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -289,6 +290,9 @@ class Llama(nn.Module):
                 kernel_init=nn.initializers.normal(c.width**-0.5),
                 param_dtype=jnp.dtype(c.param_dtype),
                 dtype=jnp.dtype(c.dtype),
+                dot_general=functools.partial(
+                    jax.lax.dot_general, preferred_element_type=jnp.float32
+                ),
             )
 
     def hidden(self, tokens_BT, positions_BT, segments_BT, cache) -> Any:
@@ -311,9 +315,18 @@ class Llama(nn.Module):
         return self.final_norm(x_BTD), cache
 
     def logits(self, hidden_D):
-        """Return float32 logits over V of activations with any leading axes."""
-        head = self.embed.attend if self.config.tie_embeddings else self.head
-        return head(hidden_D).astype(jnp.float32)
+        """Return float32 logits over V of activations with any leading axes.
+
+        Their products are summed in float32 and never rounded to the activations' type:
+        bfloat16 would move log-probs by a tenth of a nat.
+        """
+        c = self.config
+        if not c.tie_embeddings:
+            return self.head(hidden_D)
+        hidden_D, table_VD = (
+            x.astype(c.dtype) for x in (hidden_D, self.embed.embedding)
+        )
+        return jnp.dot(hidden_D, table_VD.T, preferred_element_type=jnp.float32)
 
     def __call__(self, tokens_BT, positions_BT, segments_BT, cache):
         """Return logits BTV and the updated cache."""
