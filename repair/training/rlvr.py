@@ -5,7 +5,8 @@ The life of the data through one step:
 1. The curriculum picks P bugs; the engine plays C rollouts of each.
 2. Rewards of each turn become advantages against the group's living peers; groups
    without signal leave the batch (`batches.make_batches`).
-3. The other episodes are packed into rows, in micro-batches of one fixed shape.
+3. The other episodes are packed into rows, and these shuffled by (seed, step) into
+   micro-batches of one fixed shape.
 4. Gradients of the clipped policy loss, with a KL to the policy that the stage began
    with, are summed over the micro-batches; the denominator is the number of sampled
    tokens of the whole batch. One update, or several over the same batch (`update`).
@@ -114,12 +115,14 @@ class Setup:
       config: The section `rlvr`.
       optimizer: As from `make_optimizer`.
       chunk: Tokens of each row whose logits exist at once; 0 for all.
+      seed: Seed of the order of rows.
     """
 
     model: Model
     config: RlvrConfig
     optimizer: optax.GradientTransformation
     chunk: int = 0
+    seed: int = 0
 
 
 class Scores(NamedTuple):
@@ -144,7 +147,8 @@ def train(
     the engine's environments, and counts their outcomes.
     """
     c, context = loop.settings, loop.context
-    setup = Setup(context.model, c, loop.optimizer, context.loss_chunk)
+    chunk, seed = context.loss_chunk, context.seed
+    setup = Setup(context.model, c, loop.optimizer, chunk, seed)
     curriculum = Curriculum(
         bugs, c.problems, context.seed, c.curriculum, c.curriculum_steps
     )
@@ -197,7 +201,8 @@ def update(
     """
     started = time.perf_counter()
     model, c = setup.model, setup.config
-    batches, metrics = make_batches(rollouts, c)
+    step = int(state.step)  # read before an update donates it
+    batches, metrics = make_batches(rollouts, c, (setup.seed, step))
     metrics |= rollout_metrics(rollouts)
     if not batches:
         state = skip(state, model.mesh)
@@ -210,8 +215,7 @@ def update(
     params = join(state.trainable, frozen)
     scores = [_score(setup, batch, reference, params) for batch in batches]
     micro_batches = list(zip(batches, scores, weights, strict=True))
-    step = np.int32(state.step) + 1  # read before the update donates it
-    measured = []
+    measured, after = [], np.int32(step + 1)
     for parts in _minibatches(micro_batches, c):
         # Each update divides by its own sampled tokens.
         count = sum(weight for _, _, weight in parts)
@@ -221,7 +225,7 @@ def update(
             part = gradients(setup, *args)
             total = part if total is None else _add(total, part)
         grads, found = total
-        state, norm = apply_update(state, grads, setup.optimizer, step, model.mesh)
+        state, norm = apply_update(state, grads, setup.optimizer, after, model.mesh)
         loss = found.pop("policy_loss")
         means = {name: value / count for name, value in found.items()}
         measured.append({"policy_loss": loss, "gradient_norm": norm, **means})

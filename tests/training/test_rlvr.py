@@ -133,6 +133,43 @@ def test_advantages_are_of_the_turn_among_samples_of_the_bug(play, bugs):
         np.testing.assert_allclose(found[tuple(episode.ids)], expected)
 
 
+def test_rows_are_shuffled_by_seed_and_step(play, bugs):
+    """And hold the same episodes in any order; by length no batch is the longest's."""
+    group = [play(bugs[0], n, [0.0] * (1 + n % 3) + [n % 2], 0) for n in range(24)]
+    config = dataclasses.replace(CONFIG, rows=1, row_length=32)
+
+    def of(order):
+        return [
+            batch.tokens[0].tobytes() for batch in make_batches(group, config, order)[0]
+        ]
+
+    first = of((3, 5))
+    assert len(first) > 8 and of((3, 5)) == first
+    others = [of(order) for order in ((3, 6), (4, 5))]
+    assert all(other != first for other in others)
+    assert all(sorted(other) == sorted(first) for other in others)
+    # The first of a plan holds the longest episode in every order of the input.
+    firsts = {of((0, step))[0] for step in range(20)}
+    assert len(firsts) > 5
+
+
+def test_an_update_shuffles_by_its_own_seed_and_step(
+    model, params, experience, monkeypatch
+):
+    orders = []
+
+    def spy(rollouts, config, order):
+        orders.append(order)
+        return [], {}
+
+    monkeypatch.setattr(rlvr, "make_batches", spy)
+    state = init_state(jax.tree.map(jnp.copy, params), SGD)
+    setup = Setup(model, no_kl, SGD, seed=7)
+    for _ in range(2):
+        state, _ = rlvr.update(setup, state, {}, params, experience)
+    assert orders == [(7, 0), (7, 1)]
+
+
 def test_estimators_know_the_state_that_a_command_answers(play, bugs):
     """A program that passed before the last command, beside two that did not."""
     group = [play(bugs[0], sample, [0.0, sample], 0) for sample in range(3)]
