@@ -2,9 +2,10 @@
 
 import dataclasses
 
-from repair.errors import UserError
+from repair.errors import expect, expect_between
 
 TESTS = ("shown", "all")
+_MOST = 1000  # of any reward or cost
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Rewards:
         the feedback is empty.
 
     Raises:
-      UserError: `tests` is neither.
+      FieldError: A value is out of range.
     """
 
     solved: float = 1.0
@@ -51,10 +52,11 @@ class Rewards:
     tests: str = "shown"
 
     def __post_init__(self) -> None:
-        if self.tests not in TESTS:
-            raise UserError(
-                f"rewards.tests is {self.tests!r}; use one of {', '.join(TESTS)}"
-            )
+        names = ("solved", "dense", "turn_cost", "edit_cost")
+        expect_between(self, 0, _MOST, *names)
+        # Above 0 they would reward the failure that they are the price of.
+        expect_between(self, -_MOST, 0, "malformed", "missing_exit", "exit_unsolved")
+        expect(self.tests in TESTS, "tests", self.tests, f"one of {', '.join(TESTS)}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,11 +10,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from repair.errors import expect
+from repair.errors import expect, expect_between
 from repair.model.api import Model
 from repair.text.packing import Batch
 
 RATIOS = ("token", "sequence")
+_MOST = 10**6  # of weights and bounds
 # Log ratios end here before the exponential: e^90 is infinite in float32, and the
 # gradient of an infinity that a minimum passes over is nan.
 _MOST_LOG_RATIO = 20.0
@@ -49,8 +50,9 @@ class PolicyLossConfig:
     def __post_init__(self):
         known = ", ".join(RATIOS)
         expect(self.ratio in RATIOS, "ratio", self.ratio, f"one of {known}")
-        cap = self.importance_cap
-        expect(cap >= 0, "importance_cap", cap, "0 or more")
+        expect_between(self, 0, _MOST, "importance_cap", "kl_coef", "entropy_coef")
+        expect_between(self, 0, 1, "clip_low", above=True)
+        expect_between(self, 0, _MOST, "clip_high", above=True)
 
 
 def masked_sum(x, mask):

@@ -29,7 +29,13 @@ import numpy as np
 import optax
 
 from repair.env import Verifier
-from repair.errors import expect
+from repair.errors import (
+    MOST,
+    MOST_SAMPLES,
+    MOST_TEMPERATURE,
+    expect_between,
+    expect_default,
+)
 from repair.model import multihost
 from repair.model.api import Model
 from repair.model.lora import join
@@ -96,14 +102,15 @@ class RlvrConfig:
     trajectories_every: int = 10
 
     def __post_init__(self):
-        ones = ("steps", "problems", "samples", "epochs", "minibatches", "rows")
-        for name in (*ones, "row_length", "curriculum_steps"):
-            expect(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        for name in ("sampled_tokens", "trajectories_every"):
-            expect(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        expect(self.temperature > 0, "temperature", self.temperature, "above 0")
-        share = self.curriculum
-        expect(0 <= share <= 1, "curriculum", share, "a share from 0 to 1")
+        ones = ("steps", "problems", "epochs", "minibatches", "rows", "row_length")
+        expect_between(self, 1, MOST, *ones, "curriculum_steps")
+        expect_between(self, 1, MOST_SAMPLES, "samples")
+        expect_between(self, 0, MOST**2, "sampled_tokens")
+        expect_between(self, 0, MOST, "trajectories_every")
+        expect_between(self, 0, MOST_TEMPERATURE, "temperature", above=True)
+        expect_between(self, 0, 1, "curriculum")
+        used = self.curriculum > 0
+        expect_default(self, "curriculum_steps", used, "with curriculum=0.0")
 
 
 @dataclasses.dataclass(frozen=True)

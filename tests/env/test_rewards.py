@@ -142,5 +142,5 @@ def environment_of(rules):
 
 
 def test_unknown_tests_are_refused():
-    with pytest.raises(UserError, match="rewards.tests is 'hidden'; use one of shown"):
+    with pytest.raises(UserError, match="tests is 'hidden', expected one of shown"):
         Rewards(tests="hidden")
