@@ -19,7 +19,11 @@ LEVERS = {
     "as in the config": [],
     "edit order as in the paper": ["demos.order=reversed"],
     "no loss on states": ["sft.state_weight=0.0"],
-    "AdamW, 0.003": ["sft.optimizer.name=adamw", "sft.optimizer.learning_rate=0.003"],
+    "AdamW, 0.003": [
+        "sft.optimizer.name=adamw",
+        "sft.optimizer.learning_rate=0.003",
+        "sft.optimizer.adam_learning_rate=0.001",
+    ],
     "twice the learning rate": ["sft.optimizer.learning_rate=0.01"],
     "half the learning rate": ["sft.optimizer.learning_rate=0.0025"],
     "up to 3 corruptions": ["demos.max_corruptions=3"],

@@ -11,6 +11,7 @@ from absl import flags
 from rich.console import Console
 
 from repair import cli
+from repair.errors import MOST_SAMPLES
 from repair.tasks import load_tasks
 from repair.training.config import EvalConfig
 from repair.training.evaluation import measure
@@ -22,6 +23,7 @@ from repair.training.weights import workdir_of
 def main():
     """Run episodes of the tasks; print pass@1, pass@k, outcomes by status and turn."""
     args, console = flags.FLAGS, Console()
+    settings = EvalConfig(args.samples, args.temperature)
     chosen = {
         name: getattr(args, name)
         for name in ("top_k", "top_p")
@@ -47,7 +49,7 @@ def main():
         figures = measure(
             policy,
             policy.task_set.bugs(tasks, verifier, policy.config.seed),
-            EvalConfig(args.samples, args.temperature),
+            settings,
             out / "trajectories.jsonl",
             f"evaluation ({spec})",
         )
@@ -69,7 +71,9 @@ def define() -> None:
     )
     flags.DEFINE_string("path", "", "What mbpp/SPLIT or a set is read from.")
     flags.DEFINE_integer("count", 0, "At most so many tasks; 0 for all.", 0)
-    flags.DEFINE_integer("samples", 4, "Samples of a bug, the k of pass@k.", 0)
+    flags.DEFINE_integer(
+        "samples", 4, "Samples of a bug, the k of pass@k.", 0, MOST_SAMPLES
+    )
     flags.DEFINE_float("temperature", 0.8, "Of the samples; pass@1 is greedy.", 0.0)
     flags.DEFINE_integer("top_k", None, "Of the samples; as trained if unset.")
     flags.DEFINE_float("top_p", None, "Of the samples; as trained if unset.")

@@ -18,7 +18,7 @@ from repair.env.state_text import join_state
 from repair.env.tools import LineEditor
 from repair.env.usertests.doubts import check_imports, doubts
 from repair.env.usertests.read import Tests, read_tests
-from repair.errors import UserError
+from repair.errors import MOST_SAMPLES, UserError
 from repair.sandbox import Limits, Result, Sandbox
 from repair.sandbox.syntax import parse_program
 from repair.sandbox.verdict import failure_class
@@ -252,7 +252,9 @@ def define() -> None:
     )
     flags.DEFINE_string("checkpoint", None, "WORKDIR/checkpoints/STAGE.")
     flags.DEFINE_string("text", "", "What the program should do; else its docstring.")
-    flags.DEFINE_integer("samples", 4, "Attempts after the greedy one.", 0)
+    flags.DEFINE_integer(
+        "samples", 4, "Attempts after the greedy one.", 0, MOST_SAMPLES
+    )
     flags.DEFINE_float("temperature", 0.8, "Of these attempts.", 0.0)
     flags.DEFINE_integer("seed", 0, "Another draws other samples.", 0)
     flags.DEFINE_float(

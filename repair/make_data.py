@@ -14,7 +14,7 @@ from repair.demos.records import SUMMARY, DemoFile
 from repair.errors import UserError
 from repair.sandbox import Sandbox
 from repair.tasks import Task, load_tasks
-from repair.tasks.bugs import ORDERS, CorruptionConfig
+from repair.tasks.bugs import MOST_CORRUPTIONS, ORDERS, CorruptionConfig
 from repair.tasks.corrupt import KINDS
 from repair.text.prompts import PROMPTS
 from repair.text.tokenizer import load_tokenizer
@@ -200,10 +200,12 @@ def _pairs(values: dict) -> str:
 
 
 def _corruptions(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*", text)
-    if not match or not 1 <= int(match[1]) <= int(match[2]):
+    # At most nine digits: Python refuses to read thousands of them.
+    match = re.fullmatch(r"\s*(\d{1,9})\s*,\s*(\d{1,9})\s*", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]) <= MOST_CORRUPTIONS:
         raise UserError(
-            f"--corruptions is {text!r}; give LOW,HIGH such as 1,5, 1 <= LOW <= HIGH"
+            f"--corruptions is {text!r}; give LOW,HIGH such as 1,5,"
+            f" 1 <= LOW <= HIGH <= {MOST_CORRUPTIONS}"
         )
     return int(match[1]), int(match[2])
 

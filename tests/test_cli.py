@@ -132,7 +132,27 @@ OF_OTHERS = {
     "evaluate": (
         "--checkpoint is missing; give WORKDIR/checkpoints/STAGE, or one step below it"
     ),
-    "evaluate --samples=x": "--samples=x: expected a non-negative integer",
+    "evaluate --samples=x": "--samples=x: expected an integer in the range [0, 10000]",
+    "evaluate --samples=1e9": (
+        "--samples=1e9: expected an integer in the range [0, 10000]"
+    ),
+    "evaluate --checkpoint=x --samples=1000000000": (
+        "--samples=1000000000: expected an integer in the range [0, 10000]"
+    ),
+    "evaluate --checkpoint=x --temperature=nan": (
+        "temperature is nan, expected 0 or more"
+    ),
+    "fix a.py --tests=x --checkpoint=x --samples=1000000000": (
+        "--samples=1000000000: expected an integer in the range [0, 10000]"
+    ),
+    "make_data --out=DIR/x --corruptions=1,99999999999999999999": (
+        "--corruptions is '1,99999999999999999999'; give LOW,HIGH such as 1,5,"
+        " 1 <= LOW <= HIGH <= 100"
+    ),
+    "make_data --out=DIR/x --per_task=1000000000": (
+        "per_task is 1000000000, expected 100,000 or less"
+    ),
+    "make_data --out=DIR/x --seed=-1": "seed is -1, expected 0 or more",
     "evaluate --temperature=-1": "--temperature=-1: expected a non-negative number",
     "evaluate --chekpoint=x": "no flag --chekpoint; did you mean --checkpoint?",
     "make_data": (

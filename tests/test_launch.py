@@ -40,7 +40,7 @@ def get_config():
     c.model.vocab_size, c.model.width, c.model.mlp_width = 300, 16, 32
     c.model.layers, c.model.heads, c.model.kv_heads, c.model.head_size = 1, 2, 2, 8
     c.sft.steps, c.sft.rows, c.sft.row_length = 2, 2, 512
-    c.sft.optimizer.name = "adamw"
+    c.sft.optimizer.name, c.sft.optimizer.adam_learning_rate = "adamw", 0.001
     return c
 """
 # Both ranks of a job: the command, with the rank's number for % in the variables.

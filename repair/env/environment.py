@@ -133,6 +133,7 @@ class Environment:
         self._running()
         self._last = None  # no episode to go on with, should anything fail here
         before, exited, malformed = self.code, False, None
+        held = self._passed and self._trusted()
         try:
             exited = self._tool.apply(command_text)
         except editor.MalformedCommand as error:
@@ -149,13 +150,14 @@ class Environment:
             edited=edited,
             passed=self._passed,
             newly_solved=self._passed and not self._solved,
+            held=held,
             by_value=self._by_value,
             share_gained=max(0.0, self._share() - self._best_share),
             exited=exited,
             cut=not exited and self._count >= self._max_turns,
         )
         self._solved = self._solved or self._passed
-        if turn.by_value or self._rewards.trust_in_child:
+        if self._trusted():
             self._best_share = max(self._best_share, self._share())
         status = "max_turns" if turn.cut else None
         if exited:
@@ -181,6 +183,10 @@ class Environment:
             counted.append((yield self._question(self._hidden_tests())))
         self._passed = all(result.passed for result in counted)
         self._by_value = all(result.trust == "value" for result in counted)
+
+    def _trusted(self) -> bool:
+        """Return True if a pass of the program counts."""
+        return self._by_value or self._rewards.trust_in_child
 
     def _question(self, tests: Sequence[str]) -> Question:
         job = self.code, tests, self._bug.task.test_setup_code, self._cpu_seconds

@@ -2,9 +2,10 @@
 
 import dataclasses
 
-from repair.errors import UserError
+from repair.errors import expect, expect_between
 
 TESTS = ("shown", "all")
+_MOST = 1000  # of any reward or cost
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,6 +14,10 @@ class Rewards:
 
     Attributes:
       solved: For the turn that first passes all tests that count (paper: 1.0).
+      take_back: True if the solving reward is held only as long as the program passes:
+        a command after which it fails again gives it back, and the next one that
+        solves earns it anew. So an episode's total has it once if the program passes
+        at the end, and not at all if it fails. False to pay it for the first pass.
       malformed: For a command that cannot be parsed or does not apply (paper: -0.5).
         The state stays as it was, the feedback names the reason, and the episode goes
         on.
@@ -31,10 +36,11 @@ class Rewards:
         the feedback is empty.
 
     Raises:
-      UserError: `tests` is neither.
+      FieldError: A value is out of range.
     """
 
     solved: float = 1.0
+    take_back: bool = True
     malformed: float = -0.5
     missing_exit: float = -0.5
     exit_unsolved: float = 0.0
@@ -46,10 +52,11 @@ class Rewards:
     tests: str = "shown"
 
     def __post_init__(self) -> None:
-        if self.tests not in TESTS:
-            raise UserError(
-                f"rewards.tests is {self.tests!r}; use one of {', '.join(TESTS)}"
-            )
+        names = ("solved", "dense", "turn_cost", "edit_cost")
+        expect_between(self, 0, _MOST, *names)
+        # Above 0 they would reward the failure that they are the price of.
+        expect_between(self, -_MOST, 0, "malformed", "missing_exit", "exit_unsolved")
+        expect(self.tests in TESTS, "tests", self.tests, f"one of {', '.join(TESTS)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +68,8 @@ class TurnFacts:
       edited: Characters that the command changed; 0 is fine where `edit_cost` is 0.
       passed: The tests that count pass after the command.
       newly_solved: They pass, and did not at any earlier state of the episode.
+      held: The program that the command met passes, and its pass was rewarded or would
+        have been.
       by_value: No test that counts ran in the process of the program.
       share_gained: Share of shown tests beyond the best earlier state; 0 or more.
       exited: The command ended the episode.
@@ -71,6 +80,7 @@ class TurnFacts:
     edited: int = 0
     passed: bool = False
     newly_solved: bool = False
+    held: bool = False
     by_value: bool = True
     share_gained: float = 0.0
     exited: bool = False
@@ -82,11 +92,13 @@ def turn_reward(rewards: Rewards, turn: TurnFacts) -> float:
     reward = -rewards.turn_cost - rewards.edit_cost * turn.edited
     if turn.malformed:
         reward += rewards.malformed
-    if turn.by_value or rewards.trust_in_child:
-        if turn.newly_solved:
-            reward += rewards.solved
-        if turn.share_gained:
-            reward += rewards.dense * turn.share_gained
+    trusted = turn.by_value or rewards.trust_in_child
+    if rewards.take_back:
+        reward += rewards.solved * ((turn.passed and trusted) - turn.held)
+    elif turn.newly_solved and trusted:
+        reward += rewards.solved
+    if trusted:
+        reward += rewards.dense * turn.share_gained
     if turn.exited and not turn.passed:
         reward += rewards.exit_unsolved
     if turn.cut:

@@ -20,13 +20,14 @@ Ainslie et al. 2023 (arXiv 2305.13245) for grouped queries, Hu et al. 2021 (arXi
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from repair.errors import expect
+from repair.errors import expect, expect_between
 from repair.model import kv_cache as kv
 from repair.model.rope import Rope, rope_tables, rotate
 from repair.model.sharding import over_rows, over_vocabulary
@@ -37,6 +38,9 @@ REMAT = {
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
     "full": jax.checkpoint_policies.nothing_saveable,
 }
+
+DTYPES = ("float32", "bfloat16", "float16")
+_MOST_SIZE = 10**7
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,12 +93,22 @@ class LlamaConfig:
     query_block: int = 128
 
     def __post_init__(self):
-        heads, groups = self.heads, self.kv_heads
+        sizes = ("vocab_size", "width", "mlp_width", "layers", "heads", "kv_heads")
+        expect_between(self, 1, _MOST_SIZE, *sizes, "head_size", "query_block")
+        expect_between(self, 0, _MOST_SIZE, "lora_rank")
+        expect_between(self, 0, _MOST_SIZE, "lora_alpha", above=True)
+        expect_between(self, 0, 1, "rms_eps", above=True)
+        heads, groups, size = self.heads, self.kv_heads, self.head_size
         expected = f"a multiple of kv_heads={groups}"
-        expect(groups >= 1 and heads % groups == 0, "heads", heads, expected)
-        size, remat = self.head_size, self.remat
+        expect(heads % groups == 0, "heads", heads, expected)
         expect(size % 2 == 0, "head_size", size, "an even number, for RoPE")
-        expect(remat in REMAT, "remat", remat, f"one of {', '.join(REMAT)}")
+        for name, known in (
+            ("dtype", DTYPES),
+            ("param_dtype", DTYPES),
+            ("remat", REMAT),
+        ):
+            value = getattr(self, name)
+            expect(value in known, name, value, f"one of {', '.join(known)}")
 
 
 def attend_packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, query_block: int):
@@ -289,6 +303,9 @@ class Llama(nn.Module):
                 kernel_init=nn.initializers.normal(c.width**-0.5),
                 param_dtype=jnp.dtype(c.param_dtype),
                 dtype=jnp.dtype(c.dtype),
+                dot_general=functools.partial(
+                    jax.lax.dot_general, preferred_element_type=jnp.float32
+                ),
             )
 
     def hidden(self, tokens_BT, positions_BT, segments_BT, cache) -> Any:
@@ -311,9 +328,18 @@ class Llama(nn.Module):
         return self.final_norm(x_BTD), cache
 
     def logits(self, hidden_D):
-        """Return float32 logits over V of activations with any leading axes."""
-        head = self.embed.attend if self.config.tie_embeddings else self.head
-        return head(hidden_D).astype(jnp.float32)
+        """Return float32 logits over V of activations with any leading axes.
+
+        Their products are summed in float32 and never rounded to the activations' type:
+        bfloat16 would move log-probs by a tenth of a nat.
+        """
+        c = self.config
+        if not c.tie_embeddings:
+            return self.head(hidden_D)
+        hidden_D, table_VD = (
+            x.astype(c.dtype) for x in (hidden_D, self.embed.embedding)
+        )
+        return jnp.dot(hidden_D, table_VD.T, preferred_element_type=jnp.float32)
 
     def __call__(self, tokens_BT, positions_BT, segments_BT, cache):
         """Return logits BTV and the updated cache."""

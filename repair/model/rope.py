@@ -8,6 +8,8 @@ import math
 
 import jax.numpy as jnp
 
+from repair.errors import expect, expect_between
+
 
 @dataclasses.dataclass(frozen=True)
 class Rope:
@@ -30,11 +32,10 @@ class Rope:
     original: int = 8192
 
     def __post_init__(self):
-        if self.factor < 1 or not self.low < self.high:
-            raise ValueError(
-                f"rope factor={self.factor}, low={self.low}, high={self.high} must hold"
-                " factor >= 1 and low < high"
-            )
+        expect_between(self, 1, 10**12, "theta", "original", above=True)
+        expect_between(self, 1, 10**6, "factor")
+        expect_between(self, 0, 10**6, "low", "high", above=True)
+        expect(self.low < self.high, "low", self.low, f"below high={self.high}")
 
     def frequencies(self, head_size: int):
         """Return radians per token of each pair, float32 (H/2)."""

@@ -8,12 +8,14 @@ import jax
 import numpy as np
 
 from repair.env import Environment
-from repair.errors import UserError, expect
+from repair.errors import MOST, UserError, expect, expect_between
 from repair.model.api import Model
 from repair.model.sharding import places
 from repair.rollout.sampler import Sampler, SamplerShapes, spread
 from repair.rollout.sampling import Sampling
 from repair.text.tokenizer import Tokenizer
+
+_MOST_ROWS = 10**6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,12 +58,12 @@ class SamplerConfig:
     warm_up: bool = False
 
     def __post_init__(self):
-        for name in ("slots", "cohorts", "prefill", "block"):
-            value = getattr(self, name)
-            expect(value >= 1, name, value, "1 or more")
-        expect(self.places >= 0, "places", self.places, "0 or more")
-        share, dtype = self.stragglers, self.cache_dtype
-        expect(0 <= share < 1, "stragglers", share, "0 to below 1")
+        expect_between(self, 1, _MOST_ROWS, "slots", "cohorts", "prefill", "block")
+        expect_between(self, 0, _MOST_ROWS, "places")
+        expect_between(self, 0, 1, "stragglers", below=True)
+        lengths, dtype = self.lengths, self.cache_dtype
+        positive = all(1 <= length <= MOST for length in lengths)
+        expect(positive, "lengths", lengths, "lengths of 1 or more")
         expect(
             dtype in ("", "float32", "bfloat16", "float16"),
             *("cache_dtype", dtype, "nothing or one of float32, bfloat16, float16"),

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from repair.errors import expect
+from repair.errors import MOST, MOST_TEMPERATURE, expect, expect_between
 from repair.model.kv_cache import MASKED
 
 
@@ -31,8 +31,8 @@ class Sampling:
     top_p: float = 1.0
 
     def __post_init__(self):
-        for name in ("temperature", "top_k"):
-            expect(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        expect_between(self, 0, MOST_TEMPERATURE, "temperature")
+        expect_between(self, 0, MOST, "top_k")
         share = 0 < self.top_p <= 1
         expect(share, "top_p", self.top_p, "above 0 and at most 1")
 

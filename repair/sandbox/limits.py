@@ -4,17 +4,16 @@ import dataclasses
 import json
 from collections.abc import Sequence
 
-from repair.errors import UserError
+from repair.errors import MOST, expect_between
 from repair.sandbox.outcomes import Step
 from repair.sandbox.worker import Request
 
-_MOST = 10**9  # of any limit: system calls take no more
 _ANSWER_BYTES = 8  # times the size of a value, of an answer that is read
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Limits of one program with all its tests; UserError if out of range.
+    """Limits of one program with all its tests; FieldError if out of range.
 
     Attributes:
       seconds: Wall time, a backstop for a machine that is too busy. It gives no
@@ -31,12 +30,9 @@ class Limits:
     output_bytes: int = 1 << 20
 
     def __post_init__(self) -> None:
-        for name, value in dataclasses.asdict(self).items():
-            if not 0 < value <= _MOST:
-                raise UserError(
-                    f"the sandbox's {name} is {value}; it must be above 0 and at most"
-                    f" {_MOST:,}"
-                )
+        names = [field.name for field in dataclasses.fields(self)]
+        # System calls take no more.
+        expect_between(self, 0, MOST, *names, above=True)
 
 
 def make_request(

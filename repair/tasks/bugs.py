@@ -5,12 +5,14 @@ import itertools
 import random
 from collections.abc import Sequence
 
-from repair.errors import UserError, expect
+from repair.errors import MOST_SEED, UserError, expect, expect_between
 from repair.sandbox import Result, Sandbox, trust_of
 from repair.tasks.corrupt import ALL_KINDS, KINDS, Corruption, corrupt, drawn_kinds
 from repair.tasks.task import Bug, Task
 
 ORDERS = ("reversed", "top_down")
+MOST_CORRUPTIONS = 100  # of a program
+_MOST_PER_TASK = 100_000
 _TRIES = 20  # draws for a bug that is new and fails
 
 
@@ -41,9 +43,10 @@ class CorruptionConfig:
     seed: int = 0
 
     def __post_init__(self):
-        expect(self.per_task >= 1, "per_task", self.per_task, "1 or more")
+        expect_between(self, 1, _MOST_PER_TASK, "per_task")
+        expect_between(self, 1, MOST_CORRUPTIONS, "min_corruptions", "max_corruptions")
+        expect_between(self, 0, 2 * MOST_SEED, "seed")  # a run adds its own
         low, high = self.min_corruptions, self.max_corruptions
-        expect(low >= 1, "min_corruptions", low, "1 or more")
         expect(high >= low, "max_corruptions", high, f"min_corruptions={low} or more")
         orders, kinds = ", ".join(ORDERS), ", ".join(ALL_KINDS)
         expect(self.order in ORDERS, "order", self.order, f"one of {orders}")

@@ -18,17 +18,31 @@ def advantages_of(rollouts: Sequence[Rollout], config: AdvantageConfig):
     """Return the advantages of `trainable` rollouts; see `turn_advantages`."""
     rewards = [rollout.rewards for rollout in rollouts]
     groups = [rollout.bug.bug_id for rollout in rollouts]
-    return turn_advantages(rewards, groups, config)
+    # Of the state that a command answers, which its result does not touch.
+    solved = [[state.passed for state in r.results[:-1]] for r in rollouts]
+    return turn_advantages(rewards, groups, config, solved)
 
 
-def make_batches(rollouts: Sequence[Rollout], config) -> tuple[list[Batch], dict]:
-    """Pack the groups with signal in micro-batches: (batches, metrics)."""
+def make_batches(
+    rollouts: Sequence[Rollout], config, order: tuple[int, int] = (0, 0)
+) -> tuple[list[Batch], dict]:
+    """Pack the groups with signal in micro-batches: (batches, metrics).
+
+    Args:
+      rollouts: Those of one step.
+      config: The section `rlvr`.
+      order: Seed and step, which the order of the rows is a function of.
+    """
     rollouts = trainable(rollouts)
     advantages, active, metrics = advantages_of(rollouts, config.advantages)
     kept = [i for i, is_active in enumerate(active) if is_active]
     episodes = [rollouts[i].episode for i in kept]
     rows = plan_rows([len(e) for e in episodes], config.row_length)
     rows += [[]] * (-len(rows) % config.rows)
+    # Planned rows go by length, and long episodes are those that failed: unshuffled,
+    # each small update would have nearly one sign.
+    shuffled = np.random.default_rng(order).permutation(len(rows))
+    rows = [rows[i] for i in shuffled]
     batches = [
         pack(
             episodes,

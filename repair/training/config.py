@@ -12,7 +12,18 @@ import ml_collections
 
 from repair.env.rewards import Rewards
 from repair.env.tools import MODES
-from repair.errors import FieldError, UserError, expect
+from repair.errors import (
+    MOST,
+    MOST_SAMPLES,
+    MOST_SEED,
+    MOST_TEMPERATURE,
+    FieldError,
+    UserError,
+    expect,
+    expect_between,
+)
+from repair.model import presets
+from repair.model.hf.model_config import RUN_FIELDS
 from repair.model.llama import LlamaConfig
 from repair.model.lora import MODES as TRAINABLE
 from repair.model.sharding import row_parts
@@ -50,6 +61,9 @@ class TasksConfig:
     eval_path: str = ""
     train_count: int = 0
     eval_count: int = 0
+
+    def __post_init__(self):
+        expect_between(self, 0, MOST, "train_count", "eval_count")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +103,8 @@ class TextConfig:
     def __post_init__(self):
         prompts = ", ".join(PROMPTS)
         expect(self.prompt in PROMPTS, "prompt", self.prompt, f"one of {prompts}")
-        expect(self.max_turns >= 1, "max_turns", self.max_turns, "1 or more")
+        expect_between(self, 1, MOST, "max_turns")
+        expect_between(self, 2, MOST, "max_length")
         expected = f"1 to below max_length={self.max_length}"
         room = 1 <= self.max_command < self.max_length
         expect(room, "max_command", self.max_command, expected)
@@ -109,6 +124,12 @@ class MeshConfig:
     fsdp: int = 1
     tensor: int = 1
 
+    def __post_init__(self):
+        for name in ("data", "fsdp", "tensor"):
+            value = getattr(self, name)
+            size = value == -1 or 1 <= value <= MOST
+            expect(size, name, value, "1 or more, or -1 for all devices that are left")
+
 
 @dataclasses.dataclass(frozen=True)
 class EvalConfig:
@@ -125,9 +146,9 @@ class EvalConfig:
     subset: int = 64
 
     def __post_init__(self):
-        for name in ("samples", "temperature"):
-            expect(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        expect(self.subset >= 1, "subset", self.subset, "1 or more")
+        expect_between(self, 0, MOST_SAMPLES, "samples")
+        expect_between(self, 0, MOST_TEMPERATURE, "temperature")
+        expect_between(self, 1, MOST, "subset")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,6 +224,9 @@ class Config:
     def __post_init__(self):
         stages = bool(self.stages) and set(self.stages) <= set(STAGES)
         expect(stages, "stages", self.stages, f"some of {', '.join(STAGES)}")
+        in_order = sorted(set(self.stages), key=STAGES.index)
+        expected = f"each once, in the order {','.join(in_order)}"
+        expect(list(self.stages) == in_order, "stages", self.stages, expected)
         for name, known in (
             ("mode", MODES),
             ("train", TRAINABLE),
@@ -211,12 +235,11 @@ class Config:
         ):
             value = getattr(self, name)
             expect(value in known, name, value, f"one of {', '.join(known)}")
-        for name, least in (
-            *(("checkpoint_every", 1), ("keep", 1)),
-            *(("checkpoint_minutes", 0), ("sandbox_workers", 0)),
-        ):
-            value = getattr(self, name)
-            expect(value >= least, name, value, f"{least} or more")
+        expect_between(self, 0, MOST_SEED, "seed")
+        expect_between(self, 1, MOST, "checkpoint_every", "keep")
+        expect_between(self, 0, MOST, "loss_chunk")
+        expect_between(self, 0, 10_000, "sandbox_workers")
+        expect_between(self, 0, MOST, "checkpoint_minutes")
 
 
 def defaults() -> ml_collections.ConfigDict:
@@ -240,15 +263,15 @@ def read(config: ml_collections.ConfigDict) -> Config:
 
 def _check_sections(c: Config) -> None:
     """Refuse values that are at odds with those of another section."""
-    rank, traces, chunk = c.model.lora_rank, c.demos.traces, c.loss_chunk
-    trained = c.train != "lora" or rank > 0
-    expect(trained, "model.lora_rank", rank, "1 or more with train='lora'")
+    traces, chunk = c.demos.traces, c.loss_chunk
+    _check_training(c)
+    _check_shape(c)
     used = not traces or (c.mode == "cot" and not c.demos.path)
     expected = "nothing but in mode 'cot' without demos.path"
     expect(used, "demos.traces", traces, expected)
     for stage, section in (("sft", c.sft), ("rlvr", c.rlvr)):
         length = section.row_length
-        divides = chunk == 0 or (chunk > 0 and length % chunk == 0)
+        divides = chunk == 0 or length % chunk == 0
         expected = f"0 or a divisor of {stage}.row_length={length}"
         expect(divides or stage not in c.stages, "loss_chunk", chunk, expected)
     for stage, section in (("sft", c.sft), ("rlvr", c.rlvr)):
@@ -265,6 +288,46 @@ def _check_sections(c: Config) -> None:
         longest = c.text.max_length
         expected = f"text.max_length={longest} or more"
         expect(length >= longest, "rlvr.row_length", length, expected)
+
+
+def _check_training(c: Config) -> None:
+    """Refuse weights and optimizers that `train` makes nothing of."""
+    rank, alpha = c.model.lora_rank, c.model.lora_alpha
+    if c.train == "full":
+        # Most updates are smaller than half a step between two bfloat16 numbers.
+        dtype = c.model.param_dtype
+        expected = "float32 with train='full'; model.dtype may be bfloat16"
+        frozen = c.stages == ("eval",)  # nothing is trained
+        expect(frozen or dtype == "float32", "model.param_dtype", dtype, expected)
+        default = LlamaConfig.lora_alpha
+        expected = f"{default} with model.lora_rank=0"
+        expect(rank > 0 or alpha == default, "model.lora_alpha", alpha, expected)
+        return
+    expect(rank > 0, "model.lora_rank", rank, "1 or more with train='lora'")
+    for stage, optimizer in (("sft", c.sft.optimizer), ("rlvr", c.rlvr.optimizer)):
+        if stage in c.stages:
+            name, decay = optimizer.name, optimizer.weight_decay
+            reason = "with train='lora': it is for the matrices of the layers"
+            path = f"{stage}.optimizer"
+            expect(name == "adamw", f"{path}.name", name, f"'adamw' {reason}")
+            expect(decay == 0, f"{path}.weight_decay", decay, f"0.0 {reason}")
+
+
+def _check_shape(c: Config) -> None:
+    """Refuse a shape beside `init_from`, unless it is that of a published model."""
+    if not c.init_from:
+        return
+    names = [f.name for f in dataclasses.fields(LlamaConfig)]
+    names = [name for name in names if name not in RUN_FIELDS]
+    known = [LlamaConfig(), *presets.SHAPES.values()]
+    if all(
+        [getattr(c.model, n) for n in names] != [getattr(k, n) for n in names]
+        for k in known
+    ):
+        name = next(n for n in names if getattr(c.model, n) != getattr(known[0], n))
+        value = getattr(c.model, name)
+        expected = "its default: the shape comes with init_from"
+        expect(False, f"model.{name}", value, expected)
 
 
 def check_mesh(config: Config, mesh) -> None:

@@ -15,6 +15,13 @@ import jax
 from repair.env import Environment
 from repair.env.edit_distance import levenshtein
 from repair.env.tools import WholeProgram
+from repair.errors import (
+    MOST,
+    MOST_SAMPLES,
+    MOST_SEED,
+    MOST_TEMPERATURE,
+    expect_between,
+)
 from repair.model.api import Model
 from repair.rollout.collect import Observer, RolloutSeed, collect_rollouts
 from repair.rollout.engine import SamplerConfig, make_engine
@@ -47,6 +54,12 @@ class DraftConfig:
     max_length: int = 2048
     slots: int = 64
     seed: int = 0
+
+    def __post_init__(self):
+        expect_between(self, 1, MOST_SAMPLES, "samples", "keep", "slots")
+        expect_between(self, 0, MOST_TEMPERATURE, "temperature", above=True)
+        expect_between(self, 1, MOST, "max_tokens", "max_length")
+        expect_between(self, 0, MOST_SEED, "seed")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Evaluation of a policy: pass rates on held-out bugs, with intervals."""
 
 import collections
+import dataclasses
 import time
 from collections.abc import Sequence
 
@@ -10,6 +11,7 @@ from repair.env import Verifier
 from repair.model import multihost
 from repair.rollout.collect import Observer, RolloutSeed, collect_rollouts
 from repair.rollout.rollout import Rollout
+from repair.sandbox import Result, SandboxError
 from repair.tasks import Bug
 from repair.training.config import EvalConfig
 from repair.training.metrics import progress
@@ -61,8 +63,11 @@ def measure(
                 RolloutSeed(policy.config.seed),
                 Observer(progress=show),
             )
-            rollouts, broken = drop_faults(rollouts, samples)
-            passed = verify(rollouts, policy.verifier)
+            verified = verify(rollouts, policy.verifier)
+            kept, broken = drop_faults(rollouts, samples)
+            chosen = {id(rollout) for rollout in kept}
+            passed = verified[[id(rollout) in chosen for rollout in rollouts]]
+            rollouts = kept
             if done:
                 figures |= sampled_figures(passed, samples)
             else:
@@ -84,7 +89,11 @@ def verify(rollouts: Sequence[Rollout], verifier: Verifier) -> np.ndarray:
     """Return for each final program if it passes the shown and the hidden tests, bool.
 
     The shown tests ran when the program came about. The hidden ones run here, for the
-    programs that pass the shown ones.
+    programs that pass the shown ones. An episode whose program breaks the sandbox there
+    gets the status "fault".
+
+    Raises:
+      SandboxError: Half of the episodes broke.
     """
     passed = np.array([r.passed for r in rollouts], bool)
     indices = [
@@ -94,9 +103,29 @@ def verify(rollouts: Sequence[Rollout], verifier: Verifier) -> np.ndarray:
         (r.code, r.bug.task.hidden_test_list, r.bug.task.test_setup_code)
         for r in (rollouts[i] for i in indices)
     ]
-    for index, result in zip(indices, verifier.map(jobs), strict=True):
-        passed[index] = result.passed
+    try:
+        answers = verifier.map(jobs)
+    except SandboxError:  # one of them, so each by itself
+        answers = [
+            _ask(verifier, rollouts[i], job)
+            for i, job in zip(indices, jobs, strict=True)
+        ]
+        faults = [r.results[-1].fault for r in rollouts if r.status == "fault"]
+        if 2 * len(faults) >= len(rollouts):
+            raise
+    for index, result in zip(indices, answers, strict=True):
+        passed[index] = result is not None and result.passed
     return passed
+
+
+def _ask(verifier: Verifier, rollout: Rollout, job: tuple) -> Result | None:
+    """Return one result; if the sandbox breaks, mark the episode and return None."""
+    try:
+        return verifier.map([job])[0]
+    except SandboxError as error:
+        broken = {"status": "fault", "fault": f"SandboxError: {error}"}
+        rollout.steps[-1] = dataclasses.replace(rollout.steps[-1], **broken)
+        return None
 
 
 def drop_faults(rollouts: list[Rollout], samples: int) -> tuple[list[Rollout], int]:

@@ -5,6 +5,7 @@ Every message has one form: "config: rlvr.samples is 1, expected 2 or more".
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 
@@ -85,6 +86,8 @@ def _value(hint, value, name: str):
         return float(value)
     if type(value) is not hint:
         raise wrong(hint.__name__)
+    if hint is float and not math.isfinite(value):
+        raise wrong("a finite number")
     return value
 
 

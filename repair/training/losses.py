@@ -10,9 +10,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from repair.errors import expect
+from repair.errors import expect, expect_between
 from repair.model.api import Model
 from repair.text.packing import Batch
+
+RATIOS = ("token", "sequence")
+_MOST = 10**6  # of weights and bounds
+# Log ratios end here before the exponential: e^90 is infinite in float32, and the
+# gradient of an infinity that a minimum passes over is nan.
+_MOST_LOG_RATIO = 20.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +26,10 @@ class PolicyLossConfig:
     """The clipped policy gradient (Schulman et al. 2017, arXiv 1707.06347).
 
     Attributes:
+      ratio: Ratio of the policy to the one that sampled, which is clipped: "token" for
+        that of each token, "sequence" for the geometric mean over the episode's
+        commands, whose gradient is still each token's own (GSPO-token, Zheng et al.
+        2025, arXiv 2507.18071; a mean strays less, so choose smaller clips).
       importance_cap: Above 0, tokens are weighed by the ratio of the trainer's
         probability to the sampler's, up to this cap, and the clipped ratio starts at
         the trainer's (Yao et al. 2025, "truncated importance sampling"); 0 trusts the
@@ -30,6 +40,7 @@ class PolicyLossConfig:
       entropy_coef: Weight of the entropy bonus.
     """
 
+    ratio: str = "token"
     importance_cap: float = 0.0
     clip_low: float = 0.2
     clip_high: float = 0.2
@@ -37,8 +48,11 @@ class PolicyLossConfig:
     entropy_coef: float = 0.0
 
     def __post_init__(self):
-        cap = self.importance_cap
-        expect(cap >= 0, "importance_cap", cap, "0 or more")
+        known = ", ".join(RATIOS)
+        expect(self.ratio in RATIOS, "ratio", self.ratio, f"one of {known}")
+        expect_between(self, 0, _MOST, "importance_cap", "kl_coef", "entropy_coef")
+        expect_between(self, 0, 1, "clip_low", above=True)
+        expect_between(self, 0, _MOST, "clip_high", above=True)
 
 
 def masked_sum(x, mask):
@@ -118,8 +132,9 @@ def kl_to_reference(log_probs, ref_log_probs):
     """Return a per-token estimate of KL(policy || reference) from samples.
 
     The estimator k3, ratio - 1 - log ratio (Schulman, "Approximating KL divergence").
+    Where the reference is e^20 times as sure of a token, it stays there.
     """
-    delta = log_probs - ref_log_probs
+    delta = jnp.maximum(log_probs - ref_log_probs, -_MOST_LOG_RATIO)
     return jnp.expm1(-delta) + delta
 
 
@@ -133,6 +148,8 @@ class LossInputs(NamedTuple):
         the other arrays hold there is ignored.
       reference: Log-probs of the reference policy; None without a KL.
       importance: Importance weights of the surrogate; None for none.
+      segments: Number of the token's episode in its row, from 0 to T; the ratio of
+        sequences needs it.
     """
 
     old: jax.Array
@@ -140,6 +157,35 @@ class LossInputs(NamedTuple):
     mask: jax.Array
     reference: jax.Array | None = None
     importance: jax.Array | None = None
+    segments: jax.Array | None = None
+
+
+def segment_means(x_BT, mask_BT, segments_BT):
+    """Return for each token the mean of x over its segment, weighted by mask, BT."""
+
+    def row(x_T, mask_T, segments_T):
+        # Segments count from 1, with 0 for padding.
+        sums = [
+            jax.ops.segment_sum(each_T, segments_T, num_segments=len(x_T) + 1)
+            for each_T in (jnp.where(mask_T != 0, x_T, 0.0) * mask_T, mask_T)
+        ]
+        return (sums[0] / jnp.where(sums[1] == 0, 1.0, sums[1]))[segments_T]
+
+    return jax.vmap(row)(x_BT, mask_BT, segments_BT)
+
+
+def _ratios(log_probs, given: LossInputs, kind: str):
+    """Return the ratio of each token, with the gradient of its own log-prob."""
+    live = given.mask != 0
+    log_ratio = jnp.where(live, log_probs - given.old, 0.0)
+    if kind == "token":
+        return jnp.exp(jnp.minimum(log_ratio, _MOST_LOG_RATIO))
+    # The value is the sequence's. Had it the sequence's gradient too, all tokens would
+    # be pulled at by the mean advantage of the episode's turns.
+    mean = segment_means(log_ratio, given.mask, given.segments)
+    own = jnp.where(live, log_probs, 0.0)
+    value = jnp.exp(jnp.minimum(jax.lax.stop_gradient(mean), _MOST_LOG_RATIO))
+    return value * jnp.exp(own - jax.lax.stop_gradient(own))
 
 
 def policy_loss(
@@ -151,8 +197,7 @@ def policy_loss(
     by the mask.
     """
     mask, live = given.mask, given.mask != 0
-    log_ratio = jnp.where(live, stats.log_probs - given.old, 0.0)
-    ratio = jnp.exp(log_ratio)
+    ratio = _ratios(stats.log_probs, given, config.ratio)
     clipped = jnp.clip(ratio, 1 - config.clip_low, 1 + config.clip_high)
     advantages = jnp.where(live, given.advantages, 0.0)
     surrogate = jnp.minimum(ratio * advantages, clipped * advantages)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from repair.errors import expect
+from repair.errors import MOST, expect, expect_between, expect_default
 
 OPTIMIZERS = ("adamw", "muon")
 DECAYS = ("linear", "cosine", "constant")
@@ -62,6 +62,22 @@ class OptimizerConfig:
         for name, known in (("name", OPTIMIZERS), ("decay", DECAYS)):
             value = getattr(self, name)
             expect(value in known, name, value, f"one of {', '.join(known)}")
+        rates = ("learning_rate", "adam_learning_rate")
+        expect_between(self, 0, 10, *rates, above=True)
+        expect_between(self, 0, MOST, "warmup")
+        expect_between(self, 0, 1, "final_fraction")
+        expect_between(self, 0, 10, "weight_decay")
+        # 0 would stop all learning, and a negative norm climb.
+        expect_between(self, 0, MOST, "clip_norm", above=True)
+        expect_between(self, 0, 1, "b2", below=True)
+        expect_default(
+            *(self, "adam_learning_rate", self.name == "muon"),
+            "with name='adamw', which trains all by learning_rate",
+        )
+        expect_default(
+            *(self, "final_fraction", self.decay != "constant"),
+            "with decay='constant', which does not decay",
+        )
 
 
 def learning_rate_scale(config: OptimizerConfig, step: int, done: float) -> float:

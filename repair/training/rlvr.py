@@ -5,7 +5,8 @@ The life of the data through one step:
 1. The curriculum picks P bugs; the engine plays C rollouts of each.
 2. Rewards of each turn become advantages against the group's living peers; groups
    without signal leave the batch (`batches.make_batches`).
-3. The other episodes are packed into rows, in micro-batches of one fixed shape.
+3. The other episodes are packed into rows, and these shuffled by (seed, step) into
+   micro-batches of one fixed shape.
 4. Gradients of the clipped policy loss, with a KL to the policy that the stage began
    with, are summed over the micro-batches; the denominator is the number of sampled
    tokens of the whole batch. One update, or several over the same batch (`update`).
@@ -28,7 +29,13 @@ import numpy as np
 import optax
 
 from repair.env import Verifier
-from repair.errors import expect
+from repair.errors import (
+    MOST,
+    MOST_SAMPLES,
+    MOST_TEMPERATURE,
+    expect_between,
+    expect_default,
+)
 from repair.model import multihost
 from repair.model.api import Model
 from repair.model.lora import join
@@ -97,14 +104,15 @@ class RlvrConfig:
     patience: int = 0
 
     def __post_init__(self):
-        ones = ("steps", "problems", "samples", "epochs", "minibatches", "rows")
-        for name in (*ones, "row_length", "curriculum_steps"):
-            expect(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        for name in ("sampled_tokens", "trajectories_every", "eval_every", "patience"):
-            expect(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        expect(self.temperature > 0, "temperature", self.temperature, "above 0")
-        share = self.curriculum
-        expect(0 <= share <= 1, "curriculum", share, "a share from 0 to 1")
+        ones = ("steps", "problems", "epochs", "minibatches", "rows", "row_length")
+        expect_between(self, 1, MOST, *ones, "curriculum_steps")
+        expect_between(self, 1, MOST_SAMPLES, "samples")
+        expect_between(self, 0, MOST**2, "sampled_tokens")
+        expect_between(self, 0, MOST, "trajectories_every", "eval_every", "patience")
+        expect_between(self, 0, MOST_TEMPERATURE, "temperature", above=True)
+        expect_between(self, 0, 1, "curriculum")
+        used = self.curriculum > 0
+        expect_default(self, "curriculum_steps", used, "with curriculum=0.0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,12 +124,14 @@ class Setup:
       config: The section `rlvr`.
       optimizer: As from `make_optimizer`.
       chunk: Tokens of each row whose logits exist at once; 0 for all.
+      seed: Seed of the order of rows.
     """
 
     model: Model
     config: RlvrConfig
     optimizer: optax.GradientTransformation
     chunk: int = 0
+    seed: int = 0
 
 
 class Scores(NamedTuple):
@@ -154,8 +164,8 @@ def train(
       evaluate: Returns figures of parameters; called every `eval_every` steps.
     """
     c, context = loop.settings, loop.context
-    seed = context.config.seed
-    setup = Setup(context.model, c, loop.optimizer, context.config.loss_chunk)
+    chunk, seed = context.config.loss_chunk, context.config.seed
+    setup = Setup(context.model, c, loop.optimizer, chunk, seed)
     curriculum = Curriculum(bugs, c.problems, seed, c.curriculum, c.curriculum_steps)
     for step in loop:
         clock, before = Clock(), verifier.counts.copy()
@@ -216,7 +226,8 @@ def update(
     """
     started = time.perf_counter()
     model, c = setup.model, setup.config
-    batches, metrics = make_batches(rollouts, c)
+    step = int(state.step)  # read before an update donates it
+    batches, metrics = make_batches(rollouts, c, (setup.seed, step))
     metrics |= rollout_metrics(rollouts)
     if not batches:
         state = skip(state, model.mesh)
@@ -229,8 +240,7 @@ def update(
     params = join(state.trainable, frozen)
     scores = [_score(setup, batch, reference, params) for batch in batches]
     micro_batches = list(zip(batches, scores, weights, strict=True))
-    step = np.int32(state.step) + 1  # read before the update donates it
-    measured = []
+    measured, after = [], np.int32(step + 1)
     for parts in _minibatches(micro_batches, c):
         # Each update divides by its own sampled tokens.
         count = sum(weight for _, _, weight in parts)
@@ -241,7 +251,7 @@ def update(
             total = part if total is None else _add(total, part)
         grads, found = total
         state, norm = apply_update(
-            state, grads, setup.optimizer, scale, step, model.mesh
+            state, grads, setup.optimizer, scale, after, model.mesh
         )
         loss = found.pop("policy_loss")
         means = {name: value / count for name, value in found.items()}
@@ -281,6 +291,7 @@ def gradients(
         mask=batch.mask,
         reference=scores.reference,
         importance=importance_BT,
+        segments=batch.segments,
     )
 
     def of(trainable):

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from repair.errors import UserError, expect
+from repair.errors import MOST, UserError, expect, expect_between
 from repair.model.api import Model
 from repair.model.lora import join
 from repair.model.sharding import constrain, place_batch
@@ -62,13 +62,11 @@ class SftConfig:
     patience: int = 0
 
     def __post_init__(self):
-        for name in ("steps", "rows", "row_length"):
-            expect(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        for name in ("eval_every", "patience"):
-            expect(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        weight, parts = self.state_weight, self.accumulate
-        expect(0 <= weight < 1, "state_weight", weight, "0 to below 1")
-        divides = parts >= 1 and self.rows % parts == 0
+        expect_between(self, 1, MOST, "steps", "rows", "row_length", "accumulate")
+        expect_between(self, 0, 1, "state_weight", below=True)
+        expect_between(self, 0, MOST, "eval_every", "patience")
+        parts = self.accumulate
+        divides = self.rows % parts == 0
         expect(divides, "accumulate", parts, f"a divisor of rows={self.rows}")
 
 

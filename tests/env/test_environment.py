@@ -11,6 +11,7 @@ from repair.tasks import Bug, Task
 TASK = Task("inc", "Add one.", "def f(x):\n    return x + 1", ("assert f(1) == 2",))
 BUG = Bug("inc/0", TASK, "def f(x):\n    return x")
 FIX, SPOIL = "### REPW 2 >>>x >>>x + 1", "### REPL 2 >>>    return 0"
+AGAIN = "### REPL 2 >>>    return x + 1"
 SENSELESS = "### DELL 9"
 EXIT = "### EXIT"
 
@@ -67,15 +68,15 @@ def test_state_text():
         ([FIX, EXIT], [1, 0], "solved"),
         ([EXIT], [-0.25], "exited_unsolved"),
         ([SPOIL, FIX, EXIT], [0, -0.5, -0.25], "exited_unsolved"),
-        # Solved once is paid once, however often the tests pass again.
-        ([FIX, SPOIL, "### REPL 2 >>>    return x + 1", EXIT], [1, 0, 0, 0], "solved"),
-        ([FIX, SPOIL, EXIT], [1, 0, -0.25], "exited_unsolved"),
+        # Solved is paid once in all, and not at all if the program ends broken.
+        ([FIX, SPOIL, AGAIN, EXIT], [1, -1, 1, 0], "solved"),
+        ([FIX, SPOIL, EXIT], [1, -1, -0.25], "exited_unsolved"),
         ([SENSELESS, "hello", FIX], [-0.5, -0.5, 1], None),
         ([SPOIL] * 4, [0, 0, 0, -0.5], "max_turns"),
         # Trap 3: the last command of a cut episode is executed and rewarded.
         ([SENSELESS] * 3 + [FIX], [-0.5, -0.5, -0.5, 1 - 0.5], "max_turns"),
         ([SENSELESS] * 4, [-0.5, -0.5, -0.5, -1], "max_turns"),
-        ([FIX, FIX, FIX, EXIT], [1, 0, 0, -0.25], "exited_unsolved"),
+        ([FIX, FIX, FIX, EXIT], [1, -1, 0, -0.25], "exited_unsolved"),
     ],
 )
 def test_rewards(commands, rewards, status):
@@ -108,7 +109,9 @@ def test_end_on_solve():
 
 def test_a_bug_that_passes_from_the_start_earns_nothing():
     passing = dataclasses.replace(BUG, faulty_code=TASK.code)
-    _, turns = play([SPOIL, "### REPL 2 >>>    return x + 1", EXIT], passing)
+    _, turns = play([SPOIL, AGAIN, EXIT], passing)
+    assert [turn.reward for turn in turns] == [-1, 1, 0]
+    _, turns = play([SPOIL, AGAIN, EXIT], passing, rewards=Rewards(take_back=False))
     assert [turn.reward for turn in turns] == [0, 0, 0]
     assert turns[-1].status == "solved"
 
@@ -218,7 +221,7 @@ def test_partial_credit_is_for_the_best_share_so_far(trust):
         for code in ("a b d", "a bc", "a b c", "ab c", "abc", "a b c", "abc")
     ]
     #          1 of 3      2       again 1   2    all      1      all again
-    expected = [0.0, 0.2, 0.0, 0.0, 1.2, 0.0, 0.0]
+    expected = [0.0, 0.2, 0.0, 0.0, 1.2, -1.0, 1.0]
     if trust == "in_child":
         expected = [0.0] * 7
     assert rewards == pytest.approx(expected)

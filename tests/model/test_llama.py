@@ -152,3 +152,37 @@ def test_impossible_shapes_are_refused(fields, message):
     )
     with pytest.raises(ValueError, match=message):
         LlamaConfig(**shape | fields)
+
+
+@pytest.mark.parametrize("tie", [True, False])
+@pytest.mark.parametrize("param_dtype", ["float32", "bfloat16"])
+def test_logits_of_a_bfloat16_model_are_not_rounded_to_it(make, tie, param_dtype):
+    """Against products of the same bfloat16 numbers, summed by numpy in float64."""
+    fields = {"dtype": "bfloat16", "param_dtype": param_dtype, "tie_embeddings": tie}
+    model, params = make(**fields)
+    hidden_BTD = jax.random.normal(jax.random.key(1), (2, 5, 24), jnp.bfloat16)
+    tree = params["params"]
+    table = tree["embed"]["embedding"].T if tie else tree["head"]["kernel"]
+    table_DV = np.asarray(table.astype(jnp.bfloat16), np.float64)
+    expected = np.asarray(hidden_BTD, np.float64) @ table_DV
+    rounded = expected.astype(jnp.bfloat16).astype(np.float64)
+    assert np.abs(rounded - expected).max() > 1e-3
+    for head in (functools.partial(model.logits, params), model.head(params)):
+        logits = jax.jit(head)(hidden_BTD)
+        assert logits.dtype == jnp.float32
+        np.testing.assert_allclose(logits, expected, atol=2e-6 * np.abs(expected).max())
+
+    def loss(params):
+        logits_BTV = model.logits(params, hidden_BTD)
+        return (jax.nn.log_softmax(logits_BTV)[..., 3]).sum()
+
+    grads = jax.jit(jax.grad(loss))(params)["params"]
+    found = grads["embed"]["embedding"].T if tie else grads["head"]["kernel"]
+    assert found.dtype == param_dtype
+    probs = np.exp(expected) / np.exp(expected).sum(-1, keepdims=True)
+    by_hand = np.einsum(
+        "btd,btv->dv", np.asarray(hidden_BTD, np.float64), (np.arange(51) == 3) - probs
+    )
+    np.testing.assert_allclose(
+        found.astype(np.float32), by_hand, atol=0.01 * np.abs(by_hand).max()
+    )

@@ -426,8 +426,24 @@ def test_a_killed_worker_and_a_hanging_candidate_stop_nobody_else(tokenizer, bug
 
 def test_a_run_in_which_all_breaks_ends_with_the_reason(tokenizer, sandbox, bugs):
     sampler = ScriptedSampler([tokenizer.encode("### EXIT\n")])
-    with pytest.raises(SandboxError, match="4 of 4 episodes broke.*broken worker"):
+    with pytest.raises(SandboxError, match="2 of 4 episodes broke.*broken worker"):
         play(sampler, tokenizer, Delicate(sandbox, "x"), bugs[:4])
+
+
+def test_two_broken_bugs_in_front_do_not_end_a_run(tokenizer, sandbox, bugs):
+    """Of 64 bugs the first two break, so that all that have ended are broken."""
+    broken = "def f(x):\n    return poison"
+    front = [
+        dataclasses.replace(bugs[0], bug_id=f"bad/{n}", faulty_code=broken)
+        for n in range(2)
+    ]
+    sound = [dataclasses.replace(bugs[n % 3], bug_id=f"good/{n}") for n in range(62)]
+    commands = ["### REPL 2 >>>    return x + 1\n", "### EXIT\n"]
+    sampler = ScriptedSampler([tokenizer.encode(c) for c in commands])
+    box = Delicate(sandbox, "poison")
+    played = play(sampler, tokenizer, box, [*front, *sound], 4, slots=4)
+    statuses = [r.status for r in played]
+    assert statuses == ["fault"] * 8 + ["solved"] * 248
 
 
 def test_clock_and_progress_are_told(sampler, params, tokenizer, sandbox, bugs):

@@ -121,6 +121,8 @@ def test_words_between_commas_are_a_tuple():
     assert from_dict({"stages": "sft"}, Config).stages == ("sft",)
 
 
+nan, inf = float("nan"), float("inf")
+LORA = {"train": "lora", "model__lora_rank": 2}
 KINDS = "delete, add, replace, word"
 
 
@@ -137,7 +139,7 @@ KINDS = "delete, add, replace, word"
         ({"sandbox_level": "no"}, "sandbox_level is 'no', expected one of"),
         ({"checkpoint_every": 0}, "checkpoint_every is 0, expected 1 or more"),
         ({"loss_chunk": 3}, "loss_chunk is 3, expected 0 or a divisor of "),
-        ({"loss_chunk": -1}, "loss_chunk is -1, expected 0 or a divisor of "),
+        ({"loss_chunk": -1}, "loss_chunk is -1, expected 0 or more"),
         ({"demos__order": "random"}, "demos.order is 'random', expected one of reve"),
         ({"demos__traces": "s1k.jsonl"}, "demos.traces is 's1k.jsonl', expected noth"),
         ({"demos__kinds": ()}, f"demos.kinds is (), expected some of {KINDS}"),
@@ -166,11 +168,76 @@ KINDS = "delete, add, replace, word"
         ({"sampler__block": 0}, "sampler.block is 0, expected 1 or more"),
         ({"sft__steps": 0}, "sft.steps is 0, expected 1 or more"),
         ({"sft__accumulate": 3}, "sft.accumulate is 3, expected a divisor of rows=16"),
-        ({"sft__state_weight": 1.0}, "sft.state_weight is 1.0, expected 0 to below 1"),
+        ({"sft__state_weight": 1.0}, "sft.state_weight is 1.0, expected below 1"),
         ({"sft__optimizer__name": "sgd"}, "sft.optimizer.name is 'sgd', expected one"),
         ({"rlvr__problems": -1}, "rlvr.problems is -1, expected 1 or more"),
         ({"rlvr__temperature": 0.0}, "rlvr.temperature is 0.0, expected above 0"),
-        ({"rlvr__curriculum": 1.5}, "rlvr.curriculum is 1.5, expected a share from"),
+        ({"rlvr__curriculum": 1.5}, "rlvr.curriculum is 1.5, expected 1 or less"),
+        ({"seed": -1}, "seed is -1, expected 0 or more"),
+        ({"seed": 2**31}, "seed is 2147483648, expected 2,147,483,647 or less"),
+        ({"eval__samples": 10**9}, "eval.samples is 1000000000, expected 10,000 or l"),
+        ({"eval__temperature": nan}, "eval.temperature is nan, expected a finite num"),
+        ({"model__width": 0}, "model.width is 0, expected 1 or more"),
+        ({"model__dtype": "fp8"}, "model.dtype is 'fp8', expected one of float32, bf"),
+        ({"model__param_dtype": "int8"}, "model.param_dtype is 'int8', expected one"),
+        ({"model__rope__factor": 0.5}, "model.rope.factor is 0.5, expected 1 or more"),
+        ({"model__rope__low": 4.0}, "model.rope.low is 4.0, expected below high=4.0"),
+        ({"rlvr__loss__ratio": "turn"}, "rlvr.loss.ratio is 'turn', expected one of"),
+        ({"rlvr__loss__kl_coef": -0.1}, "rlvr.loss.kl_coef is -0.1, expected 0 or mo"),
+        ({"rlvr__loss__clip_low": 0.0}, "rlvr.loss.clip_low is 0.0, expected above 0"),
+        ({"rewards__malformed": 0.5}, "rewards.malformed is 0.5, expected 0 or less"),
+        ({"rewards__tests": "none"}, "rewards.tests is 'none', expected one of shown"),
+        ({"mesh__data": 0}, "mesh.data is 0, expected 1 or more, or -1 for all dev"),
+        ({"sampler__lengths": (0,)}, "sampler.lengths is (0,), expected lengths of 1"),
+        *[
+            ({f"sft__optimizer__{name}": value}, f"sft.optimizer.{name} is {value}, ex")
+            for name, value in (
+                *(("learning_rate", 0.0), ("adam_learning_rate", -0.1)),
+                *(("clip_norm", 0.0), ("clip_norm", -1.0), ("clip_norm", nan)),
+                *(("b2", 2.0), ("b2", 1.0), ("final_fraction", 1.5), ("warmup", -1)),
+            )
+        ],
+        # Fields that would do nothing beside another.
+        (
+            {"sft__optimizer__adam_learning_rate": 0.5},
+            "sft.optimizer.adam_learning_rate is 0.5, expected 0.001 with name='adamw'",
+        ),
+        (
+            {
+                "rlvr__optimizer__decay": "constant",
+                "rlvr__optimizer__final_fraction": 0.5,
+            },
+            "rlvr.optimizer.final_fraction is 0.5, expected 0.1 with decay='constant'",
+        ),
+        (
+            {"rlvr__curriculum_steps": 5},
+            "rlvr.curriculum_steps is 5, expected 10 with curriculum=0.0",
+        ),
+        (
+            {**LORA, "sft__optimizer__name": "muon"},
+            "sft.optimizer.name is 'muon', expected 'adamw' with train='lora'",
+        ),
+        (
+            {**LORA, "rlvr__optimizer__weight_decay": 0.1},
+            "rlvr.optimizer.weight_decay is 0.1, expected 0.0 with train='lora'",
+        ),
+        (
+            {"model__lora_alpha": 8.0},
+            "model.lora_alpha is 8.0, expected 32.0 with model.lora_rank=0",
+        ),
+        (
+            {"init_from": "folder", "model__width": 64},
+            "model.width is 64, expected its default: the shape comes with init_from",
+        ),
+        (
+            {"model__param_dtype": "bfloat16"},
+            "model.param_dtype is 'bfloat16', expected float32 with train='full'",
+        ),
+        (
+            {"stages": ("rlvr", "sft")},
+            "stages is ('rlvr', 'sft'), expected each once, in the order sft,rlvr",
+        ),
+        ({"stages": ("sft", "sft")}, "stages is ('sft', 'sft'), expected each once"),
         (
             {"rlvr__advantages__estimator": "reinforced"},
             "rlvr.advantages.estimator is 'reinforced', expected one of grpo, per",
@@ -196,6 +263,70 @@ def test_values_out_of_range_are_refused_by_their_path(fields, message):
     with pytest.raises(UserError) as caught:
         read(changed(**fields))
     assert str(caught.value).startswith(f"config: {message}")
+
+
+def numbers(section, path=""):
+    """Yield (path, default) of all numeric fields of a config."""
+    for field in dataclasses.fields(section):
+        value, name = getattr(section, field.name), f"{path}{field.name}"
+        if dataclasses.is_dataclass(value):
+            yield from numbers(value, f"{name}.")
+        elif type(value) in (int, float):
+            yield name, value
+        elif isinstance(value, tuple) and type(value[0]) in (int, float):
+            yield name, value
+
+
+# Fields that may be -1, and why.
+MAY_BE_NEGATIVE = {
+    "mesh.data": "-1 is all devices that are left",
+    "mesh.fsdp": "-1 is all devices that are left",
+    "mesh.tensor": "-1 is all devices that are left",
+    "rewards.malformed": "a price",
+    "rewards.missing_exit": "a price",
+    "rewards.exit_unsolved": "a price",
+}
+NUMBERS = dict(numbers(Config()))
+
+
+@pytest.mark.parametrize("path", NUMBERS)
+def test_every_number_has_a_range(path):
+    """A new field without one fails here: give it one by `expect_between`."""
+    default = NUMBERS[path]
+    kind = type(default[0] if isinstance(default, tuple) else default)
+    tried = [kind(10**30), kind(-(10**30))]
+    tried += [] if path in MAY_BE_NEGATIVE else [kind(-1)]
+    tried += [nan, inf, -inf] if kind is float else []
+    for value in tried:
+        config = changed(**{path: (value,) if isinstance(default, tuple) else value})
+        with pytest.raises(UserError) as caught:
+            read(config)
+        assert str(caught.value).startswith(f"config: {path}"), value
+
+
+def test_names_of_fields_that_may_be_negative_are_those_of_fields():
+    assert set(MAY_BE_NEGATIVE) < set(NUMBERS)
+    for path in MAY_BE_NEGATIVE:
+        read(changed(**{path: type(NUMBERS[path])(-1)}))
+
+
+def test_a_shape_beside_init_from_may_be_that_of_a_published_model():
+    shape = {
+        f"model__{name}": value
+        for name, value in dataclasses.asdict(presets.SHAPES["smollm2_135m"]).items()
+        if name != "rope"
+    }
+    config = changed(**shape, init_from="folder", train="lora", model__rope__theta=1e5)
+    assert read(config).model.width == 576
+    config.model.layers = 29
+    with pytest.raises(UserError, match=r"config: model\.\w+ is .*init_from"):
+        read(config)
+
+
+def test_bfloat16_may_be_computed_in_but_not_trained():
+    assert read(changed(model__dtype="bfloat16")).model.dtype == "bfloat16"
+    frozen = changed(**LORA, model__param_dtype="bfloat16")
+    assert read(frozen).model.param_dtype == "bfloat16"
 
 
 def test_checks_of_a_stage_hold_only_where_it_runs():

@@ -10,7 +10,7 @@ import pytest
 
 from repair.env import StepResult
 from repair.rollout.rollout import Rollout
-from repair.sandbox import Result
+from repair.sandbox import Result, SandboxError
 from repair.tasks import Bug, Task
 from repair.text.episodes import Episode
 from repair.training import evaluation
@@ -65,6 +65,31 @@ def test_hidden_tests_decide_for_programs_that_pass_the_shown_ones():
     assert [job[:2] for job in hidden.jobs] == [("a", ("hidden",)), ("b", ("hidden",))]
 
 
+class Breaking(Hidden):
+    """Breaks as a whole on some programs."""
+
+    def __init__(self, right, poison):
+        super().__init__(*right)
+        self.poison = poison
+
+    def map(self, jobs):
+        if any(job[0] in self.poison for job in jobs):
+            raise SandboxError("no worker")
+        return super().map(jobs)
+
+
+def test_hidden_tests_that_break_the_sandbox_cost_their_episode():
+    rollouts = [rollout(bug, passed=[True]) for bug in "abc"]
+    passed = verify(rollouts, Breaking("a", "b"))
+    assert passed.tolist() == [True, False, False]
+    assert [r.status for r in rollouts] == ["solved", "fault", "solved"]
+    assert rollouts[1].results[-1].fault == "SandboxError: no worker"
+    kept, broken = drop_faults(rollouts, 1)
+    assert len(kept) == 2 and broken == 1
+    with pytest.raises(SandboxError, match="no worker"):
+        verify([rollout(bug, passed=[True]) for bug in "abc"], Breaking("a", "bc"))
+
+
 def test_a_bug_of_which_an_episode_broke_is_left_out_whole():
     rollouts = [
         rollout(bug, sample, [True], "fault" if (bug, sample) == ("b", 1) else "solved")
@@ -110,7 +135,7 @@ class Engine:
     tokenizer = None
 
 
-class Verifier(Hidden, contextlib.nullcontext):
+class Verifier(Breaking, contextlib.nullcontext):
     counts: collections.Counter = collections.Counter()
 
 
@@ -129,14 +154,14 @@ def measured(monkeypatch, tmp_path):
                 observer.progress(len(made), len(bugs) * samples)
         return made
 
-    def run(config, **sampler):
+    def run(config, poison="", **sampler):
         calls.clear()
         monkeypatch.setattr(evaluation, "collect_rollouts", collect)
         settings = dataclasses.replace(Config().sampler, **sampler)
         whole = dataclasses.replace(
             Config(), seed=7, sampler=settings, stages=("sft", "eval")
         )
-        policy = Policy(whole, None, None, Engine(), Verifier("a", "b", "c"), {})
+        policy = Policy(whole, None, None, Engine(), Verifier("abc", poison), {})
         path = tmp_path / "out.jsonl"
         figures = measure(policy, ["a", "b", "c"], config, path)
         rows = [json.loads(line) for line in path.read_text().splitlines()]
@@ -158,6 +183,13 @@ def test_greedy_then_samples_with_the_configs_restriction(measured):
     assert figures["faults"] == 1 and figures["temperature"] == 0.5
     assert [row["temperature"] for row in rows] == [0.0] * 3 + [0.5] * 4
     assert [row["passed"] for row in rows] == [True] * 3 + [True, False] * 2
+
+
+def test_an_evaluation_goes_on_where_hidden_tests_break_the_sandbox(measured):
+    figures, rows, _ = measured(EvalConfig(samples=0), poison="b")
+    assert figures["faults"] == 1 and figures["bugs"] == 2
+    assert [row["bug_id"] for row in rows] == ["a", "c"]
+    assert figures["pass@1"]["mean"] == 1.0
 
 
 def test_without_samples_only_the_greedy_episodes_run(measured):

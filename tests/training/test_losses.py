@@ -1,5 +1,6 @@
 """Losses: hand-computed values, finite differences, masks and microbatches."""
 
+import dataclasses
 import functools
 
 import jax
@@ -23,7 +24,7 @@ jitted = jax.jit(policy_loss, static_argnames="config")
 def run(batch, denominator, config, loss=jitted):
     """Return the loss of arrays by name."""
     stats = TokenStats(batch["log_probs"], batch["entropy"], None)
-    names = ("old", "advantages", "mask", "reference", "importance")
+    names = LossInputs._fields
     given = {name: batch[name] for name in names if name in batch}
     return loss(stats, LossInputs(**given), denominator, config)
 
@@ -124,18 +125,132 @@ def test_gradient_equals_finite_differences():
     check_gradient(random_batch((4, 6), seed=1), config)
 
 
+def clipped_sum(ratios, batch, config):
+    """Sum the clipped surrogate of ratios, token by token."""
+    total = 0.0
+    for place in np.ndindex(ratios.shape):
+        if batch["mask"][place]:
+            advantage, ratio = batch["advantages"][place], ratios[place]
+            bounded = min(max(ratio, 1 - config.clip_low), 1 + config.clip_high)
+            total += min(ratio * advantage, bounded * advantage)
+    return total
+
+
+def sequence_ratios(log_probs, batch):
+    """Return s of every token by its definition, one episode after the other."""
+    ratios = np.ones(log_probs.shape)
+    for r, segments in enumerate(batch["segments"]):
+        for episode in set(segments.tolist()) - {0}:
+            sampled = [
+                t
+                for t, s in enumerate(segments)
+                if s == episode and batch["mask"][r, t]
+            ]
+            product = 1.0
+            for t in sampled:
+                product *= np.exp(log_probs[r, t] - batch["old"][r, t])
+            ratios[r, segments == episode] = product ** (1 / max(len(sampled), 1))
+    return ratios
+
+
+SEQUENCE = PolicyLossConfig(
+    ratio="sequence", clip_low=0.05, clip_high=0.05, kl_coef=0.0
+)
+
+
+def packed_batch(seed):
+    """Rows of up to three episodes, one of them without a sampled token."""
+    batch = random_batch((3, 14), seed) | {"reference": None}
+    rows = [
+        [1] * 5 + [2] * 3 + [3] * 4 + [0] * 2,
+        [1] * 9 + [2] * 5,
+        [1] * 4 + [0] * 10,
+    ]
+    batch["segments"] = np.array(rows)
+    batch["mask"][batch["segments"] == 0] = 0
+    batch["mask"][1, 9:] = 0
+    return batch
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_ratio_of_sequences_against_its_definition(seed):
+    """Values by a slow loop; gradients by differences of GSPO-token's objective."""
+    batch = packed_batch(seed)
+    at = batch["log_probs"]
+    value = sequence_ratios(at, batch)
+    loss, _ = run(batch, 7.0, SEQUENCE)
+    assert loss == pytest.approx(-clipped_sum(value, batch, SEQUENCE) / 7, rel=1e-5)
+
+    def of(log_probs):
+        return run(batch | {"log_probs": log_probs}, 7.0, SEQUENCE, policy_loss)[0]
+
+    gradient = jax.grad(of)(jnp.asarray(at))
+    moved = 0
+    for place in np.ndindex(at.shape):
+        ends = []
+        for step in (1e-6, -1e-6):
+            # s is held; the token moves by its own probability over what it was.
+            ratios = value.copy()
+            ratios[place] *= np.exp(step)
+            ends.append(-clipped_sum(ratios, batch, SEQUENCE) / 7)
+        difference = (ends[0] - ends[1]) / 2e-6
+        assert gradient[place] == pytest.approx(difference, abs=1e-5)
+        moved += difference != 0
+    # Some tokens are clipped and some are not, or this tests half of it.
+    assert 0 < moved < batch["mask"].sum()
+
+
+def test_tokens_of_a_sequence_keep_the_advantage_of_their_turn():
+    advantages = np.array([[1.0] * 2 + [-1.0] * 6])
+    batch = by_hand(np.full((1, 8), -1.0), np.full((1, 8), -1.0), advantages)
+    batch["segments"] = np.ones((1, 8), int)
+
+    def of(log_probs):
+        return run(batch | {"log_probs": log_probs}, 1.0, SEQUENCE, policy_loss)[0]
+
+    np.testing.assert_allclose(jax.grad(of)(batch["log_probs"]), -advantages)
+    # Twice as likely as a whole, whichever token it is that changed.
+    batch["old"] = batch["log_probs"] - np.log(2) * np.array([[8.0] + [0.0] * 7])
+    wide = PolicyLossConfig(ratio="sequence", clip_low=0.9, clip_high=9, kl_coef=0.0)
+    assert run(batch, 1.0, wide)[0] == pytest.approx(2 * (6 - 2), rel=1e-5)
+
+
+@pytest.mark.parametrize("ratio", losses.RATIOS)
+@pytest.mark.parametrize("off", [90.0, -90.0, 800.0])
+@pytest.mark.parametrize("advantage", [1.0, -1.0])
+def test_one_token_far_off_leaves_loss_and_gradient_finite(ratio, off, advantage):
+    new = jnp.array([[-0.5, -1.0, -0.7]], jnp.float32)
+    far = np.array([[0.0, off, 0.0]], np.float32)
+    batch = by_hand(new, new - far, advantage, reference=new - far)
+    trainer_BT, sampler_BT = new, new - far
+    batch["importance"] = losses.importance_weights(trainer_BT, sampler_BT, 2.0)
+    batch["segments"] = np.ones((1, 3), int)
+    config = PolicyLossConfig(ratio=ratio, kl_coef=0.1)
+
+    def of(log_probs):
+        return run(batch | {"log_probs": log_probs}, 3.0, config, policy_loss)[0]
+
+    loss, gradient = jax.value_and_grad(of)(new)
+    assert np.isfinite(loss) and np.isfinite(gradient).all()
+    # The others are pulled at all the same.
+    assert np.all(np.asarray(gradient)[0, [0, 2]] != 0) or ratio == "sequence"
+
+
 @pytest.mark.parametrize("garbage", [np.nan, np.inf, -np.inf])
-def test_masked_entries_are_inert(garbage):
+@pytest.mark.parametrize("ratio", losses.RATIOS)
+def test_masked_entries_are_inert(garbage, ratio):
+    config = dataclasses.replace(CONFIG, ratio=ratio)
     clean = random_batch(seed=2)
     live = clean["mask"] != 0
     dirty = {
         k: v if k == "mask" else np.where(live, v, garbage) for k, v in clean.items()
     }
+    segments = np.broadcast_to([1, 1, 1, 2, 2], live.shape)
 
     @jax.jit
     def value(log_probs, entropy, batch):
         batch = batch | {"log_probs": log_probs, "entropy": entropy}
-        return run(batch, 9.0, CONFIG, policy_loss)
+        return run(batch | {"segments": segments}, 9.0, config, policy_loss)
 
     both = jax.value_and_grad(value, (0, 1), has_aux=True)
     (loss, metrics), gradients = both(dirty["log_probs"], dirty["entropy"], dirty)
@@ -241,3 +356,5 @@ def test_importance_weights_are_capped_and_weigh_the_surrogate():
 def test_an_impossible_loss_is_refused():
     with pytest.raises(ValueError, match="importance_cap"):
         PolicyLossConfig(importance_cap=-1.0)
+    with pytest.raises(ValueError, match="ratio is 'turn', expected one of token, seq"):
+        PolicyLossConfig(ratio="turn")

@@ -56,7 +56,8 @@ experiment.run(settings(**stages), out + "/one", devices=jax.devices()[:1])
 for name, sizes in MESHES.items():
     experiment.run(settings(sizes, **stages), out + "/" + name)
 lora = stages | {"model": {"lora_rank": 2, "scan_layers": True}, "train": "lora"}
-lora |= {"loss_chunk": 128}
+adamw = {"name": "adamw", "adam_learning_rate": 0.001}
+lora |= {"loss_chunk": 128, "sft": {"optimizer": adamw}}
 experiment.run(settings(**lora), out + "/lora_one", devices=jax.devices()[:1])
 lora["sft"] = {"accumulate": 2}
 experiment.run(settings((2, 2, 2), **lora), out + "/lora_all")

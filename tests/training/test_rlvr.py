@@ -12,7 +12,8 @@ from repair.env.environment import StepResult
 from repair.rollout.rollout import Rollout
 from repair.text.episodes import Episode
 from repair.training import rlvr
-from repair.training.batches import make_batches, rollout_metrics
+from repair.training.advantages import AdvantageConfig
+from repair.training.batches import advantages_of, make_batches, rollout_metrics
 from repair.training.losses import PolicyLossConfig, token_stats
 from repair.training.optimizer import init_state
 from repair.training.rlvr import RlvrConfig, Scores, Setup
@@ -130,6 +131,59 @@ def test_advantages_are_of_the_turn_among_samples_of_the_bug(play, bugs):
         episode = rollout.episode
         expected = [0 if e < 0 else by_turn[e] for e in episode.turns]
         np.testing.assert_allclose(found[tuple(episode.ids)], expected)
+
+
+def test_rows_are_shuffled_by_seed_and_step(play, bugs):
+    """And hold the same episodes in any order; by length no batch is the longest's."""
+    group = [play(bugs[0], n, [0.0] * (1 + n % 3) + [n % 2], 0) for n in range(24)]
+    config = dataclasses.replace(CONFIG, rows=1, row_length=32)
+
+    def of(order):
+        return [
+            batch.tokens[0].tobytes() for batch in make_batches(group, config, order)[0]
+        ]
+
+    first = of((3, 5))
+    assert len(first) > 8 and of((3, 5)) == first
+    others = [of(order) for order in ((3, 6), (4, 5))]
+    assert all(other != first for other in others)
+    assert all(sorted(other) == sorted(first) for other in others)
+    # The first of a plan holds the longest episode in every order of the input.
+    firsts = {of((0, step))[0] for step in range(20)}
+    assert len(firsts) > 5
+
+
+def test_an_update_shuffles_by_its_own_seed_and_step(
+    model, params, experience, monkeypatch
+):
+    orders = []
+
+    def spy(rollouts, config, order):
+        orders.append(order)
+        return [], {}
+
+    monkeypatch.setattr(rlvr, "make_batches", spy)
+    state = init_state(jax.tree.map(jnp.copy, params), SGD)
+    setup = Setup(model, no_kl, SGD, seed=7)
+    for _ in range(2):
+        state, _ = rlvr.update(setup, state, {}, params, experience)
+    assert orders == [(7, 0), (7, 1)]
+
+
+def test_estimators_know_the_state_that_a_command_answers(play, bugs):
+    """A program that passed before the last command, beside two that did not."""
+    group = [play(bugs[0], sample, [0.0, sample], 0) for sample in range(3)]
+    for state, rollout in enumerate(group[:2]):
+        # The first one is mended by its first command, the second by its last.
+        done = dataclasses.replace(rollout.steps[state], passed=True)
+        rollout.steps[state] = done
+    config = AdvantageConfig(estimator="turn_state")
+    values, _, _ = advantages_of(group, config)
+    # Of returns 0, 1 and 2: solved, unsolved, unsolved before turn 1.
+    np.testing.assert_allclose([v[1] for v in values], [0 - 1.5, 1 - 2, 2 - 1])
+    group[2].initial = dataclasses.replace(group[2].initial, passed=True)
+    values, _, _ = advantages_of(group, config)
+    np.testing.assert_allclose([v[0] for v in values], [0 - 1, 1 - 0, 2 - 0.5])
 
 
 def test_bugs_are_never_compared_with_one_another(model, params, play, bugs):
@@ -350,7 +404,11 @@ def one_batch(experience, loss):
     return config, batch, Scores(reference, before), float(batch.mask.sum())
 
 
-@pytest.mark.parametrize("loss", LOSSES, ids=["kl", "importance"])
+@pytest.mark.parametrize(
+    "loss",
+    [*LOSSES, PolicyLossConfig(ratio="sequence")],
+    ids=["kl", "importance", "sequence"],
+)
 def test_what_the_environment_wrote_gets_no_gradient(experience, loss):
     """Only outputs that a sampled token was drawn from are pulled at, every one."""
     loss = dataclasses.replace(loss, clip_low=0.99, clip_high=1e3)
