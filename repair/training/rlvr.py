@@ -44,11 +44,17 @@ from repair.text.packing import Batch
 from repair.training import losses
 from repair.training.advantages import AdvantageConfig
 from repair.training.alarms import new_alarms
-from repair.training.batches import make_batches, rollout_metrics
+from repair.training.batches import make_batches
 from repair.training.curriculum import Curriculum
 from repair.training.loop import Loop
 from repair.training.losses import LossInputs, PolicyLossConfig
-from repair.training.optimizer import OptimizerConfig, TrainState, apply_gradients
+from repair.training.optimizer import (
+    OptimizerConfig,
+    TrainState,
+    apply_gradients,
+    make_schedule,
+)
+from repair.training.rollout_metrics import rollout_metrics
 from repair.training.trajectories import keep_step
 
 
@@ -126,7 +132,8 @@ class Scores(NamedTuple):
     """Log-probs of a micro-batch by policies that it does not train, each BT or None.
 
     Attributes:
-      reference: By the reference policy, for the KL.
+      reference: By the reference policy, for the KL; also where the KL has no weight,
+        since it shows how far the policy has moved.
       before: By the policy that sampled as the trainer computes them, for importance
         weights; None to trust the sampler's.
     """
@@ -161,14 +168,18 @@ def train(
             RolloutSeed(context.seed, step + 1),
             Observer(clock=clock),
         )
+        rate = learning_rate(loop.state, c)
         loop.state, metrics = update(
             setup, loop.state, loop.frozen, loop.initial, rollouts
         )
+        commands = sum(len(rollout.commands) for rollout in rollouts)
         counts = multihost.gather_values(verifier.counts - before)
         loop.log(
             metrics
             | {
                 "corruptions": most,
+                "learning_rate": rate,
+                "seconds_per_command": clock.total / max(commands, 1),
                 "seconds_rollouts": clock.total,
                 "seconds_sampling": clock.sampling,
                 "seconds_sandbox": clock.sandbox,
@@ -182,6 +193,16 @@ def train(
         for line in new_alarms(loop.history):
             context.report(f"rlvr, step {loop.step}: {line}")
     return loop.params
+
+
+def learning_rate(state: TrainState, config: RlvrConfig) -> float:
+    """Return the learning rate of the next update.
+
+    By the updates that were made: steps without signal make none.
+    """
+    (_, made), *_ = optax.tree_utils.tree_get_all_with_path(state.optimizer, "count")
+    c, updates = config.optimizer, config.steps * config.epochs * config.minibatches
+    return float(make_schedule(c, c.learning_rate, updates)(made))
 
 
 def update(
@@ -283,7 +304,7 @@ def _score(setup: Setup, batch: Batch, reference, params) -> Scores:
     """Return the log-probs that the loss needs besides those of the sampler."""
     loss, args = setup.config.loss, (batch, setup.config.temperature, setup.chunk)
     return Scores(
-        log_probs(setup.model, reference, *args) if loss.kl_coef else None,
+        log_probs(setup.model, reference, *args),
         log_probs(setup.model, params, *args) if loss.importance_cap else None,
     )
 

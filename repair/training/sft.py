@@ -29,7 +29,12 @@ from repair.text.episodes import ENVIRONMENT, Example
 from repair.text.packing import Batch, pack, plan_rows
 from repair.training import losses
 from repair.training.loop import Loop
-from repair.training.optimizer import OptimizerConfig, TrainState, apply_gradients
+from repair.training.optimizer import (
+    OptimizerConfig,
+    TrainState,
+    apply_gradients,
+    make_schedule,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +81,7 @@ def train(loop: Loop, episodes: list[Example]) -> dict:
         f"sft: {len(layout.episodes)} demonstrations in {len(layout.rows)} rows,"
         f" {epochs:.1f} epochs; {layout.left_out} too long for a row"
     )
+    schedule = make_schedule(c.optimizer, c.optimizer.learning_rate, c.steps)
     for step in loop:
         batch = batch_at(layout, c, context.seed, step)
         loop.state, metrics = update(
@@ -87,7 +93,8 @@ def train(loop: Loop, episodes: list[Example]) -> dict:
             c.accumulate,
             context.loss_chunk,
         )
-        loop.log(metrics | {"real_share": batch.real_share})
+        rate = float(schedule(step))
+        loop.log(metrics | {"real_share": batch.real_share, "learning_rate": rate})
     return loop.params
 
 

@@ -15,7 +15,7 @@ SFT = {
 }
 RLVR = {
     "reward": -1.4375,
-    "return_std": 0.6584783595532961,
+    "reward_std": 0.6584783595532961,
     "malformed": 0.8409090909090909,
     "turns": 2.75,
     "sampled_tokens": 289,
@@ -78,3 +78,8 @@ def test_metrics_of_a_tiny_run_stay_as_they_are(tmp_path, stages):
             row = next(r for r in rows if (r["stage"], r["step"]) == (stage, step))
             for name, value in frozen.items():
                 assert row[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
+            assert row["learning_rate"] > 0
+    if "rlvr" in stages:
+        assert row["seconds_per_command"] * row["turns"] * row["episodes"] == (
+            pytest.approx(row["seconds_rollouts"])
+        )

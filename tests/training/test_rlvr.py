@@ -12,10 +12,16 @@ from repair.env.environment import StepResult
 from repair.rollout.rollout import Rollout
 from repair.text.episodes import Episode
 from repair.training import rlvr
-from repair.training.batches import make_batches, rollout_metrics
+from repair.training.batches import make_batches
 from repair.training.losses import PolicyLossConfig, token_stats
-from repair.training.optimizer import init_state
+from repair.training.optimizer import (
+    OptimizerConfig,
+    apply_gradients,
+    init_state,
+    make_optimizer,
+)
 from repair.training.rlvr import RlvrConfig, Scores, Setup
+from repair.training.rollout_metrics import rollout_metrics
 from tests.dummies import check_batch
 
 CONFIG = RlvrConfig(problems=2, samples=2, rows=2, row_length=40)
@@ -230,6 +236,38 @@ def test_episodes_that_never_began_are_left_out(model, params, play, bugs, exper
     assert figures["turns"] == pytest.approx(12 / 7)
     state, _ = learn(model, params, [never, never])
     assert same(state.trainable, params) and int(state.step) == 1
+
+
+def test_the_kl_is_measured_without_a_weight_and_moves_nothing(
+    model, params, experience
+):
+    reference = jax.tree.map(lambda x: x * 1.2, params)
+    free, metrics = learn(model, params, experience, no_kl, reference)
+    plain, _ = learn(model, params, experience, no_kl)
+    assert same(free.trainable, plain.trainable)
+    # The same policies under a weight, whose figure is taken before the update too.
+    _, weighed = learn(model, params, experience, CONFIG, reference)
+    assert metrics["kl"] == pytest.approx(weighed["kl"], rel=1e-5) and metrics["kl"] > 0
+    # Even one that is not finite.
+    away = jax.tree.map(lambda x: x * np.float32(1e3), params)
+    state, metrics = learn(model, params, experience, no_kl, away)
+    assert same(state.trainable, plain.trainable)
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_the_learning_rate_is_that_of_the_next_update(name):
+    optimizer = OptimizerConfig(name, learning_rate=0.1, warmup=2, decay="linear")
+    config = dataclasses.replace(CONFIG, steps=3, epochs=2, optimizer=optimizer)
+    made = make_optimizer(optimizer, 6)
+    kernel = {"layers": {"kernel": jnp.ones((1, 4, 4))}}
+    state, found = init_state(kernel, made), []
+    for _ in range(6):
+        found.append(rlvr.learning_rate(state, config))
+        state = apply_gradients(state, kernel, made)
+        state = rlvr.skip(state)  # counts a step, and is no update
+    # A rise of thirds to the peak, then down to a tenth of it over the other four.
+    wanted = [0.1 / 3, 0.2 / 3, 0.1, 0.0775, 0.055, 0.0325]
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
