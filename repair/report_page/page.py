@@ -13,7 +13,7 @@ from html import escape
 
 from repair.env.state_text import split_state
 from repair.report_page import curves
-from repair.report_page.runs import Part, Run, parts, title
+from repair.report_page.runs import Part, Run, alarm_lines, parts, title
 from repair.report_page.turns import turns_of
 from repair.training.metrics import rate
 
@@ -51,7 +51,7 @@ def write_page(
         style=style,
         script=script,
         results=_results(runs),
-        curves=_curves(runs),
+        curves=_alarms(runs) + _curves(runs),
         shown=_shown(runs, shown),
         data=_json(data),
     )
@@ -150,6 +150,17 @@ def _results(runs: Sequence[Run]) -> str:
     waiting = ", ".join(run.name for run in runs if not run.results["stages"])
     note = f"<p>Not evaluated yet: {escape(waiting)}.</p>"
     return table + (note if waiting else "")
+
+
+def _alarms(runs: Sequence[Run]) -> str:
+    """Return a list of the alarms of all runs; nothing where there is none."""
+    several = len(runs) > 1
+    items = "".join(
+        f"<li>{escape(f'{run.name}, {line}' if several else line)}</li>"
+        for run in runs
+        for line in alarm_lines(run)
+    )
+    return f"<h3>Alarms</h3><ul>{items}</ul>" if items else ""
 
 
 def _curves(runs: Sequence[Run]) -> str:

@@ -190,7 +190,9 @@ def train(
         keep_step(
             context.workdir, rollouts, engine.tokenizer, c, loop.step, last=loop.over
         )
-        for line in new_alarms(loop.history):
+        if raised := new_alarms(loop.history):
+            loop.history[-1]["alarms"] = raised  # for metrics.jsonl
+        for line in raised.values():
             context.report(f"rlvr, step {loop.step}: {line}")
     return loop.params
 

@@ -105,6 +105,7 @@ def write_workdir(folder, tokenizer, rollouts, seed):
         values |= {"seconds_rollouts": 2.0, "seconds_update": 1.0}
         if step == 2:  # as where no group had signal at first
             values |= {"kl": 0.01, "entropy": float("nan")}
+            values["alarms"] = {"gave_up": "40% give up <now>; try more"}
         metrics.write("rlvr", step, **values)
         keep_step(folder, rollouts, tokenizer, config.rlvr, step, step == 2)
     metrics.write("eval", 1, of="sft", **RATE)

@@ -32,6 +32,14 @@ def test_results_stand_in_one_table_with_intervals(page):
     assert "first &lt;b&gt;" in table
 
 
+def test_alarms_stand_above_the_curves(page, runs):
+    said = "rlvr, step 2: 40% give up &lt;now&gt;; try more</li>"
+    assert page.count(said) == 2 and f"second, {said}" in page
+    assert page.index("<h3>Alarms</h3>") < page.index("<h3>Supervised")
+    calm = dataclasses.replace(runs[0], metrics=runs[0].metrics[:10])
+    assert "Alarms" not in write_page([calm], 1)
+
+
 def test_nothing_in_a_program_gets_out_of_its_place(page, rollouts):
     assert page.count("<script") == page.count("</script>") == 2
     assert "<img" not in page and "<b>" not in page and "\u2028" not in page
