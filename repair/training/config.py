@@ -114,15 +114,18 @@ class EvalConfig:
     """Evaluation of a policy.
 
     Attributes:
-      samples: Sampled episodes of each bug; also the k of pass@k.
+      samples: Sampled episodes of each bug; also the highest k of pass@k.
       temperature: Of the sampled episodes; pass@1 is greedy.
+      seed: Seed of the bugs, and of the sampled episodes; apart from the run's, so that
+        runs of all seeds are measured on the same bugs.
     """
 
     samples: int = 4
     temperature: float = 0.8
+    seed: int = 0
 
     def __post_init__(self):
-        for name in ("samples", "temperature"):
+        for name in ("samples", "temperature", "seed"):
             expect(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
 
 

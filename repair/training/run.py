@@ -37,7 +37,7 @@ from repair.text.episodes import encode_demos, encode_traces
 from repair.text.tokenizer import load_tokenizer
 from repair.training import rlvr, sft
 from repair.training.config import Config, check_mesh
-from repair.training.evaluation import measure
+from repair.training.evaluation import measure, notes
 from repair.training.loggers import Loggers, check_packages
 from repair.training.loop import Loop, StageContext
 from repair.training.policy import Policy, make_policy
@@ -131,7 +131,7 @@ def _run_stages(
     def make_bugs(tasks, seed):
         return multihost.once(lambda: task_set.bugs(tasks, sandbox, seed))
 
-    held_out = make_bugs(eval_tasks, c.seed) if "eval" in c.stages else []
+    held_out = make_bugs(eval_tasks, c.eval.seed) if "eval" in c.stages else []
     evaluate = functools.partial(_evaluate, policy, held_out, context, results)
     evaluate("init", params)
     if "sft" in c.stages:
@@ -188,3 +188,5 @@ def _evaluate(
     done[stage] = figures
     results.save()
     context.report(f"{stage}: pass@1 {100 * best['mean']:.1f}%")
+    for line in notes(figures):
+        context.report(f"{stage}: {line}")
