@@ -16,6 +16,7 @@ CORE = [
     "absl-py>=2.1,<3",
     "ml_collections>=1.0,<2",
     "numpy>=1.26,<3",
+    "scipy>=1.12,<2",
     "rich>=13,<16",
 ]
 COMMANDS = ("train", "evaluate", "make-data", "fix", "export", "report")

@@ -113,7 +113,7 @@ class Calculator:
             text = ast.unparse(expression(rng, rng.randint(2, 3)))
             value = str(eval(text))  # our own text, never what a policy wrote
             if len(value) > 1:  # else one PUSH would do
-                found[text] = Task(text, text, value, (value,))
+                found[text] = Task(text, text, text, (value,))
         tasks = list(found.values())
         return tasks[held:], tasks[:held]
 

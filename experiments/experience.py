@@ -18,9 +18,9 @@ from experiments.claims import MODES
 from experiments.studies import print_table, spread
 from repair.rollout.collect import RolloutSeed, collect_rollouts
 from repair.rollout.sampling import Sampling
-from repair.training.batches import rollout_metrics
 from repair.training.curriculum import Curriculum
 from repair.training.policy import Policy, load_policy
+from repair.training.rollout_metrics import rollout_metrics
 
 
 def collect(policy: Policy, bugs, step: int) -> dict[str, float]:

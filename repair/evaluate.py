@@ -11,54 +11,101 @@ from absl import flags
 from rich.console import Console
 
 from repair import cli
-from repair.errors import MOST_SAMPLES
-from repair.tasks import load_tasks
+from repair.errors import MOST_SAMPLES, UserError
+from repair.tasks import Task, load_tasks
+from repair.training import comparison
 from repair.training.config import EvalConfig
-from repair.training.evaluation import measure
+from repair.training.evaluation import measure, notes
 from repair.training.metrics import results_table
-from repair.training.policy import load_policy
+from repair.training.policy import Policy, load_policy
 from repair.training.weights import workdir_of
+from repair.training.workdir import write_whole
 
 
 def main():
     """Run episodes of the tasks; print pass@1, pass@k, outcomes by status and turn."""
     args, console = flags.FLAGS, Console()
-    settings = EvalConfig(args.samples, args.temperature)
     chosen = {
         name: getattr(args, name)
         for name in ("top_k", "top_p")
         if getattr(args, name) is not None
     }
+    spec = args.tasks or "held-out tasks of the run"
+    name = spec.replace("/", "_").replace(" ", "_")
+    out = pathlib.Path(args.out or workdir_of(args.checkpoint) / "evaluations" / name)
     policy = load_policy(args.checkpoint, base=args.base, **chosen)
+    seed = policy.config.eval.seed if args.seed is None else args.seed
+    settings = EvalConfig(args.samples, args.temperature, seed=seed)
+    _claim(out)
     with policy.verifier as verifier:
         console.print(verifier.level.line(), highlight=False)
-        spec = args.tasks or "held-out tasks of the run"
-        count = args.count or None
-        if args.tasks:
-            path = args.path or policy.config.tasks.path
-            tasks = load_tasks(args.tasks, path=path, count=count, sandbox=verifier)
-            told = tasks.line()
-            console.print(told, highlight=False)
-        else:
-            tasks = policy.task_set.tasks()[1][:count]
-            told = f"{len(tasks)} programs"
-        name = spec.replace("/", "_").replace(" ", "_")
-        out = pathlib.Path(
-            args.out or workdir_of(args.checkpoint) / "evaluations" / name
-        )
+        tasks, told = _tasks(args, policy, verifier)
+        console.print(told, highlight=False)
+        bugs = policy.task_set.bugs(tasks, verifier, seed)
+        others = comparison.on_same_bugs(args.against, bugs) if args.against else {}
         figures = measure(
             policy,
-            policy.task_set.bugs(tasks, verifier, policy.config.seed),
+            bugs,
             settings,
             out / "trajectories.jsonl",
             f"evaluation ({spec})",
         )
     results = {"stages": {spec: figures}, "checkpoint": args.checkpoint, "tasks": told}
-    (out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    results["seed"] = seed
+    if others:
+        results["against"] = {"path": args.against, "differences": {}}
+    for stage, other in others.items():
+        difference = comparison.compare(figures["outcomes"], other)
+        results["against"]["differences"][stage] = difference
+    write_whole(out / "results.json", json.dumps(results, indent=2) + "\n")
     console.print(results_table(results))
     for name in ("by_status", "by_turn", "by_corruptions", "malformed", "turns"):
         console.print(f"{name}: {json.dumps(figures[name])}", highlight=False)
+    for line in (*notes(figures), *_differences(results)):
+        console.print(line, highlight=False, soft_wrap=True)
     console.print(f"results and trajectories are in {out}", highlight=False)
+
+
+def _claim(out: pathlib.Path) -> None:
+    """Make the folder and try it, before the episodes whose figures it is to hold.
+
+    Raises:
+      UserError: It cannot be written.
+    """
+    probe = out / "results.json.partial"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"{out} cannot be written ({error}); give another folder as --out"
+        ) from error
+
+
+def _tasks(args, policy: Policy, verifier) -> tuple[list[Task], str]:
+    """Return the tasks of the flags, and a line about them."""
+    count = args.count or None
+    if not args.tasks:
+        tasks = policy.task_set.tasks()[1][:count]
+        return tasks, f"{len(tasks)} programs"
+    path = args.path or policy.config.tasks.path
+    tasks = load_tasks(args.tasks, path=path, count=count, sandbox=verifier)
+    return tasks, tasks.line()
+
+
+def _differences(results: dict) -> list[str]:
+    """Return a line for each stage that this evaluation is compared with."""
+    against = results.get("against", {"differences": {}})
+    return [
+        f"against {stage} of {against['path']}, in points: "
+        + ", ".join(
+            f"{name} {100 * gap['mean']:+.1f} ({100 * gap['low']:+.1f} to"
+            f" {100 * gap['high']:+.1f})"
+            for name, gap in gaps.items()
+        )
+        for stage, gaps in against["differences"].items()
+    ]
 
 
 def define() -> None:
@@ -72,12 +119,16 @@ def define() -> None:
     flags.DEFINE_string("path", "", "What mbpp/SPLIT or a set is read from.")
     flags.DEFINE_integer("count", 0, "At most so many tasks; 0 for all.", 0)
     flags.DEFINE_integer(
-        "samples", 4, "Samples of a bug, the k of pass@k.", 0, MOST_SAMPLES
+        "samples", 4, "Samples of a bug, the highest k of pass@k.", 0, MOST_SAMPLES
     )
     flags.DEFINE_float("temperature", 0.8, "Of the samples; pass@1 is greedy.", 0.0)
     flags.DEFINE_integer("top_k", None, "Of the samples; as trained if unset.")
     flags.DEFINE_float("top_p", None, "Of the samples; as trained if unset.")
     flags.DEFINE_string("base", "", "Base model of adapters, if it has moved.")
+    flags.DEFINE_integer("seed", None, "Of bugs and samples; the run's if unset.", 0)
+    flags.DEFINE_string(
+        "against", "", "Results of the same bugs to compare with: a folder or a file."
+    )
     flags.DEFINE_string("out", "", "Folder for results; by default in the workdir.")
     flags.mark_flags_as_required(["checkpoint"])
 

@@ -71,9 +71,7 @@ def define() -> None:
     )
     flags.DEFINE_string("out", None, "A folder to write, empty or new.")
     flags.DEFINE_bool("adapter", False, "Write the adapters only, in PEFT's format.")
-    flags.DEFINE_string(
-        "base", "", "Base model of adapters, if it is another."
-    )
+    flags.DEFINE_string("base", "", "Base model of adapters, if it is another.")
     flags.mark_flags_as_required(["checkpoint", "out"])
 
 

@@ -120,6 +120,7 @@ Command = AddLine | ReplaceLine | DeleteLine | ReplaceWord | Exit
 _KINDS: dict[str, type] = {
     kind.verb: kind for kind in (AddLine, ReplaceLine, DeleteLine, ReplaceWord)
 }
+VERBS = (*_KINDS, "EXIT")
 
 
 def split_program(code: str) -> list[str]:

@@ -13,9 +13,9 @@ from html import escape
 
 from repair.env.state_text import split_state
 from repair.report_page import curves
-from repair.report_page.runs import Part, Run, parts, title
+from repair.report_page.runs import Part, Run, alarm_lines, parts, title
 from repair.report_page.turns import turns_of
-from repair.training.metrics import rate
+from repair.training.metrics import headline, rate
 
 _STAGES = {"sft": "Supervised finetuning", "rlvr": "Reinforcement learning"}
 # Fields of a record, and of a turn apart from its edit, that the page shows.
@@ -51,7 +51,7 @@ def write_page(
         style=style,
         script=script,
         results=_results(runs),
-        curves=_curves(runs),
+        curves=_alarms(runs) + _curves(runs),
         shown=_shown(runs, shown),
         data=_json(data),
     )
@@ -130,26 +130,53 @@ def _results(runs: Sequence[Run]) -> str:
     stages = [
         (run.name, *each) for run in runs for each in run.results["stages"].items()
     ]
-    names = dict.fromkeys(name for *_, figures in stages for name in figures)
-    names = [name for name in names if name.startswith("pass@")]
-    if not names:
+    rows = [row for stage in stages for row in _result_rows(*stage)]
+    if not rows:
         return "<p>No run has been evaluated yet.</p>"
-    rows = []
-    for run, stage, figures in stages:
-        cells = [run, stage, *(rate(figures.get(name)) for name in names)]
-        malformed, turns = figures.get("malformed"), figures.get("turns")
-        cells.append("-" if malformed is None else f"{100 * malformed:.1f}")
-        cells.append("-" if turns is None else f"{turns:.2f}")
-        rows.append([*cells, str(figures.get("bugs", "-"))])
+    heads = ("Episodes", "pass@1", "pass@k", "Gave up", "Malformed", "Turns", "Bugs")
     table = _table(
-        "Rates in percent, with 95% intervals; malformed commands and turns of the"
-        " greedy episodes.",
-        ["Run", "Stage", *names, "Malformed", "Turns", "Programs"],
+        "Rates in percent, with 95% intervals; k is the number of samples.",
+        ["Run", "Stage", *heads],
         rows,
     )
     waiting = ", ".join(run.name for run in runs if not run.results["stages"])
     note = f"<p>Not evaluated yet: {escape(waiting)}.</p>"
     return table + (note if waiting else "")
+
+
+def _result_rows(run: str, stage: str, figures: dict) -> list[list[str]]:
+    """Return the rows of a stage: of its greedy and of its sampled episodes."""
+    rows, bugs = [], str(figures.get("bugs", "-"))
+    if "pass@1" in figures:
+        cells = [run, stage, "greedy", rate(figures["pass@1"]), "-"]
+        rows.append([*cells, *_episode_cells(figures), bugs])
+    if sampled := figures.get("sampled"):
+        heat, (*_, highest) = figures.get("temperature", "-"), headline({"": figures})
+        cells = [run, stage, f"sampled at {heat}", rate(figures["sampled_pass@1"])]
+        k = "-" if highest == "pass@1" else f"{highest}: {rate(figures[highest])}"
+        rows.append([*cells, k, *_episode_cells(sampled), bugs])
+    return rows
+
+
+def _episode_cells(figures: dict) -> list[str]:
+    """Return the shares that gave up and were malformed, and the turns."""
+    statuses, shares = figures.get("by_status") or {}, [None, figures.get("malformed")]
+    if statuses:
+        shares[0] = statuses.get("exited_unsolved", 0) / sum(statuses.values())
+    turns = figures.get("turns")
+    cells = ["-" if share is None else f"{100 * share:.1f}" for share in shares]
+    return [*cells, "-" if turns is None else f"{turns:.2f}"]
+
+
+def _alarms(runs: Sequence[Run]) -> str:
+    """Return a list of the alarms of all runs; nothing where there is none."""
+    several = len(runs) > 1
+    items = "".join(
+        f"<li>{escape(f'{run.name}, {line}' if several else line)}</li>"
+        for run in runs
+        for line in alarm_lines(run)
+    )
+    return f"<h3>Alarms</h3><ul>{items}</ul>" if items else ""
 
 
 def _curves(runs: Sequence[Run]) -> str:

@@ -62,6 +62,16 @@ def open_runs(workdirs) -> list[Run]:
     ]
 
 
+def alarm_lines(run: Run) -> list[str]:
+    """Return the alarms that the run's steps have raised, one a line."""
+    return [
+        f"{row['stage']}, step {row['step']}: {text}"
+        for row in run.metrics
+        if isinstance(row.get("alarms"), dict)
+        for text in row["alarms"].values()
+    ]
+
+
 def title(step: str) -> str:
     """Return a step's name in words."""
     if step.startswith("rlvr_"):

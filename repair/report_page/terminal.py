@@ -8,7 +8,14 @@ from rich.text import Text
 
 from repair.env.state_text import split_state
 from repair.errors import UserError
-from repair.report_page.runs import Run, find_steps, pick_group, read_groups, title
+from repair.report_page.runs import (
+    Run,
+    alarm_lines,
+    find_steps,
+    pick_group,
+    read_groups,
+    title,
+)
 from repair.report_page.turns import turns_of
 from repair.training.metrics import results_table
 
@@ -83,6 +90,8 @@ def _list_steps(run: Run, console: Console) -> None:
     console.rule(_plain(run.name))
     if run.results["stages"]:
         console.print(results_table(run.results))
+    for line in alarm_lines(run):
+        console.print(_plain(f"alarm: {line}"), soft_wrap=True)
     table = Table("step", "title", caption="choose one with --step")
     for step in run.steps:
         table.add_row(step, title(step))

@@ -156,6 +156,12 @@ def judge_bugs(bugs: Sequence[Bug], sandbox: Sandbox) -> list[Result | None]:
     )
 
 
+def in_child(task: Task) -> bool:
+    """Return True if a test, shown or hidden, is judged in the program's process."""
+    tests = *task.test_list, *task.hidden_test_list
+    return trust_of(tests, task.test_setup_code) != "value"
+
+
 def unrewarded(bugs: Sequence[Bug]) -> list[str]:
     """Return the ids of tasks with a test that the sandbox judges in the child.
 

@@ -82,8 +82,8 @@ def turn_advantages(
       active: For each rollout a bool, False where the whole group carries no signal (no
         difference in returns, a lone sample, or stopped by the gate): leave such
         rollouts out of the loss, its denominator and the KL.
-      stats: Mean and deviation of "return", and the shares of groups without signal,
-        "zero_variance_groups" (before the gate) and "gated_groups".
+      stats: The shares of groups without signal, "zero_variance_groups" (before the
+        gate) and "gated_groups".
 
     Raises:
       ValueError: A rollout has no turn or the lists differ in length.
@@ -115,10 +115,7 @@ def turn_advantages(
             active[group] = True
             for index, value in zip(group, values, strict=True):
                 advantages[index] = value
-    total = np.array([g[0] for g in returns])
     stats = {
-        "return": float(total.mean()) if len(total) else 0.0,
-        "return_std": float(total.std()) if len(total) else 0.0,
         "zero_variance_groups": silent / max(len(members), 1),
         "gated_groups": gated / max(len(members), 1),
     }

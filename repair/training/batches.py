@@ -53,18 +53,3 @@ def make_batches(
         for start in range(0, len(rows), config.rows)
     ]
     return batches, metrics
-
-
-def rollout_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
-    """Return metrics of rollouts: rewards, outcomes, malformed commands, turns."""
-    steps = [step for r in rollouts for step in r.steps]
-    return {
-        "reward": float(np.mean([r.rewards.sum() for r in rollouts])),
-        "solved": float(np.mean([r.status == "solved" for r in rollouts])),
-        "passed": float(np.mean([r.passed for r in rollouts])),
-        "malformed": float(np.mean([step.malformed for step in steps] or [0.0])),
-        "turns": len(steps) / len(rollouts),
-        "faults": float(np.mean([r.status == "fault" for r in rollouts])),
-        "episodes": len(rollouts),
-        "sampled_tokens": sum(sum(r.episode.mask) for r in rollouts),
-    }

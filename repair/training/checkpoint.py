@@ -159,6 +159,11 @@ class Checkpointer:
         replace(new, self.directory / BEST)
 
 
+def is_checkpoint(source) -> bool:
+    """Return True for a path of the form WORKDIR/checkpoints/STAGE, or below it."""
+    return "checkpoints" in pathlib.Path(source).absolute().parts[:-1]
+
+
 def load_params(directory, report: Callable[[str], None] = print) -> tuple[dict, dict]:
     """Read the parameters alone: (nested dicts of arrays, the JSON of the save).
 

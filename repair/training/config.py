@@ -31,6 +31,7 @@ from repair.rollout.engine import SamplerConfig
 from repair.sandbox import LEVELS, Limits
 from repair.tasks.bugs import CorruptionConfig
 from repair.text.prompts import PROMPTS
+from repair.training.checkpoint import is_checkpoint
 from repair.training.fields import from_dict
 from repair.training.rlvr import RlvrConfig
 from repair.training.sft import SftConfig
@@ -136,19 +137,23 @@ class EvalConfig:
     """Evaluation of a policy.
 
     Attributes:
-      samples: Sampled episodes of each bug; also the k of pass@k.
+      samples: Sampled episodes of each bug; also the highest k of pass@k.
       temperature: Of the sampled episodes; pass@1 is greedy.
       subset: Held-out bugs, and demonstrations, of the evaluations during training.
+      seed: Seed of the bugs, and of the sampled episodes; apart from the run's, so that
+        runs of all seeds are measured on the same bugs.
     """
 
     samples: int = 4
     temperature: float = 0.8
     subset: int = 64
+    seed: int = 0
 
     def __post_init__(self):
         expect_between(self, 0, MOST_SAMPLES, "samples")
         expect_between(self, 0, MOST_TEMPERATURE, "temperature")
         expect_between(self, 1, MOST, "subset")
+        expect_between(self, 0, MOST_SEED, "seed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -315,8 +320,8 @@ def _check_training(c: Config) -> None:
 
 def _check_shape(c: Config) -> None:
     """Refuse a shape beside `init_from`, unless it is that of a published model."""
-    if not c.init_from:
-        return
+    if not c.init_from or is_checkpoint(c.init_from):
+        return  # a checkpoint's shape is compared when it is loaded
     names = [f.name for f in dataclasses.fields(LlamaConfig)]
     names = [name for name in names if name not in RUN_FIELDS]
     known = [LlamaConfig(), *presets.SHAPES.values()]

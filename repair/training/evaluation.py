@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -13,9 +13,12 @@ from repair.rollout.collect import Observer, RolloutSeed, collect_rollouts
 from repair.rollout.rollout import Rollout
 from repair.sandbox import Result, SandboxError
 from repair.tasks import Bug
+from repair.tasks.bugs import in_child
+from repair.training import comparison
+from repair.training.comparison import program_of
 from repair.training.config import EvalConfig
 from repair.training.metrics import progress
-from repair.training.pass_rates import mean_interval, pass_at_k
+from repair.training.pass_rates import cluster_intervals, pass_at_k
 from repair.training.policy import Policy
 from repair.training.trajectories import describe, write_records
 
@@ -34,18 +37,19 @@ def measure(
     Args:
       policy: The policy; its verifier is open.
       bugs: The bugs to repair.
-      config: Samples and temperature.
+      config: Samples, temperature and seed.
       path: JSONL file for the trajectories.
       description: Label of the progress bar.
 
     Returns:
       Figures: those of `greedy_figures` and `sampled_figures`, "faults" if any,
-      "temperature" and "seconds".
+      "in_child" as from `count_in_child`, "temperature", "seconds", and "outcomes",
+      which `repair.training.comparison` compares with those of others.
     """
     started = time.perf_counter()
     mine = len(multihost.share(range(len(bugs))))
     tokenizer = policy.engine.tokenizer
-    figures, records, faults, done = {}, [], 0, 0
+    figures, records, right, faults, done = {}, [], [], 0, 0
     with progress(mine * (1 + config.samples), description) as bar:
         for samples, temperature in ((1, 0.0), (config.samples, config.temperature)):
             if not samples:
@@ -60,7 +64,7 @@ def measure(
                 bugs,
                 samples,
                 policy.config.sampler.sampling(temperature),
-                RolloutSeed(policy.config.seed),
+                RolloutSeed(config.seed),
                 Observer(progress=show),
             )
             verified = verify(rollouts, policy.verifier)
@@ -68,8 +72,9 @@ def measure(
             chosen = {id(rollout) for rollout in kept}
             passed = verified[[id(rollout) in chosen for rollout in rollouts]]
             rollouts = kept
+            right.append(comparison.count_right(rollouts, passed))
             if done:
-                figures |= sampled_figures(passed, samples)
+                figures |= sampled_figures(rollouts, passed, samples)
             else:
                 figures |= greedy_figures(rollouts, passed)
             records += [
@@ -79,7 +84,10 @@ def measure(
             faults, done = faults + broken, done + mine * samples
     if faults:
         figures["faults"] = faults
+    if policy.verifier.level:  # else nothing runs, or in no process of its own
+        figures["in_child"] = count_in_child(bugs, right[0])
     figures["temperature"] = config.temperature
+    figures["outcomes"] = comparison.by_bug(bugs, *right, samples=config.samples)
     if multihost.first():
         write_records(path, records)
     return figures | {"seconds": round(time.perf_counter() - started, 1)}
@@ -141,46 +149,91 @@ def greedy_figures(rollouts: Sequence[Rollout], passed: np.ndarray) -> dict:
 
     Returns:
       "pass@1" and "shown_pass@1" (shown tests only), each {"mean", "low", "high"} over
-      the bugs; "by_status"; "by_turn", the share of episodes that first passed at that
-      turn; "malformed", the share of commands; "turns", the mean; "by_corruptions",
-      pass@1 for each number of corruptions; "bugs", their number.
+      the bugs; the `episode_figures`; "by_corruptions", pass@1 for each number of
+      corruptions; "bugs" and "programs", their numbers.
     """
-    steps = [step for r in rollouts for step in r.steps]
-    first_pass: collections.Counter = collections.Counter()
     by_corruptions = collections.defaultdict(list)
     for rollout, ok in zip(rollouts, passed, strict=True):
-        turns = [e for e, result in enumerate(rollout.results) if result.passed]
-        first_pass.update(turns[:1])
         by_corruptions[rollout.bug.corruptions].append(bool(ok))
+    programs = [program_of(rollout.bug) for rollout in rollouts]
+    shown = [rollout.passed for rollout in rollouts]
+    rates = {"pass@1": passed, "shown_pass@1": shown}
     return {
-        "pass@1": mean_interval(passed),
-        "shown_pass@1": mean_interval([r.passed for r in rollouts]),
-        "by_status": dict(collections.Counter(r.status for r in rollouts)),
-        "by_turn": {str(e): first_pass[e] / len(rollouts) for e in sorted(first_pass)},
-        "malformed": float(np.mean([step.malformed for step in steps] or [0.0])),
-        "turns": len(steps) / len(rollouts),
+        **cluster_intervals(rates, programs),
+        **episode_figures(rollouts),
         "by_corruptions": {
             str(n): float(np.mean(oks)) for n, oks in sorted(by_corruptions.items())
         },
         "bugs": len(rollouts),
+        "programs": len(set(programs)),
     }
 
 
-def sampled_figures(passed: np.ndarray, samples: int) -> dict:
+def sampled_figures(
+    rollouts: Sequence[Rollout], passed: np.ndarray, samples: int
+) -> dict:
     """Return the pass rates of several samples of each bug.
 
     Args:
-      passed: Of each episode, all samples of a bug in a row.
+      rollouts: All samples of a bug in a row.
+      passed: Of each episode, true if its program passes all tests.
       samples: Samples of each bug, C.
 
     Returns:
-      "sampled_pass@1" and, for C above 1, "pass@C" without bias; each {"mean", "low",
-      "high"} over the bugs.
+      "sampled_pass@1" and "pass@k" for k from 2 to C, without bias; each {"mean",
+      "low", "high"} over the bugs; and "sampled", the `episode_figures`.
     """
     right_P = passed.reshape(-1, samples).sum(axis=1)
-    return {
-        f"pass@{k}" if k > 1 else "sampled_pass@1": mean_interval(
-            [pass_at_k(samples, int(right), k) for right in right_P]
-        )
-        for k in {1, samples}
+    rates = {
+        f"pass@{k}" if k > 1 else "sampled_pass@1": [
+            pass_at_k(samples, int(right), k) for right in right_P
+        ]
+        for k in range(1, samples + 1)
     }
+    programs = [program_of(rollout.bug) for rollout in rollouts[::samples]]
+    return cluster_intervals(rates, programs) | {"sampled": episode_figures(rollouts)}
+
+
+def episode_figures(rollouts: Sequence[Rollout]) -> dict:
+    """Return figures of episodes, greedy or sampled ones.
+
+    Returns:
+      "by_status", their numbers; "by_turn", the share of episodes that first passed at
+      that turn; "malformed", the share of commands; "turns", the mean.
+    """
+    steps = [step for r in rollouts for step in r.steps]
+    first_pass: collections.Counter = collections.Counter()
+    for rollout in rollouts:
+        turns = [e for e, result in enumerate(rollout.results) if result.passed]
+        first_pass.update(turns[:1])
+    return {
+        "by_status": dict(collections.Counter(r.status for r in rollouts)),
+        "by_turn": {str(e): first_pass[e] / len(rollouts) for e in sorted(first_pass)},
+        "malformed": float(np.mean([step.malformed for step in steps] or [0.0])),
+        "turns": len(steps) / len(rollouts),
+    }
+
+
+def count_in_child(bugs: Sequence[Bug], passed: Mapping[str, bool]) -> dict:
+    """Return the bugs with a test that the sandbox judges in the program's process.
+
+    Returns:
+      {"bugs": their number, "passed": ids of those that the greedy episode repaired}.
+    """
+    found = {bug.bug_id for bug in bugs if in_child(bug.task)}
+    repaired = [name for name, ok in passed.items() if ok and name in found]
+    return {"bugs": len(found), "passed": repaired}
+
+
+def notes(figures: dict) -> list[str]:
+    """Return lines about an evaluation that its table does not show."""
+    lines = []
+    if passed := figures.get("in_child", {}).get("passed"):
+        named = ", ".join(passed[:3]) + (", ..." if len(passed) > 3 else "")
+        lines.append(
+            f"{len(passed)} of the greedy passes are of tests that run in the program's"
+            f" own process, where a program could forge them (in_child): {named}"
+        )
+    if faults := figures.get("faults"):
+        lines.append(f"{faults} episodes broke; their bugs are left out")
+    return lines

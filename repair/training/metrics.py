@@ -232,15 +232,14 @@ def _bar(total, description, initial, console, clock):
 
 
 def results_table(results: dict) -> Table:
-    """Return a table with a row a stage and a column for each "pass@k", in percent.
+    """Return a table with a row a stage, for pass@1 and the highest k, in percent.
 
     Args:
       results: {"stages": {stage: {"pass@1": {"mean", "low", "high"}, ...}}}, rates
         in [0, 1]; a stage's other figures are left out.
     """
     stages = results["stages"]
-    names = (name for figures in stages.values() for name in figures)
-    metrics = [name for name in dict.fromkeys(names) if name.startswith("pass@")]
+    metrics = headline(stages)
     table = Table(caption="in percent, with 95% intervals")
     table.add_column("stage")
     for name in metrics:
@@ -248,6 +247,13 @@ def results_table(results: dict) -> Table:
     for stage, figures in stages.items():
         table.add_row(stage, *(rate(figures.get(name)) for name in metrics))
     return table
+
+
+def headline(stages: dict) -> list[str]:
+    """Return the rates that a table shows: "pass@1" and the "pass@k" of highest k."""
+    names = {name for figures in stages.values() for name in figures}
+    ks = sorted(int(n.removeprefix("pass@")) for n in names if n.startswith("pass@"))
+    return [f"pass@{k}" for k in dict.fromkeys((*ks[:1], *ks[-1:]))]
 
 
 def rate(figure: dict | None) -> str:

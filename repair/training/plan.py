@@ -152,7 +152,7 @@ def _lower(config: Config, model: Model, stage: str) -> list:
         return [sft.update.lower(*step)]
     scalar = jax.ShapeDtypeStruct((), "float32")
     scores = rlvr.Scores(
-        reference=floats if c.loss.kl_coef else None,
+        reference=floats,
         before=floats if c.loss.importance_cap else None,
     )
     setup = rlvr.Setup(model, c, None, chunk)

@@ -13,10 +13,11 @@ from repair.model.hf.folder import load_hf, local_folder
 from repair.model.sharding import make_mesh
 from repair.rollout.engine import RolloutEngine, make_engine
 from repair.text.tokenizer import Tokenizer, load_tokenizer
+from repair.training.checkpoint import is_checkpoint
 from repair.training.config import Config
 from repair.training.fields import from_dict
 from repair.training.task_set import RepairTaskSet, TaskSet, open_task_set
-from repair.training.weights import is_checkpoint, load_checkpoint, workdir_of
+from repair.training.weights import load_checkpoint, workdir_of
 from repair.training.workdir import digest
 
 

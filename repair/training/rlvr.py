@@ -51,11 +51,16 @@ from repair.text.packing import Batch
 from repair.training import losses
 from repair.training.advantages import AdvantageConfig
 from repair.training.alarms import new_alarms
-from repair.training.batches import make_batches, rollout_metrics
+from repair.training.batches import make_batches
 from repair.training.curriculum import Curriculum
 from repair.training.loop import Loop
 from repair.training.losses import LossInputs, PolicyLossConfig
-from repair.training.optimizer import OptimizerConfig, TrainState, apply_gradients
+from repair.training.optimizer import (
+    OptimizerConfig,
+    TrainState,
+    apply_gradients,
+)
+from repair.training.rollout_metrics import rollout_metrics
 from repair.training.trajectories import keep_step
 
 
@@ -138,7 +143,8 @@ class Scores(NamedTuple):
     """Log-probs of a micro-batch by policies that it does not train, each BT or None.
 
     Attributes:
-      reference: By the reference policy, for the KL.
+      reference: By the reference policy, for the KL; also where the KL has no weight,
+        since it shows how far the policy has moved.
       before: By the policy that sampled as the trainer computes them, for importance
         weights; None to trust the sampler's.
     """
@@ -188,11 +194,13 @@ def train(
             rollouts,
             loop.learning_rate_scale,
         )
+        commands = sum(len(rollout.commands) for rollout in rollouts)
         counts = multihost.gather_values(verifier.counts - before)
         loop.log(
             metrics
             | {
                 "corruptions": most,
+                "seconds_per_command": clock.total / max(commands, 1),
                 "seconds_rollouts": clock.total,
                 "seconds_sampling": clock.sampling,
                 "seconds_sandbox": clock.sandbox,
@@ -203,7 +211,9 @@ def train(
         keep_step(
             context.workdir, rollouts, engine.tokenizer, c, loop.step, last=loop.over
         )
-        for line in new_alarms(loop.history):
+        if raised := new_alarms(loop.history):
+            loop.history[-1]["alarms"] = raised  # for metrics.jsonl
+        for line in raised.values():
             context.report(f"rlvr, step {loop.step}: {line}")
         if loop.evaluation_due:
             loop.log_evaluation(evaluate(loop.params))
@@ -315,7 +325,7 @@ def _score(setup: Setup, batch: Batch, reference, params) -> Scores:
     """Return the log-probs that the loss needs besides those of the sampler."""
     loss, args = setup.config.loss, (batch, setup.config.temperature, setup.chunk)
     return Scores(
-        log_probs(setup.model, reference, *args) if loss.kl_coef else None,
+        log_probs(setup.model, reference, *args),
         log_probs(setup.model, params, *args) if loss.importance_cap else None,
     )
 

@@ -38,9 +38,9 @@ from repair.tasks.task import Bug
 from repair.text.episodes import encode_demos, encode_traces
 from repair.text.tokenizer import load_tokenizer
 from repair.training import rlvr, sft
-from repair.training.checkpoint import BEST
+from repair.training.checkpoint import BEST, is_checkpoint
 from repair.training.config import Config, check_mesh
-from repair.training.evaluation import measure
+from repair.training.evaluation import measure, notes
 from repair.training.evaluator import Evaluator, choose_tasks, pack_examples
 from repair.training.interrupts import Interrupts, handle_interrupts
 from repair.training.loggers import Loggers, check_packages
@@ -50,7 +50,7 @@ from repair.training.policy import Policy, make_policy
 from repair.training.prepare import prepare_demos, prepare_tokenizer
 from repair.training.task_set import RepairTaskSet, TaskSet, open_task_set
 from repair.training.trajectories import FOLDER
-from repair.training.weights import is_checkpoint, source_digest, starting_weights
+from repair.training.weights import source_digest, starting_weights
 from repair.training.workdir import Results, digest, hold_workdir, open_workdir
 
 
@@ -189,7 +189,7 @@ class _Run:
         if not any(every[name] for name in every if name in c.stages):
             return _no_figures
         chosen, batches = choose_tasks(tasks, c.eval.subset), []
-        bugs = self._bugs(chosen, c.seed)
+        bugs = self._bugs(chosen, c.eval.seed)
         if every["sft"] and "sft" in c.stages:
             demos = multihost.once(lambda: self.task_set.demos(chosen, self.sandbox)[0])
             episodes = encode_demos(tokenizer, as_answers(demos, c.mode))
@@ -266,3 +266,5 @@ def _evaluate(
     done[stage] = figures | {"step": at}
     results.save()
     context.report(f"{stage}: pass@1 {100 * best['mean']:.1f}%")
+    for line in notes(figures):
+        context.report(f"{stage}: {line}")

@@ -30,7 +30,11 @@ from repair.text.episodes import ENVIRONMENT, Example
 from repair.text.packing import Batch, pack, plan_rows
 from repair.training import losses
 from repair.training.loop import Loop
-from repair.training.optimizer import OptimizerConfig, TrainState, apply_gradients
+from repair.training.optimizer import (
+    OptimizerConfig,
+    TrainState,
+    apply_gradients,
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,6 +5,7 @@ and name the base by its source and the digest of its weights. All others hold e
 parameter.
 """
 
+import dataclasses
 import hashlib
 import pathlib
 from collections.abc import Callable
@@ -18,14 +19,9 @@ from repair.model.hf.model_config import RUN_FIELDS
 from repair.model.llama import LlamaConfig
 from repair.model.lora import init_adapters, join
 from repair.model.sharding import build, param_shardings
-from repair.training.checkpoint import checkpoint_digest, load_params
+from repair.training.checkpoint import checkpoint_digest, is_checkpoint, load_params
 from repair.training.config import Config
 from repair.training.fields import from_dict
-
-
-def is_checkpoint(source) -> bool:
-    """Return True for a path of the form WORKDIR/checkpoints/STAGE, or below it."""
-    return "checkpoints" in pathlib.Path(source).absolute().parts[:-1]
 
 
 def workdir_of(checkpoint) -> pathlib.Path:
@@ -66,6 +62,7 @@ def starting_weights(
             _check_rank(config, shape)
             ours |= adapted
         shape = LlamaConfig(**vars(shape) | ours)
+        _check_shape(config, shape)
         _compare_runs(config, extra["config"], report)
     else:
         shape, params = load_hf(config.init_from, mesh, **ours)
@@ -141,6 +138,17 @@ def _check_rank(config: Config, shape: LlamaConfig) -> None:
             f" {config.init_from} have rank {shape.lora_rank}; set that, or export the"
             " checkpoint first, which merges them"
         )
+
+
+def _check_shape(config: Config, shape: LlamaConfig) -> None:
+    """Refuse a shape beside `init_from` that is not the checkpoint's."""
+    for field in dataclasses.fields(LlamaConfig):
+        ours, theirs = (getattr(each, field.name) for each in (config.model, shape))
+        if field.name not in RUN_FIELDS and ours not in (field.default, theirs):
+            raise UserError(
+                f"config: model.{field.name} is {ours!r}, but {config.init_from} has"
+                f" {theirs!r}; leave the shape out"
+            )
 
 
 def _compare_runs(config: Config, theirs: dict, report: Callable[[str], None]) -> None:

@@ -105,6 +105,7 @@ def write_workdir(folder, tokenizer, rollouts, seed):
         values |= {"seconds_rollouts": 2.0, "seconds_update": 1.0}
         if step == 2:  # as where no group had signal at first
             values |= {"kl": 0.01, "entropy": float("nan")}
+            values["alarms"] = {"gave_up": "40% give up <now>; try more"}
         metrics.write("rlvr", step, **values)
         keep_step(folder, rollouts, tokenizer, config.rlvr, step, step == 2)
     metrics.write("eval", 1, of="sft", **RATE)
@@ -117,8 +118,12 @@ def write_workdir(folder, tokenizer, rollouts, seed):
         for rollout, passed, temperature in judged
     ]
     write_records(path, records)
-    results = {"pass@1": RATE, "pass@2": RATE, "malformed": 0.1, "turns": 1.5}
-    results = {"stages": {"sft": results | {"bugs": 2}}}
+    results = {"pass@1": RATE, "malformed": 0.1, "turns": 1.5, "bugs": 2}
+    results["by_status"] = {"solved": 1, "exited_unsolved": 1}
+    sampled = {"malformed": 0.2, "turns": 2.5, "by_status": {"solved": 4}}
+    results |= {"sampled": sampled, "sampled_pass@1": RATE | {"mean": 0.45}}
+    results |= {"pass@2": RATE | {"mean": 0.6}, "temperature": 0.8}
+    results = {"stages": {"sft": results}}
     (folder / "results.json").write_text(json.dumps(results))
 
 

@@ -19,6 +19,10 @@ def data_of(page):
     return json.loads(text)
 
 
+def rows_of(table):
+    return re.findall("<tr>.*?</tr>", table)
+
+
 @pytest.fixture
 def page(page_text):
     return page_text
@@ -26,10 +30,32 @@ def page(page_text):
 
 def test_results_stand_in_one_table_with_intervals(page):
     table = page[page.index("<table>") : page.index("</table>")]
-    assert table.count("<tr>") == 3
-    assert table.count('<th scope="row">') == 2 and 'scope="col">pass@2' in table
-    assert 'data-label="pass@1">50.0 (25.0 to 75.0)<' in table
+    assert table.count("<tr>") == 5
+    assert table.count('<th scope="row">') == 4 and 'scope="col">pass@k' in table
+    greedy, sampled = (re.findall(">([^<>]+)<", row) for row in rows_of(table)[1:3])
+    assert greedy[2:] == ["greedy", "50.0 (25.0 to 75.0)", "-"] + (
+        ["50.0", "10.0", "1.50", "2"]
+    )
+    assert sampled[2:4] == ["sampled at 0.8", "45.0 (25.0 to 75.0)"]
+    assert sampled[4:] == ["pass@2: 60.0 (25.0 to 75.0)", "0.0", "20.0", "2.50", "2"]
     assert "first &lt;b&gt;" in table
+
+
+def test_results_of_greedy_episodes_alone_have_one_row(runs):
+    figures = {"pass@1": runs[0].results["stages"]["sft"]["pass@1"]}
+    bare = dataclasses.replace(runs[0], results={"stages": {"init": figures}})
+    page = write_page([bare], 1)
+    table = page[page.index("<table>") : page.index("</table>")]
+    cells = re.findall(">([^<>]+)<", rows_of(table)[1])
+    assert cells[1:] == ["init", "greedy", "50.0 (25.0 to 75.0)", *"-----"]
+
+
+def test_alarms_stand_above_the_curves(page, runs):
+    said = "rlvr, step 2: 40% give up &lt;now&gt;; try more</li>"
+    assert page.count(said) == 2 and f"second, {said}" in page
+    assert page.index("<h3>Alarms</h3>") < page.index("<h3>Supervised")
+    calm = dataclasses.replace(runs[0], metrics=runs[0].metrics[:10])
+    assert "Alarms" not in write_page([calm], 1)
 
 
 def test_nothing_in_a_program_gets_out_of_its_place(page, rollouts):

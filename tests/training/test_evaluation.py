@@ -16,15 +16,22 @@ from repair.text.episodes import Episode
 from repair.training import evaluation
 from repair.training.config import Config, EvalConfig
 from repair.training.evaluation import (
+    count_in_child,
     drop_faults,
     greedy_figures,
     measure,
+    notes,
     sampled_figures,
     verify,
 )
+from repair.training.pass_rates import wilson
 from repair.training.policy import Policy
 
 TASK = Task("t", "Add one.", "x", ("shown",), hidden_test_list=("hidden",))
+
+
+def program(code):
+    return dataclasses.replace(TASK, code=code)
 
 
 def rollout(bug="a", sample=0, passed=(), status="solved", corruptions=1, **fields):
@@ -119,16 +126,55 @@ def test_greedy_figures_by_hand():
     assert figures["by_turn"] == {"1": 0.5, "2": 0.25}
     assert figures["malformed"] == 0.5 and figures["turns"] == 2.0
     assert figures["by_corruptions"] == {"1": 0.5, "2": 0.0}
-    assert figures["bugs"] == 4
+    assert (figures["bugs"], figures["programs"]) == (4, 1)
+    # All are of one program, so there is one draw to go by.
+    assert figures["pass@1"]["low"], figures["pass@1"]["high"] == wilson(0.25, 1)
+    others = [
+        dataclasses.replace(r, bug=dataclasses.replace(r.bug, task=task))
+        for r, task in zip(rollouts, map(program, "abcd"), strict=True)
+    ]
+    figures = greedy_figures(others, np.array([True, False, False, False]))
+    assert figures["programs"] == 4
+    assert (figures["pass@1"]["low"], figures["pass@1"]["high"]) == wilson(1, 4)
 
 
 def test_sampled_figures_by_hand():
+    rollouts = [
+        rollout(bug, sample, [sample == 0], "solved" if sample == 0 else "max_turns")
+        for bug in "ab"
+        for sample in range(3)
+    ]
     passed = np.array([True, False, False, False, False, False], bool)
-    figures = sampled_figures(passed, 3)
-    assert figures.keys() == {"sampled_pass@1", "pass@3"}
+    figures = sampled_figures(rollouts, passed, 3)
+    assert figures.keys() == {"sampled_pass@1", "pass@2", "pass@3", "sampled"}
     assert figures["sampled_pass@1"]["mean"] == pytest.approx(1 / 6)
+    # Two of the three pairs of the first bug hold its right sample.
+    assert figures["pass@2"]["mean"] == pytest.approx(1 / 3)
     assert figures["pass@3"]["mean"] == 0.5
-    assert sampled_figures(passed, 1).keys() == {"sampled_pass@1"}
+    assert figures["sampled"] == {
+        "by_status": {"solved": 2, "max_turns": 4},
+        "by_turn": {"1": 1 / 3},
+        "malformed": pytest.approx(2 / 3),
+        "turns": 1.0,
+    }
+    alone = sampled_figures(rollouts[:1], passed[:1], 1)
+    assert alone.keys() == {"sampled_pass@1", "sampled"}
+
+
+def test_passes_that_a_program_could_forge_are_named():
+    by_value = dataclasses.replace(
+        TASK, test_list=("assert f(1) == 2",), hidden_test_list=()
+    )
+    forgeable = dataclasses.replace(by_value, test_list=("assert f(1) == f(1)",))
+    hidden = dataclasses.replace(by_value, hidden_test_list=forgeable.test_list)
+    tasks = {"a": by_value, "b": forgeable, "c": hidden, "d": forgeable}
+    bugs = [Bug(name, task, "") for name, task in tasks.items()]
+    found = count_in_child(bugs, {"a": 1, "b": 1, "c": 1, "d": 0})
+    assert found == {"bugs": 3, "passed": ["b", "c"]}
+    (line,) = notes({"in_child": found})
+    assert line.startswith("2 of the greedy passes") and line.endswith(": b, c")
+    assert notes({"in_child": {"bugs": 3, "passed": []}}) == notes({}) == []
+    assert "4 episodes broke" in notes({"faults": 4})[0]
 
 
 class Engine:
@@ -136,6 +182,7 @@ class Engine:
 
 
 class Verifier(Breaking, contextlib.nullcontext):
+    level = "any"
     counts: collections.Counter = collections.Counter()
 
 
@@ -149,8 +196,9 @@ def measured(monkeypatch, tmp_path):
         made = []
         for bug in bugs:
             for sample in range(samples):
-                status = "fault" if (bug, sample) == ("c", 1) else "solved"
-                made.append(rollout(bug, sample, [sample == 0], status))
+                name = bug.bug_id
+                status = "fault" if (name, sample) == ("c", 1) else "solved"
+                made.append(rollout(name, sample, [sample == 0], status))
                 observer.progress(len(made), len(bugs) * samples)
         return made
 
@@ -163,7 +211,8 @@ def measured(monkeypatch, tmp_path):
         )
         policy = Policy(whole, None, None, Engine(), Verifier("abc", poison), {})
         path = tmp_path / "out.jsonl"
-        figures = measure(policy, ["a", "b", "c"], config, path)
+        bugs = [Bug(name, TASK, "", 1) for name in "abc"]
+        figures = measure(policy, bugs, config, path)
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         return figures, rows, list(calls)
 
@@ -171,16 +220,21 @@ def measured(monkeypatch, tmp_path):
 
 
 def test_greedy_then_samples_with_the_configs_restriction(measured):
-    figures, rows, calls = measured(EvalConfig(2, 0.5), top_k=3, top_p=0.9)
+    figures, rows, calls = measured(EvalConfig(2, 0.5, 11), top_k=3, top_p=0.9)
     assert [samples for samples, _, _ in calls] == [1, 2]
     (_, greedy, seed), (_, sampled, _) = calls
-    assert greedy.temperature == 0.0 and (seed.seed, seed.step) == (7, 0)
+    assert greedy.temperature == 0.0 and (seed.seed, seed.step) == (11, 0)
     assert (sampled.temperature, sampled.top_k, sampled.top_p) == (0.5, 3, 0.9)
     assert figures["pass@1"]["mean"] == 1.0 and figures["bugs"] == 3
     # Bug c broke in one sample, so pass@2 is over the two others.
     assert figures["pass@2"]["mean"] == 1.0
     assert figures["sampled_pass@1"]["mean"] == 0.5
     assert figures["faults"] == 1 and figures["temperature"] == 0.5
+    packed = figures["outcomes"]
+    assert (packed["greedy"], packed["sampled"]) == ("1 1 1", "1 1 -")
+    assert (packed["programs"], packed["samples"]) == ("0 0 0", 2)
+    # "shown" and "hidden" are no asserts on values.
+    assert figures["in_child"] == {"bugs": 3, "passed": ["a", "b", "c"]}
     assert [row["temperature"] for row in rows] == [0.0] * 3 + [0.5] * 4
     assert [row["passed"] for row in rows] == [True] * 3 + [True, False] * 2
 
@@ -196,3 +250,4 @@ def test_without_samples_only_the_greedy_episodes_run(measured):
     figures, rows, calls = measured(EvalConfig(samples=0))
     assert len(calls) == 1 and len(rows) == 3
     assert "sampled_pass@1" not in figures and "faults" not in figures
+    assert "sampled" not in figures and "sampled" not in figures["outcomes"]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from repair.training import rlvr
 from repair.training import run as experiment
 from repair.training.config import Config, defaults, read
 from repair.training.metrics import read_metrics
@@ -15,7 +16,7 @@ SFT = {
 }
 RLVR = {
     "reward": -1.4375,
-    "return_std": 0.6584783595532961,
+    "reward_std": 0.6584783595532961,
     "malformed": 0.8409090909090909,
     "turns": 2.75,
     "sampled_tokens": 289,
@@ -70,11 +71,21 @@ FROZEN = {("sft", 60): SFT, ("rlvr", 2): RLVR}
 @pytest.mark.parametrize(
     "stages", [("sft",), pytest.param(("sft", "rlvr"), marks=pytest.mark.slow)]
 )
-def test_metrics_of_a_tiny_run_stay_as_they_are(tmp_path, stages):
-    experiment.run(tiny(stages), tmp_path, report=lambda line: None)
+def test_metrics_of_a_tiny_run_stay_as_they_are(tmp_path, monkeypatch, stages):
+    said: list[str] = []
+    alarm = {"name": "try less"}
+    monkeypatch.setattr(rlvr, "new_alarms", lambda rows: alarm if len(rows) > 1 else {})
+    experiment.run(tiny(stages), tmp_path, report=said.append)
     rows = read_metrics(tmp_path / "metrics.jsonl")
     for (stage, step), frozen in FROZEN.items():
         if stage in stages:
             row = next(r for r in rows if (r["stage"], r["step"]) == (stage, step))
             for name, value in frozen.items():
                 assert row[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
+            assert row["learning_rate"] > 0
+    if "rlvr" in stages:
+        assert row["alarms"] == alarm and said.count("rlvr, step 2: try less") == 1
+        assert "alarms" not in rows[-2]
+        assert row["seconds_per_command"] * row["turns"] * row["episodes"] == (
+            pytest.approx(row["seconds_rollouts"])
+        )

@@ -13,10 +13,11 @@ from repair.rollout.rollout import Rollout
 from repair.text.episodes import Episode
 from repair.training import rlvr
 from repair.training.advantages import AdvantageConfig
-from repair.training.batches import advantages_of, make_batches, rollout_metrics
+from repair.training.batches import advantages_of, make_batches
 from repair.training.losses import PolicyLossConfig, token_stats
 from repair.training.optimizer import init_state
 from repair.training.rlvr import RlvrConfig, Scores, Setup
+from repair.training.rollout_metrics import rollout_metrics
 from tests.dummies import check_batch
 
 CONFIG = RlvrConfig(problems=2, samples=2, rows=2, row_length=40)
@@ -284,6 +285,22 @@ def test_episodes_that_never_began_are_left_out(model, params, play, bugs, exper
     assert figures["turns"] == pytest.approx(12 / 7)
     state, _ = learn(model, params, [never, never])
     assert same(state.trainable, params) and int(state.step) == 1
+
+
+def test_the_kl_is_measured_without_a_weight_and_moves_nothing(
+    model, params, experience
+):
+    reference = jax.tree.map(lambda x: x * 1.2, params)
+    free, metrics = learn(model, params, experience, no_kl, reference)
+    plain, _ = learn(model, params, experience, no_kl)
+    assert same(free.trainable, plain.trainable)
+    # The same policies under a weight, whose figure is taken before the update too.
+    _, weighed = learn(model, params, experience, CONFIG, reference)
+    assert metrics["kl"] == pytest.approx(weighed["kl"], rel=1e-5) and metrics["kl"] > 0
+    # Even one that is not finite.
+    away = jax.tree.map(lambda x: x * np.float32(1e3), params)
+    state, metrics = learn(model, params, experience, no_kl, away)
+    assert same(state.trainable, plain.trainable)
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,11 @@ from repair.errors import UserError
 from repair.model.hf.folder import save_hf
 from repair.model.sharding import make_mesh
 from repair.training import run as experiment
-from repair.training.checkpoint import load_params
+from repair.training.checkpoint import is_checkpoint, load_params
 from repair.training.manifest import write_manifest
 from repair.training.metrics import read_metrics
 from repair.training.policy import load_policy
 from repair.training.weights import (
-    is_checkpoint,
     load_checkpoint,
     source_digest,
     starting_weights,
