@@ -161,7 +161,7 @@ class Checkpointer:
 
 def is_checkpoint(source) -> bool:
     """Return True for a path of the form WORKDIR/checkpoints/STAGE, or below it."""
-    return "checkpoints" in pathlib.Path(source).absolute().parts[:-1]
+    return "checkpoints" in Path(source).absolute().parts[:-1]
 
 
 def load_params(directory, report: Callable[[str], None] = print) -> tuple[dict, dict]:

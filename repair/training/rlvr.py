@@ -88,6 +88,9 @@ class RlvrConfig:
       optimizer: Optimizer and schedule.
       trajectories_every: Steps between those whose episodes are written to the workdir;
         the first and the last are too. 0 for none at all.
+      eval_every: Steps between evaluations on some held-out bugs; 0 for never.
+      patience: The stage ends after so many evaluations without a better one; 0 for
+        no such end.
     """
 
     steps: int = 200
