@@ -23,7 +23,8 @@ from repair.model.sharding import (
 )
 from repair.text.packing import Batch
 from repair.training import rlvr, sft
-from repair.training.config import Config, check_mesh
+from repair.training.config import Config
+from repair.training.config_checks import check_mesh
 from repair.training.optimizer import init_state, make_optimizer
 
 GIB = 2**30

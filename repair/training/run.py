@@ -39,7 +39,8 @@ from repair.text.episodes import encode_demos, encode_traces
 from repair.text.tokenizer import load_tokenizer
 from repair.training import rlvr, sft
 from repair.training.checkpoint import BEST, is_checkpoint
-from repair.training.config import Config, check_mesh
+from repair.training.config import Config
+from repair.training.config_checks import check_mesh
 from repair.training.evaluation import measure, notes
 from repair.training.evaluator import Evaluator, choose_tasks, pack_examples
 from repair.training.interrupts import Interrupts, handle_interrupts

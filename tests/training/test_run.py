@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import types
 
 import jax
@@ -15,6 +16,7 @@ from repair.training import run as experiment
 from repair.training.checkpoint import load_params
 from repair.training.config import Config, defaults, read
 from repair.training.metrics import MetricsWriter, read_metrics
+from repair.training.optimizer import OptimizerConfig
 from repair.training.policy import load_policy
 from repair.training.task_set import RepairTaskSet
 
@@ -293,3 +295,65 @@ def test_demonstrations_of_held_out_programs_are_refused(finished, tmp_path):
     config = dataclasses.replace(config, demos=demos)
     with pytest.raises(UserError, match="demonstration 3 of .*which is held out"):
         experiment.run(config, tmp_path / "run", report=lambda line: None)
+
+
+@pytest.mark.slow
+def test_a_run_resumed_with_fewer_slots_and_more_steps_equals_a_long_one(tmp_path):
+    """Under a constant learning rate; the harmless settings change too."""
+    constant = OptimizerConfig(decay="constant", warmup=1)
+    config = changed(stages=("sft", "rlvr"), rlvr__steps=4, rlvr__optimizer=constant)
+    experiment.run(config, tmp_path / "long", report=lambda line: None)
+    short = changed(
+        stages=("sft",), rlvr__steps=2, rlvr__optimizer=constant, sampler__slots=8
+    )
+    experiment.run(short, tmp_path / "short", report=lambda line: None)
+    said = []
+    for steps, slots, every in ((2, 4, 7), (4, 3, 1)):
+        again = changed(
+            stages=("sft", "rlvr"),
+            rlvr__steps=steps,
+            rlvr__optimizer=constant,
+            sampler__slots=slots,
+            checkpoint_every=every,
+        )
+        experiment.run(again, tmp_path / "short", report=said.append)
+    assert any(line.startswith("resumed with other settings: ") for line in said)
+    folders = [tmp_path / name for name in ("short", "long")]
+    metrics = [timeless(read_metrics(w / "metrics.jsonl")) for w in folders]
+    assert metrics[0] == metrics[1]
+    for stage in ("sft", "rlvr"):
+        found, expected = (load_params(w / "checkpoints" / stage)[0] for w in folders)
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["results.json", "tokenizer", "demos.jsonl"])
+def test_what_follows_from_the_rest_is_made_anew(finished, tmp_path, name):
+    """Torn by a full disk, or by hand."""
+    config, whole, results, _ = finished
+    workdir = shutil.copytree(whole, tmp_path / "run")
+    path = workdir / name
+    torn = path / "tokenizer.json" if path.is_dir() else path
+    torn.write_bytes(torn.read_bytes()[:-40])
+    said = []
+    again = experiment.run(config, workdir, report=said.append)
+    assert any("damaged and set aside" in line for line in said)
+    assert again["stages"].keys() == results["stages"].keys()
+    for stage, figures in results["stages"].items():
+        assert timeless(again["stages"][stage]) == timeless(figures)
+    for each in whole.rglob("*.json*"):
+        if each.name in ("demos.jsonl", "tokenizer.json", "tokenizer_config.json"):
+            place = workdir / each.relative_to(whole)
+            assert place.read_bytes() == each.read_bytes()
+
+
+@pytest.mark.slow
+def test_a_tokenizer_of_another_run_is_refused(finished, tmp_path):
+    config, whole, _, _ = finished
+    workdir = shutil.copytree(whole, tmp_path / "run")
+    path = workdir / "tokenizer" / "tokenizer_config.json"
+    path.write_text(path.read_text().replace("{", '{"more": 1, ', 1))
+    with pytest.raises(UserError, match="tokenizer is not what the checkpoint was"):
+        experiment.run(config, workdir, report=lambda line: None)
+    with pytest.raises(UserError, match="is not the tokenizer that the checkpoint"):
+        load_policy(workdir / "checkpoints" / "rlvr")
