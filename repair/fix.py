@@ -96,6 +96,7 @@ def _attempt(bug: Bug, before: Result, sandbox: Sandbox, console: Console):
         policy = load_policy(
             args.checkpoint,
             verifier=sandbox,
+            base=args.base,
             slots=max(args.samples, 1),
             cohorts=1,
             places=1,
@@ -250,7 +251,10 @@ def define() -> None:
     flags.DEFINE_string(
         "tests", None, "A file of plain asserts, or of pytest functions."
     )
-    flags.DEFINE_string("checkpoint", None, "WORKDIR/checkpoints/STAGE.")
+    flags.DEFINE_string(
+        "checkpoint", None, "WORKDIR/checkpoints/STAGE, a step below it, or best."
+    )
+    flags.DEFINE_string("base", "", "Base model of adapters, if it has moved.")
     flags.DEFINE_string("text", "", "What the program should do; else its docstring.")
     flags.DEFINE_integer(
         "samples", 4, "Attempts after the greedy one.", 0, MOST_SAMPLES
