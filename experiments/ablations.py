@@ -1,22 +1,27 @@
-"""Ablations of RLVR: one choice at a time, over three seeds.
+"""Ablations of RLVR: one choice at a time, over three seeds; estimators over five.
 
-python -m experiments.ablations [--part=NAME/SEED] [--tokens=50000]
+python -m experiments.ablations [--part=NAME[/SEED],...] [--tokens=50000]
     [--base=runs/claims] [--folder=runs/ablations]
 
-Each variant of VARIANTS starts from the policy of configs/tiny.py after SFT (from
-BASE/coeSEED, which `experiments.claims --part=coe/SEED` makes), runs RLVR with its one
-change until --tokens are sampled, and is evaluated on 256 bugs of the test split:
-greedily (pass@1) and with four samples each at temperature 0.8 (sampled_pass@1, the
-least noisy figure, and pass@4). "reversed" is another order of edits in the
-demonstrations and so has an SFT of its own. --part runs one part; without it all
-missing parts are run. Variants share seeds, bugs and starting weights: compare them
-with "default" seed by seed. Prints one table and writes FOLDER/ablations.json, of the
-parts that are there.
+Each variant of VARIANTS starts from the policy of configs/tiny.py after SFT, runs RLVR
+with its one change until --tokens are sampled, and is evaluated on 256 bugs of the test
+split: greedily (pass@1) and with four samples each at temperature 0.8 (sampled_pass@1,
+the least noisy figure, and pass@4). All variants of a seed share its SFT: that of
+BASE/coeSEED, where `experiments.claims --part=coe/SEED` has made it, or else one that
+the first part makes in FOLDER/sftSEED. "reversed" is another order of edits in the
+demonstrations and so has an SFT of its own. --part runs one part, the seeds of a name,
+or several of them; without it all missing parts are run. A killed part resumes.
+Variants share seeds, bugs and starting weights: each is compared seed by seed with its
+baseline, which is "default" unless BASELINES names another. Prints one table and writes
+FOLDER/ablations.json, of the parts that are there. The estimators:
+
+python -m experiments.ablations --part=turn_state,turn,rloo
 """
 
 import argparse
 import json
 import pathlib
+import shutil
 import statistics
 import subprocess
 import sys
@@ -24,13 +29,15 @@ import sys
 from experiments.studies import chosen, print_table, spread
 from repair.training.metrics import read_metrics
 
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1, 2, 3, 4)
 # Fields that each variant sets; docs/rlvr.md explains them.
 VARIANTS = {
     "default": {},
     "exit_costs": {"rewards.exit_unsolved": -0.5},
     "end_on_solve": {"rewards.end_on_solve": True},
     "gate": {"rlvr.advantages.outcome_gate": True},
+    "turn": {"rlvr.advantages.estimator": "turn"},
+    "turn_state": {"rlvr.advantages.estimator": "turn_state"},
     "rloo": {"rlvr.advantages.estimator": "rloo"},
     "reinforce": {"rlvr.advantages.estimator": "reinforce"},
     "grpo": {"rlvr.advantages.estimator": "grpo"},
@@ -40,8 +47,20 @@ VARIANTS = {
     "dense": {"rewards.dense": 0.5},
     "lr_half": {"rlvr.optimizer.learning_rate": 1.5e-4},
     "lr_x2": {"rlvr.optimizer.learning_rate": 6e-4},
+    "keeps_solved": {"rewards.take_back": False},
+    # With one update a step all ratios are 1, and their kind plays no part.
+    "two_epochs": {"rlvr.epochs": 2},
+    "sequence": {
+        "rlvr.epochs": 2,
+        "rlvr.loss.ratio": "sequence",
+        "rlvr.loss.clip_low": 0.02,
+        "rlvr.loss.clip_high": 0.02,
+    },
     "reversed": {"demos.order": "reversed"},
 }
+# Variants that are compared with another than "default".
+BASELINES = {"turn_state": "turn", "rloo": "turn", "sequence": "two_epochs"}
+FIVE_SEEDS = ("turn", "turn_state", "rloo")
 
 
 def run(
@@ -51,16 +70,35 @@ def run(
     workdir, changes = _workdir(name, seed, folder), VARIANTS[name]
     settings = {"seed": seed, "checkpoint_every": 20, "stages": ("rlvr",), **changes}
     settings["rlvr.sampled_tokens"] = tokens
-    start = _checkpoint(seed, base)
     if _own_start(name):
         settings["stages"] = ("sft", "rlvr")
         start = workdir / "checkpoints" / "sft"
     else:
+        start = _after_sft(seed, base, folder)
         settings["init_from"] = _exported(seed, base, folder)
-    flags = [f"--config.{field}={value}" for field, value in settings.items()]
-    _module("repair.train", "--config=configs/tiny.py", f"--workdir={workdir}", *flags)
+    _train(workdir, settings)
     _evaluate(start, _before(name, seed, folder))
     _evaluate(workdir / "checkpoints" / "rlvr", workdir / "after")
+
+
+def _train(workdir: pathlib.Path, settings: dict) -> None:
+    flags = [f"--config.{field}={value}" for field, value in settings.items()]
+    _module("repair.train", "--config=configs/tiny.py", f"--workdir={workdir}", *flags)
+
+
+def _after_sft(seed: int, base: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
+    """Return the checkpoint that the variants of a seed start from; make it if needed.
+
+    A run that was killed on its way has a checkpoint too, but no results of its SFT.
+    """
+    made = base / f"coe{seed}" / "checkpoints"
+    if (made / "rlvr").is_dir():
+        return made / "sft"
+    workdir = folder / f"sft{seed}"
+    if not (workdir / "done").exists():
+        _train(workdir, {"seed": seed, "checkpoint_every": 100, "stages": ("sft",)})
+        (workdir / "done").touch()
+    return workdir / "checkpoints" / "sft"
 
 
 def _own_start(name: str) -> bool:
@@ -85,14 +123,12 @@ def _exported(seed: int, base: pathlib.Path, folder: pathlib.Path) -> pathlib.Pa
     out = folder / f"start{seed}"
     if not out.is_dir():
         part = out.with_suffix(".part")
-        checkpoint = _checkpoint(seed, base)
+        if part.is_dir():  # of a killed part
+            shutil.rmtree(part)
+        checkpoint = _after_sft(seed, base, folder)
         _module("repair.export", f"--checkpoint={checkpoint}", f"--out={part}")
         part.rename(out)
     return out
-
-
-def _checkpoint(seed: int, base: pathlib.Path) -> pathlib.Path:
-    return base / f"coe{seed}" / "checkpoints" / "sft"
 
 
 def _module(name: str, *arguments: str) -> None:
@@ -132,47 +168,50 @@ def _results(folder: pathlib.Path) -> dict:
 
 
 def table(folder: pathlib.Path) -> dict[str, dict]:
-    """Return each variant's figures over the seeds, and differences to default."""
+    """Return each variant's figures over the seeds, and differences to baseline."""
     rows = {}
     for name in VARIANTS:
+        baseline = BASELINES.get(name, "default")
         seeds = [seed for seed in SEEDS if finished(name, seed, folder)]
         runs = {seed: figures(name, seed, folder) for seed in seeds}
         if not runs:
             continue
         keys = runs[seeds[0]]
         rows[name] = {key: spread([run[key] for run in runs.values()]) for key in keys}
-        both = [seed for seed in seeds if finished("default", seed, folder)]
-        defaults = {seed: figures("default", seed, folder) for seed in both}
+        both = [seed for seed in seeds if finished(baseline, seed, folder)]
+        others = {seed: figures(baseline, seed, folder) for seed in both}
         for key in ("pass@1", "sampled_pass@1") if both else ():
-            gains = [runs[seed][key] - defaults[seed][key] for seed in both]
-            rows[name][f"{key} to default"] = spread(gains)
+            gains = [runs[seed][key] - others[seed][key] for seed in both]
+            rows[name][f"{key} to baseline"] = spread(gains)
     return rows
 
 
 def main() -> None:
     """Run the chosen parts that are missing, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--part", default="", help="NAME/SEED, such as rloo/0")
+    parser.add_argument("--part", default="", help="as in rloo/0 or turn,rloo")
     parser.add_argument("--tokens", type=int, default=50_000, help="of each part")
     paths = {"base": "runs/claims", "folder": "runs/ablations"}
     for name, path in paths.items():
         default = pathlib.Path(path)
         parser.add_argument(f"--{name}", type=pathlib.Path, default=default)
     args = parser.parse_args()
-    everything = [(name, seed) for name in VARIANTS for seed in SEEDS]
-    wanted = chosen(parser, args.part, everything)
+    everything = [
+        (name, seed)
+        for seed in SEEDS
+        for name in VARIANTS
+        if seed < 3 or name in FIVE_SEEDS
+    ]
+    parts = [chosen(parser, part, everything) for part in args.part.split(",")]
+    # Seed by seed, so that whenever it stops there is something to compare.
+    wanted = [each for each in everything if any(each in part for part in parts)]
     args.folder.mkdir(parents=True, exist_ok=True)
     for name, seed in wanted:
-        if not _checkpoint(seed, args.base).is_dir():
-            parser.error(
-                f"{_checkpoint(seed, args.base)} is missing; run first:"
-                f" python -m experiments.claims --part=coe/{seed} --folder={args.base}"
-            )
         if not finished(name, seed, args.folder):
             run(name, seed, args.tokens, args.base, args.folder)
     rows = table(args.folder)
-    columns = [*("before", "pass@1", "sampled_pass@1", "pass@4"), "pass@1 to default"]
-    columns += ["sampled_pass@1 to default", "malformed", "gave up", "turns", "steps"]
+    columns = [*("before", "pass@1", "sampled_pass@1", "pass@4"), "pass@1 to baseline"]
+    columns += ["sampled_pass@1 to baseline", "malformed", "gave up", "turns", "steps"]
     print_table(rows, columns)
     text = json.dumps(rows, indent=2)
     (args.folder / "ablations.json").write_text(text + "\n")

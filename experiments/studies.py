@@ -7,14 +7,18 @@ import statistics
 def chosen(
     parser: argparse.ArgumentParser, part: str, everything: list[tuple[str, int]]
 ) -> list[tuple[str, int]]:
-    """Return the parts that --part=NAME/SEED selects; "" selects all of them."""
-    wanted = [each for each in everything if part in ("", f"{each[0]}/{each[1]}")]
+    """Return the parts that --part selects: NAME/SEED, all of a NAME, or "" for all."""
+    wanted = [
+        (name, seed)
+        for name, seed in everything
+        if part in ("", name, f"{name}/{seed}")
+    ]
     if not wanted:
         names = ", ".join(dict.fromkeys(name for name, _ in everything))
         seeds = ", ".join(dict.fromkeys(str(seed) for _, seed in everything))
         parser.error(
-            f"--part is {part!r}; give NAME/SEED, with a name of {names} and a seed of"
-            f" {seeds}"
+            f"--part is {part!r}; give NAME or NAME/SEED, with a name of {names} and a"
+            f" seed of {seeds}"
         )
     return wanted
 
