@@ -18,7 +18,7 @@ from repair.model.lora import MODES as TRAINABLE
 from repair.model.sharding import row_parts
 from repair.rollout.engine import SamplerConfig
 from repair.sandbox import LEVELS, Limits
-from repair.tasks.bugs import CorruptionConfig
+from repair.tasks.bugs import CorruptionConfig, check_bugs
 from repair.text.prompts import PROMPTS
 from repair.training.fields import from_dict
 from repair.training.rlvr import RlvrConfig
@@ -118,15 +118,22 @@ class EvalConfig:
       temperature: Of the sampled episodes; pass@1 is greedy.
       seed: Seed of the bugs, and of the sampled episodes; apart from the run's, so that
         runs of all seeds are measured on the same bugs.
+      bugs: A file of faulty programs to measure on, as `repair.make_data --kind=faulty`
+        writes it, in the place of `tasks.eval`; "" for corruptions. Training tasks of
+        the same programs are left out.
+      bugs_per_task: Corruptions of each task.
     """
 
     samples: int = 4
     temperature: float = 0.8
     seed: int = 0
+    bugs: str = ""
+    bugs_per_task: int = 1
 
     def __post_init__(self):
         for name in ("samples", "temperature", "seed"):
             expect(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        check_bugs(self.bugs, self.bugs_per_task)
 
 
 @dataclasses.dataclass(frozen=True)

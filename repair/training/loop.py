@@ -68,7 +68,8 @@ class Loop:
       state: The `TrainState`, which the body replaces at each step.
       frozen: Parameters that the stage does not train.
       step: Steps made so far.
-      history: The metrics of each of them; what a resumed run goes by.
+      history: The metrics of each of them.
+      extra: JSON that the body keeps in the checkpoints; {} at the start.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class Loop:
         # A copy: updates donate their state, and `params` may be the reference.
         mesh = context.model.mesh
         self.state = build(mesh, lambda t: init_state(t, self.optimizer), trainable)
+        self.extra: dict = {}
         folder = context.workdir / "checkpoints" / stage
         self._checkpointer = Checkpointer(folder)
         if self._checkpointer.latest_step() is not None:
@@ -154,6 +156,7 @@ class Loop:
         saved, extra = self._checkpointer.restore(self._to_save())
         trainable, self.frozen = split(saved["params"], c.train)
         self.state = TrainState(saved["step"], trainable, saved["optimizer"])
+        self.extra = extra.get("stage", {})
         steps = f"{int(self.state.step)} of {self.settings.steps}"
         c.report(f"{self._stage}: resumed at step {steps}")
         now = dict(c.model.mesh.shape)
@@ -169,6 +172,7 @@ class Loop:
             "config": self.context.config,
             "model": dataclasses.asdict(model.config),
             "mesh": dict(model.mesh.shape),
+            "stage": self.extra,
         }
         self._checkpointer.save(self.step, self._to_save(), extra)
 

@@ -110,6 +110,15 @@ def apply_gradients(state: TrainState, gradients, optimizer) -> TrainState:
     return TrainState(state.step + 1, trainable, inner)
 
 
+def learning_rate(state: TrainState, config: OptimizerConfig, updates: int) -> float:
+    """Return the learning rate of the next update, of so many in all.
+
+    By the updates that were made, since steps without signal make none.
+    """
+    (_, made), *_ = optax.tree_utils.tree_get_all_with_path(state.optimizer, "count")
+    return float(make_schedule(config, config.learning_rate, updates)(made))
+
+
 def _is_layer_kernel(path) -> bool:
     name = jax.tree_util.keystr(path, simple=True, separator="/")
     return "layers" in name and name.endswith("kernel")

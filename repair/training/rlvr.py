@@ -19,7 +19,7 @@ import collections
 import dataclasses
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -40,19 +40,20 @@ from repair.rollout.rollout import Rollout
 from repair.rollout.sampling import Sampling
 from repair.sandbox import sandbox_shares
 from repair.tasks import Bug
+from repair.tasks.bugs import check_bugs
 from repair.text.packing import Batch
 from repair.training import losses
 from repair.training.advantages import AdvantageConfig
 from repair.training.alarms import new_alarms
 from repair.training.batches import make_batches
-from repair.training.curriculum import Curriculum
+from repair.training.curriculum import RULES, Curriculum
 from repair.training.loop import Loop
 from repair.training.losses import LossInputs, PolicyLossConfig
 from repair.training.optimizer import (
     OptimizerConfig,
     TrainState,
     apply_gradients,
-    make_schedule,
+    learning_rate,
 )
 from repair.training.rollout_metrics import rollout_metrics
 from repair.training.trajectories import keep_step
@@ -73,6 +74,12 @@ class RlvrConfig:
       curriculum: Share of solved episodes, over `curriculum_steps` steps, from which on
         programs with one more corruption come; 0 for all of them from the start.
       curriculum_steps: Steps that the share is averaged over.
+      curriculum_by: "solve_rate": bugs that some and not all of their last episodes
+        solved come four times as often; "" for all in turn.
+      bugs: A file of faulty programs, as `repair.make_data --kind=faulty` writes it, in
+        the place of corruptions of `tasks.train`; "" for corruptions.
+      bugs_per_task: Corruptions of each task, fresh ones each epoch; the same ones
+        with a curriculum, which goes by their history.
       temperature: Temperature of sampling, above 0; the policy that is trained and held
         to the reference is the one at this temperature.
       rows: Rows of a micro-batch.
@@ -92,6 +99,9 @@ class RlvrConfig:
     minibatches: int = 1
     curriculum: float = 0.0
     curriculum_steps: int = 10
+    curriculum_by: str = ""
+    bugs: str = ""
+    bugs_per_task: int = 1
     temperature: float = 1.0
     rows: int = 16
     row_length: int = 2048
@@ -109,6 +119,11 @@ class RlvrConfig:
         expect(self.temperature > 0, "temperature", self.temperature, "above 0")
         share = self.curriculum
         expect(0 <= share <= 1, "curriculum", share, "a share from 0 to 1")
+        expected = "0 with bugs of a file, whose corruptions are unknown"
+        expect(not (share and self.bugs), "curriculum", share, expected)
+        rule, known = self.curriculum_by, ", ".join(map(repr, RULES))
+        expect(rule in RULES, "curriculum_by", rule, f"one of {known}")
+        check_bugs(self.bugs, self.bugs_per_task)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,36 +158,43 @@ class Scores(NamedTuple):
 
 
 def train(
-    loop: Loop, engine: RolloutEngine, verifier: Verifier, bugs: Sequence[Bug]
+    loop: Loop,
+    engine: RolloutEngine,
+    verifier: Verifier,
+    bugs: Callable[[int], Sequence[Bug]],
 ) -> dict:
     """Train to the end of the stage: the parameters.
 
     The loop's initial parameters are the reference policy. The verifier is the one of
-    the engine's environments, and counts their outcomes.
+    the engine's environments, and counts their outcomes. `bugs` gives those of an
+    epoch.
     """
     c, context = loop.settings, loop.context
     setup = Setup(context.model, c, loop.optimizer, context.loss_chunk)
-    curriculum = Curriculum(
-        bugs, c.problems, context.seed, c.curriculum, c.curriculum_steps
-    )
+    updates = c.steps * c.epochs * c.minibatches
+    rule = c.curriculum, c.curriculum_steps, c.curriculum_by
+    curriculum = Curriculum(bugs, c.problems, context.seed, *rule)
+    curriculum.restore(loop.extra)
     for step in loop:
         clock, before = Clock(), verifier.counts.copy()
-        most = curriculum.most_corruptions([row["solved"] for row in loop.history])
+        most = curriculum.most
         rollouts = collect_rollouts(
             engine,
             loop.params,
-            curriculum.pick(step, most),
+            curriculum.pick(step),
             c.samples,
             Sampling(c.temperature),
             # Evaluation samples at step 0; training must not draw its samples.
             RolloutSeed(context.seed, step + 1),
             Observer(clock=clock),
         )
-        rate = learning_rate(loop.state, c)
+        rate = learning_rate(loop.state, c.optimizer, updates)
         loop.state, metrics = update(
             setup, loop.state, loop.frozen, loop.initial, rollouts
         )
         commands = sum(len(rollout.commands) for rollout in rollouts)
+        curriculum.record(rollouts)
+        loop.extra = curriculum.state()  # for the checkpoint
         counts = multihost.gather_values(verifier.counts - before)
         loop.log(
             metrics
@@ -195,16 +217,6 @@ def train(
         for line in raised.values():
             context.report(f"rlvr, step {loop.step}: {line}")
     return loop.params
-
-
-def learning_rate(state: TrainState, config: RlvrConfig) -> float:
-    """Return the learning rate of the next update.
-
-    By the updates that were made: steps without signal make none.
-    """
-    (_, made), *_ = optax.tree_utils.tree_get_all_with_path(state.optimizer, "count")
-    c, updates = config.optimizer, config.steps * config.epochs * config.minibatches
-    return float(make_schedule(c, c.learning_rate, updates)(made))
 
 
 def update(

@@ -36,6 +36,7 @@ from repair.tasks.task import Bug
 from repair.text.episodes import encode_demos, encode_traces
 from repair.text.tokenizer import load_tokenizer
 from repair.training import rlvr, sft
+from repair.training.bug_source import draw_bugs, rlvr_bugs
 from repair.training.config import Config, check_mesh
 from repair.training.evaluation import measure, notes
 from repair.training.loggers import Loggers, check_packages
@@ -128,10 +129,10 @@ def _run_stages(
         config=dataclasses.asdict(c),
     )
 
-    def make_bugs(tasks, seed):
-        return multihost.once(lambda: task_set.bugs(tasks, sandbox, seed))
-
-    held_out = make_bugs(eval_tasks, c.eval.seed) if "eval" in c.stages else []
+    held_out = []
+    if "eval" in c.stages:
+        source = task_set, eval_tasks, sandbox, c.eval.seed, c.eval.bugs_per_task
+        held_out = multihost.once(lambda: draw_bugs(*source))
     evaluate = functools.partial(_evaluate, policy, held_out, context, results)
     evaluate("init", params)
     if "sft" in c.stages:
@@ -142,9 +143,8 @@ def _run_stages(
             params = sft.train(loop, episodes)
         evaluate("sft", params)
     if "rlvr" in c.stages:
-        # Other faulty programs than the demonstrations of the same tasks.
-        bugs = make_bugs(train_tasks, c.seed + 1)
-        _report_unrewarded(bugs, c, sandbox, report)
+        bugs = rlvr_bugs(task_set, tasks, sandbox)
+        _report_unrewarded(bugs(0), c, sandbox, report)
         if c.sampler.warm_up:
             policy.engine.warm_up(params, Sampling(c.rlvr.temperature))
         updates, budget = c.rlvr.epochs * c.rlvr.minibatches, c.rlvr.sampled_tokens

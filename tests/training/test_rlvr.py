@@ -18,6 +18,7 @@ from repair.training.optimizer import (
     OptimizerConfig,
     apply_gradients,
     init_state,
+    learning_rate,
     make_optimizer,
 )
 from repair.training.rlvr import RlvrConfig, Scores, Setup
@@ -257,12 +258,11 @@ def test_the_kl_is_measured_without_a_weight_and_moves_nothing(
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 def test_the_learning_rate_is_that_of_the_next_update(name):
     optimizer = OptimizerConfig(name, learning_rate=0.1, warmup=2, decay="linear")
-    config = dataclasses.replace(CONFIG, steps=3, epochs=2, optimizer=optimizer)
     made = make_optimizer(optimizer, 6)
     kernel = {"layers": {"kernel": jnp.ones((1, 4, 4))}}
     state, found = init_state(kernel, made), []
     for _ in range(6):
-        found.append(rlvr.learning_rate(state, config))
+        found.append(learning_rate(state, optimizer, 6))
         state = apply_gradients(state, kernel, made)
         state = rlvr.skip(state)  # counts a step, and is no update
     # A rise of thirds to the peak, then down to a tenth of it over the other four.
