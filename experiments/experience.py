@@ -26,8 +26,8 @@ from repair.training.rollout_metrics import rollout_metrics
 def collect(policy: Policy, bugs, step: int) -> dict[str, float]:
     """Collect one batch of RLVR; return its rates a second."""
     settings = policy.config.rlvr
-    curriculum = Curriculum(bugs, settings.problems, policy.config.seed)
-    chosen = curriculum.pick(step, curriculum.most_corruptions([]))
+    seed = policy.config.seed
+    chosen = Curriculum(lambda epoch: bugs, settings.problems, seed).pick(step)
     started = time.perf_counter()
     rollouts = collect_rollouts(
         policy.engine,

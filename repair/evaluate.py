@@ -14,6 +14,7 @@ from repair import cli
 from repair.errors import MOST_SAMPLES, UserError
 from repair.tasks import Task, load_tasks
 from repair.training import comparison
+from repair.training.bug_source import draw_bugs
 from repair.training.config import EvalConfig
 from repair.training.evaluation import measure, notes
 from repair.training.metrics import results_table
@@ -41,7 +42,8 @@ def main():
         console.print(verifier.level.line(), highlight=False)
         tasks, told = _tasks(args, policy, verifier)
         console.print(told, highlight=False)
-        bugs = policy.task_set.bugs(tasks, verifier, seed)
+        several = policy.config.eval.bugs_per_task
+        bugs = draw_bugs(policy.task_set, tasks, verifier, seed, several)
         others = comparison.on_same_bugs(args.against, bugs) if args.against else {}
         figures = measure(
             policy,

@@ -14,7 +14,12 @@ from repair.demos.records import SUMMARY, DemoFile
 from repair.errors import UserError
 from repair.sandbox import Sandbox
 from repair.tasks import Task, load_tasks
-from repair.tasks.bugs import MOST_CORRUPTIONS, ORDERS, CorruptionConfig
+from repair.tasks.bugs import (
+    MOST_CORRUPTIONS,
+    ORDERS,
+    CorruptionConfig,
+    distinct_programs,
+)
 from repair.tasks.corrupt import KINDS
 from repair.text.prompts import PROMPTS
 from repair.text.tokenizer import load_tokenizer
@@ -57,7 +62,7 @@ def _demos(args) -> None:
     settings = dataclasses.asdict(config)
     settings["tasks_sha256"] = hashlib.sha256(rows.encode()).hexdigest()
     file = DemoFile(args.out, settings)
-    total = len(tasks) * config.per_task
+    total = len(distinct_programs(tasks)) * config.per_task
     with Sandbox() as sandbox, progress(total, "demonstrations") as bar:
         demos, report = make_demos(
             tasks,

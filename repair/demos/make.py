@@ -20,7 +20,13 @@ from repair.env import editor
 from repair.errors import UserError
 from repair.sandbox import Sandbox
 from repair.tasks import Bug, Task
-from repair.tasks.bugs import Breaker, CorruptionConfig, judge_bugs, split_runnable
+from repair.tasks.bugs import (
+    Breaker,
+    CorruptionConfig,
+    distinct_programs,
+    judge_bugs,
+    split_runnable,
+)
 from repair.tasks.corrupt import Corruption, apply_corruption, drawn_kinds
 
 _CHUNK = 512  # episodes that go through the sandbox together
@@ -35,7 +41,9 @@ def make_demos(
     file: DemoFile | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[list[Demo], DemoReport]:
-    """Break each task `config.per_task` times and keep the solved episodes.
+    """Break each program `config.per_task` times and keep the solved episodes.
+
+    Tasks of one reference program, such as a model's variants of a fault, count once.
 
     The same arguments give the same demonstrations, with any number of sandbox workers.
 
@@ -56,7 +64,7 @@ def make_demos(
       UserError: No task has a reference that passes its own tests, or the file holds
         demonstrations of other tasks.
     """
-    runnable, unrunnable = split_runnable(tasks, sandbox)
+    runnable, unrunnable = split_runnable(distinct_programs(tasks), sandbox)
     breaker = Breaker(runnable, config)
     candidates = itertools.chain.from_iterable(
         _candidates(task, breaker, config) for task in runnable

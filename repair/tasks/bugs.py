@@ -54,6 +54,13 @@ class CorruptionConfig:
         expect(known, "kinds", self.kinds, f"some of {kinds}")
 
 
+def check_bugs(path: str, per_task: int) -> None:
+    """Refuse a number of corruptions that is out of range, or beside a file."""
+    expect(per_task >= 1, "bugs_per_task", per_task, "1 or more")
+    alone = per_task == 1 or not path
+    expect(alone, "bugs_per_task", per_task, "1 with bugs of a file")
+
+
 class Breaker:
     """Breaks tasks by random corruptions, with one another's lines and words.
 
@@ -138,6 +145,14 @@ def make_bugs(
             " tests; check faulty_code and test_list"
         )
     return [found[place] for place in sorted(found)]
+
+
+def distinct_programs(tasks: Sequence[Task]) -> list[Task]:
+    """Return the first task of each reference program, in order."""
+    first: dict[str, Task] = {}
+    for task in tasks:
+        first.setdefault(task.code, task)
+    return list(first.values())
 
 
 def judge_bugs(bugs: Sequence[Bug], sandbox: Sandbox) -> list[Result | None]:

@@ -86,6 +86,22 @@ def _read_published(
     return TaskList(tasks[:count], tasks.found, tasks.left_out, tasks.changed)
 
 
+def load_faulty(path: str) -> list[Task]:
+    """Load a file of faulty programs, as `repair.make_data --kind=faulty` writes it.
+
+    Raises:
+      UserError: The file or a row in it is wrong, or a row has no faulty program.
+    """
+    tasks = read_jsonl(path)
+    for number, task in enumerate(tasks, 1):
+        if task.faulty_code is None:
+            raise UserError(
+                f"{path}: task {task.task_id!r}, row {number}, has no faulty_code;"
+                " give a file of repair.make_data --kind=faulty"
+            )
+    return tasks
+
+
 def load_pair(
     train: str,
     held: str,

@@ -26,11 +26,11 @@ from repair.model.llama import LlamaConfig
 from repair.model.lora import MODES as TRAINABLE
 from repair.rollout.engine import SamplerConfig
 from repair.sandbox import LEVELS, Limits
-from repair.tasks.bugs import CorruptionConfig
+from repair.tasks.bugs import CorruptionConfig, check_bugs
 from repair.text.prompts import PROMPTS
 from repair.training.config_checks import check_sections
 from repair.training.fields import from_dict
-from repair.training.rlvr import RlvrConfig
+from repair.training.rlvr_config import RlvrConfig
 from repair.training.sft import SftConfig
 
 STAGES = ("sft", "rlvr", "eval")
@@ -139,18 +139,25 @@ class EvalConfig:
       subset: Held-out bugs, and demonstrations, of the evaluations during training.
       seed: Seed of the bugs, and of the sampled episodes; apart from the run's, so that
         runs of all seeds are measured on the same bugs.
+      bugs: A file of faulty programs to measure on, as `repair.make_data --kind=faulty`
+        writes it, in the place of `tasks.eval`; "" for corruptions. Training tasks of
+        the same programs are left out.
+      bugs_per_task: Corruptions of each task.
     """
 
     samples: int = 4
     temperature: float = 0.8
     subset: int = 64
     seed: int = 0
+    bugs: str = ""
+    bugs_per_task: int = 1
 
     def __post_init__(self):
         expect_between(self, 0, MOST_SAMPLES, "samples")
         expect_between(self, 0, MOST_TEMPERATURE, "temperature")
         expect_between(self, 1, MOST, "subset")
         expect_between(self, 0, MOST_SEED, "seed")
+        check_bugs(self.bugs, self.bugs_per_task)
 
 
 @dataclasses.dataclass(frozen=True)

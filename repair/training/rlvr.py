@@ -29,13 +29,6 @@ import numpy as np
 import optax
 
 from repair.env import Verifier
-from repair.errors import (
-    MOST,
-    MOST_SAMPLES,
-    MOST_TEMPERATURE,
-    expect_between,
-    expect_default,
-)
 from repair.model import multihost
 from repair.model.api import Model
 from repair.model.lora import join
@@ -49,78 +42,18 @@ from repair.sandbox import sandbox_shares
 from repair.tasks import Bug
 from repair.text.packing import Batch
 from repair.training import losses
-from repair.training.advantages import AdvantageConfig
 from repair.training.alarms import new_alarms
 from repair.training.batches import make_batches
 from repair.training.curriculum import Curriculum
 from repair.training.loop import Loop
-from repair.training.losses import LossInputs, PolicyLossConfig
+from repair.training.losses import LossInputs
 from repair.training.optimizer import (
-    OptimizerConfig,
     TrainState,
     apply_gradients,
 )
+from repair.training.rlvr_config import RlvrConfig
 from repair.training.rollout_metrics import rollout_metrics
 from repair.training.trajectories import keep_step
-
-
-@dataclasses.dataclass(frozen=True)
-class RlvrConfig:
-    """Reinforcement learning.
-
-    Attributes:
-      steps: Most steps, each with rollouts of its own.
-      sampled_tokens: The stage ends after the step in which so many tokens have been
-        sampled, for comparisons at equal cost; 0 for after all steps.
-      problems: P, bugs of a step.
-      samples: C, rollouts of each bug.
-      epochs: Passes over the rollouts of a step.
-      minibatches: Updates in each pass, each on a part of the rollouts.
-      curriculum: Share of solved episodes, over `curriculum_steps` steps, from which on
-        programs with one more corruption come; 0 for all of them from the start.
-      curriculum_steps: Steps that the share is averaged over.
-      temperature: Temperature of sampling, above 0; the policy that is trained and held
-        to the reference is the one at this temperature.
-      rows: Rows of a micro-batch.
-      row_length: Tokens of a row; no episode may be longer.
-      loss: The policy loss.
-      advantages: The estimator.
-      optimizer: Optimizer and schedule.
-      trajectories_every: Steps between those whose episodes are written to the workdir;
-        the first and the last are too. 0 for none at all.
-      eval_every: Steps between evaluations on some held-out bugs; 0 for never.
-      patience: The stage ends after so many evaluations without a better one; 0 for
-        no such end.
-    """
-
-    steps: int = 200
-    sampled_tokens: int = 0
-    problems: int = 16
-    samples: int = 4
-    epochs: int = 1
-    minibatches: int = 1
-    curriculum: float = 0.0
-    curriculum_steps: int = 10
-    temperature: float = 1.0
-    rows: int = 16
-    row_length: int = 2048
-    loss: PolicyLossConfig = PolicyLossConfig()
-    advantages: AdvantageConfig = AdvantageConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
-    trajectories_every: int = 10
-    eval_every: int = 0
-    patience: int = 0
-
-    def __post_init__(self):
-        ones = ("steps", "problems", "epochs", "minibatches", "rows", "row_length")
-        expect_between(self, 1, MOST, *ones, "curriculum_steps")
-        expect_between(self, 1, MOST_SAMPLES, "samples")
-        expect_between(self, 0, MOST**2, "sampled_tokens")
-        expect_between(self, 0, MOST, "trajectories_every", "eval_every", "patience")
-        expect_between(self, 0, MOST_TEMPERATURE, "temperature", above=True)
-        expect_between(self, 0, 1, "curriculum")
-        used = self.curriculum > 0
-        expect_default(self, "curriculum_steps", used, "with curriculum=0.0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +93,7 @@ def train(
     loop: Loop,
     engine: RolloutEngine,
     verifier: Verifier,
-    bugs: Sequence[Bug],
+    bugs: Callable[[int], Sequence[Bug]],
     evaluate: Callable[[dict], dict],
 ) -> dict:
     """Train to the end of the stage: the parameters.
@@ -169,20 +102,22 @@ def train(
       loop: The stage's loop; its initial parameters are the reference policy.
       engine: The inference engine.
       verifier: That of the engine's environments, which counts their outcomes.
-      bugs: Bugs to train on.
+      bugs: Returns the bugs of an epoch.
       evaluate: Returns figures of parameters; called every `eval_every` steps.
     """
     c, context = loop.settings, loop.context
     chunk, seed = context.config.loss_chunk, context.config.seed
     setup = Setup(context.model, c, loop.optimizer, chunk, seed)
-    curriculum = Curriculum(bugs, c.problems, seed, c.curriculum, c.curriculum_steps)
+    rule = c.curriculum, c.curriculum_steps, c.curriculum_by
+    curriculum = Curriculum(bugs, c.problems, seed, *rule)
+    curriculum.restore(loop.progress.memory)
     for step in loop:
         clock, before = Clock(), verifier.counts.copy()
-        most = curriculum.most_corruptions([row["solved"] for row in loop.history])
+        most = curriculum.most
         rollouts = collect_rollouts(
             engine,
             loop.params,
-            curriculum.pick(step, most),
+            curriculum.pick(step),
             c.samples,
             Sampling(c.temperature),
             # Evaluation samples at step 0; training must not draw its samples.
@@ -198,6 +133,8 @@ def train(
             loop.learning_rate_scale,
         )
         commands = sum(len(rollout.commands) for rollout in rollouts)
+        curriculum.record(rollouts)
+        loop.progress.memory = curriculum.state()
         counts = multihost.gather_values(verifier.counts - before)
         loop.log(
             metrics

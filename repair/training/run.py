@@ -38,6 +38,7 @@ from repair.tasks.task import Bug
 from repair.text.episodes import encode_demos, encode_traces
 from repair.text.tokenizer import load_tokenizer
 from repair.training import rlvr, sft
+from repair.training.bug_source import draw_bugs, rlvr_bugs
 from repair.training.checkpoint import BEST, is_checkpoint
 from repair.training.config import Config
 from repair.training.config_checks import check_mesh
@@ -145,9 +146,8 @@ class _Run:
             params = sft.train(loop, episodes, during)
             _close(loop, evaluate, results)
         if "rlvr" in c.stages:
-            # Other faulty programs than the demonstrations of the same tasks.
-            bugs = self._bugs(train_tasks, c.seed + 1)
-            _report_unrewarded(bugs, c, self.sandbox, self.report)
+            bugs = rlvr_bugs(self.task_set, tasks, self.sandbox)
+            _report_unrewarded(bugs(0), c, self.sandbox, self.report)
             if c.sampler.warm_up:
                 policy.engine.warm_up(params, Sampling(c.rlvr.temperature))
             loop = Loop(context, "rlvr", params, c.rlvr, budget=c.rlvr.sampled_tokens)
@@ -190,15 +190,18 @@ class _Run:
         if not any(every[name] for name in every if name in c.stages):
             return _no_figures
         chosen, batches = choose_tasks(tasks, c.eval.subset), []
-        bugs = self._bugs(chosen, c.eval.seed)
+        bugs = self._bugs(chosen)
         if every["sft"] and "sft" in c.stages:
             demos = multihost.once(lambda: self.task_set.demos(chosen, self.sandbox)[0])
             episodes = encode_demos(tokenizer, as_answers(demos, c.mode))
             batches = pack_examples(episodes, c.sft, self.mesh)
         return Evaluator(policy, bugs, batches).figures
 
-    def _bugs(self, tasks, seed: int) -> list[Bug]:
-        return multihost.once(lambda: self.task_set.bugs(tasks, self.sandbox, seed))
+    def _bugs(self, tasks) -> list[Bug]:
+        """Return the bugs of an evaluation, the same for all seeds of a run."""
+        c = self.task_set.config.eval
+        source = self.task_set, tasks, self.sandbox, c.seed, c.bugs_per_task
+        return multihost.once(lambda: draw_bugs(*source))
 
     def _once(self, prepare, *args):
         """Call a function of `repair.training.prepare` in the first process."""

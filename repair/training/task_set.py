@@ -15,8 +15,8 @@ from repair.env.tools import Tool, tool_of
 from repair.env.verifier import Verifier
 from repair.errors import UserError
 from repair.sandbox import Sandbox
-from repair.tasks import Bug, Task, load_pair
-from repair.tasks.bugs import make_bugs
+from repair.tasks import Bug, Task, load_faulty, load_pair
+from repair.tasks.bugs import distinct_programs, make_bugs
 from repair.text.prompts import Prompt
 from repair.training.config import Config, DemosConfig
 from repair.training.metrics import progress
@@ -82,8 +82,8 @@ class RepairTaskSet:
 
     def tasks(self) -> tuple[list[Task], list[Task]]:
         """Return the tasks that a run trains on, and those that it holds out."""
-        c = self.config.tasks
-        return load_pair(
+        c, path = self.config.tasks, self.config.eval.bugs
+        train, held_out = load_pair(
             c.train,
             c.eval,
             path=c.path,
@@ -91,17 +91,31 @@ class RepairTaskSet:
             train_count=c.train_count or None,
             held_count=c.eval_count or None,
         )
+        if not path:
+            return train, held_out
+        held_out = load_faulty(path)
+        codes = {task.code for task in held_out}
+        train = [task for task in train if task.code not in codes]
+        if not train:
+            raise UserError(
+                f"eval.bugs={path} has bugs of all tasks to train on, which leaves"
+                " none; give other tasks.train"
+            )
+        return train, held_out
 
-    def bugs(self, tasks: list[Task], verifier: Verifier, seed: int) -> list[Bug]:
-        """Return one faulty program of every task."""
-        return make_bugs(tasks, verifier, self._corruptions(seed, per_task=1))
+    def bugs(
+        self, tasks: list[Task], verifier: Verifier, seed: int, per_task: int = 1
+    ) -> list[Bug]:
+        """Return faulty programs of every task."""
+        return make_bugs(tasks, verifier, self._corruptions(seed, per_task=per_task))
 
     def demos(
         self, tasks: list[Task], verifier: Verifier
     ) -> tuple[list[Demo], DemoReport]:
         """Return corrupted programs and the edits that mend them."""
         config = self._corruptions(self.config.seed)
-        with progress(len(tasks) * config.per_task, "demonstrations") as bar:
+        total = len(distinct_programs(tasks)) * config.per_task
+        with progress(total, "demonstrations") as bar:
             return make_demos(
                 tasks,
                 verifier,
@@ -134,6 +148,10 @@ def open_task_set(config: Config, make: Callable[[Config], TaskSet]) -> TaskSet:
     for holds, field in (
         (config.mode == "coe", f"mode={config.mode!r}"),
         (not config.demos.path, "demos.path"),
+        (not config.rlvr.bugs, "rlvr.bugs"),
+        (not config.eval.bugs, "eval.bugs"),
+        (config.rlvr.bugs_per_task == 1, "rlvr.bugs_per_task"),
+        (config.eval.bugs_per_task == 1, "eval.bugs_per_task"),
     ):
         if not holds:
             raise UserError(

@@ -16,7 +16,8 @@ from repair.training.advantages import AdvantageConfig
 from repair.training.batches import advantages_of, make_batches
 from repair.training.losses import PolicyLossConfig, token_stats
 from repair.training.optimizer import init_state
-from repair.training.rlvr import RlvrConfig, Scores, Setup
+from repair.training.rlvr import Scores, Setup
+from repair.training.rlvr_config import RlvrConfig
 from repair.training.rollout_metrics import rollout_metrics
 from tests.dummies import check_batch
 

@@ -12,7 +12,7 @@ from repair.text.episodes import PROMPT, Episode
 from repair.training import trajectories
 from repair.training.advantages import AdvantageConfig
 from repair.training.batches import make_batches
-from repair.training.rlvr import RlvrConfig
+from repair.training.rlvr_config import RlvrConfig
 
 CONFIG = RlvrConfig(row_length=64, rows=1)
 
