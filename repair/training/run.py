@@ -133,7 +133,7 @@ class _Run:
         if own_words or ("sft" in c.stages and not traces):
             demos = self._once(prepare_demos, tasks, self.sandbox, results)
         policy, context = self._policy(demos)
-        held_out = self._bugs(eval_tasks, c.seed) if "eval" in c.stages else []
+        held_out = self._bugs(eval_tasks) if "eval" in c.stages else []
         evaluate = functools.partial(_evaluate, policy, held_out, context, results)
         evaluate("init", policy.params, 0)
         params, during = policy.params, self._evaluator(policy, eval_tasks)
