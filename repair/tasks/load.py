@@ -14,8 +14,10 @@ from repair.tasks.task import Task, TaskList
 PUBLISHED = {
     "quixbugs": "the folder of a clone of QuixBugs",
     "humanevalfix": "HumanEvalPack's Python rows (humanevalpack.jsonl)",
-    "mbppplus": "EvalPlus's rows (MbppPlus.jsonl)",
+    "mbppplus": "EvalPlus's rows (MbppPlus.jsonl.gz)",
 }
+_FILES = (".jsonl", ".json", ".jsonl.gz", ".json.gz")  # ends of a tasks file's name
+_ENDS = ", ".join(_FILES)
 
 
 def load_tasks(
@@ -31,7 +33,7 @@ def load_tasks(
 
     Args:
       spec: "generated/SPLIT", "mbpp/SPLIT", "quixbugs", "humanevalfix",
-        "mbppplus/SPLIT" (also "mbppplus/all") or the path of a JSONL file.
+        "mbppplus/SPLIT" (also "mbppplus/all") or the path of a file of tasks.
       path: File or folder of a published set.
       seed: Seed of the generator.
       count: At most so many tasks; for the generator exactly so many.
@@ -52,21 +54,21 @@ def load_tasks(
         return checks.check(published, sandbox) if sandbox else published
     if source == "generated":
         tasks = generate(split, seed, count)
-    elif spec.endswith(".jsonl"):
+    elif spec.endswith(_FILES):
         tasks = read_jsonl(spec)
     elif source == "mbpp":
         tasks = mbpp.read_split(path, split)
     else:
         raise UserError(
             f"unknown tasks {spec!r}; expected generated/SPLIT, mbpp/SPLIT,"
-            f" {', '.join(PUBLISHED)}/SPLIT or a path that ends in .jsonl"
+            f" {', '.join(PUBLISHED)}/SPLIT or a path that ends in {_ENDS}"
         )
     return TaskList(tasks[:count], len(tasks))
 
 
 def _is_published(spec: str) -> bool:
     source, _, split = spec.partition("/")
-    return source in PUBLISHED and not split.endswith(".jsonl")
+    return source in PUBLISHED and not split.endswith(_FILES)
 
 
 def _read_published(
@@ -145,4 +147,4 @@ def _has_split(spec: str, path: str) -> bool:
         return False
     if pathlib.Path(path).is_dir():
         return True  # a TensorFlow dataset records its splits
-    return any(mbpp.split_of(task.task_id) == split for task in read_jsonl(path))
+    return bool(read_jsonl(path, lambda task_id: mbpp.split_of(task_id) == split))
