@@ -21,7 +21,7 @@ def as_literal(value) -> str | None:
 
 
 def _literal(value) -> str:
-    kind = type(value)
+    kind = dict if isinstance(value, dict) else type(value)  # a Counter equals a dict
     if kind is float and math.isinf(value):
         return "1e999" if value > 0 else "-1e999"
     if kind is list:

@@ -24,6 +24,10 @@ def _deep(value: Any) -> Any:
     return tuple(map(_deep, value)) if isinstance(value, list) else value
 
 
+def _two_deep(value: Sequence) -> tuple:
+    return tuple(tuple(x) if isinstance(x, list) else x for x in value)
+
+
 def _sets(value: Sequence) -> list[set | dict]:
     # An empty one is a dict there, which equals no set.
     return [set(item) if item else {} for item in value]
@@ -45,7 +49,8 @@ _ARGUMENTS: tuple[tuple[_Converters, str], ...] = (
     ((_tuples, _same), "75 413 444 753"),
     ((_same, tuple), "106 750"),
     ((tuple, _same), "250 307 405 446 617 720 763 808"),
-    ((_deep,), "259 278 401 445 580 615 791"),
+    ((_deep,), "259 401 445 580 615 791"),
+    ((_two_deep,), "278"),
     ((_sets,), "115"),
     ((float, complex), "124"),
     ((complex,), "252"),
@@ -57,7 +62,7 @@ _CONVERTERS = {
 # Results that are compared as sets.
 _AS_SETS = frozenset((2, 7, 111, 140, 232, 249, 579, 769))
 # Results of which only None and False mean no: the others may be matches, for example.
-_FOUND_OR_NOT = frozenset((737, 787, 794))
+FOUND_OR_NOT = frozenset((737, 787, 794))
 
 
 def convert_arguments(number: int, arguments: Sequence) -> list:
@@ -78,7 +83,7 @@ def convert_arguments(number: int, arguments: Sequence) -> list:
 
 def asked(number: int, call: str) -> str:
     """Return the expression whose value on the reference a test needs."""
-    return f"{call} is not None" if number in _FOUND_OR_NOT else call
+    return f"{call} is not None" if number in FOUND_OR_NOT else call
 
 
 def expect_result(
@@ -96,7 +101,7 @@ def expect_result(
     Returns:
       The assert; None if the value has no literal.
     """
-    if number in _FOUND_OR_NOT:
+    if number in FOUND_OR_NOT:
         return f"assert repr({call}) {'not in' if value else 'in'} ('None', 'False')"
     if number in _AS_SETS:
         literal = as_literal(set(value))
@@ -124,7 +129,7 @@ def _digit_distance(one: int, two: int) -> int:
 
 
 def _surface_by_height(edge: float, height: float) -> int:
-    """Return a square pyramid's surface, rounded; the reference's height is a side's."""
+    """Return a square pyramid's surface, rounded; the reference has a side's height."""
     return round(edge**2 + 2 * edge * math.sqrt((edge / 2) ** 2 + height**2))
 
 
