@@ -49,7 +49,7 @@ def load_tasks(
       UserError: The spec, the file or a row in it is wrong.
     """
     source, _, split = spec.partition("/")
-    if _is_published(spec):
+    if is_published(spec):
         published = _read_published(spec, path, count, training)
         return checks.check(published, sandbox) if sandbox else published
     if source == "generated":
@@ -66,7 +66,8 @@ def load_tasks(
     return TaskList(tasks[:count], len(tasks))
 
 
-def _is_published(spec: str) -> bool:
+def is_published(spec: str) -> bool:
+    """Return True for the name of a published set."""
     source, _, split = spec.partition("/")
     return source in PUBLISHED and not split.endswith(_FILES)
 
@@ -113,9 +114,9 @@ def load_pair(
       UserError: Nothing is left to hold out, or a spec or file is wrong.
     """
     tasks = _load_from(train, path, None if path else train_count, training=True)
-    if not path or held_path or _is_published(held) or _has_split(held, path):
+    if not path or held_path or is_published(held) or _has_split(held, path):
         # A published set has a file of its own, unless both names are of one set.
-        other_set = _is_published(held) and held.partition("/")[0] not in train
+        other_set = is_published(held) and held.partition("/")[0] not in train
         held_from = held_path or ("" if other_set else path)
         others = _load_from(held, held_from, held_count, training=False)
     else:
@@ -136,7 +137,7 @@ def load_pair(
 def _load_from(
     spec: str, path: str, count: int | None, *, training: bool
 ) -> list[Task]:
-    if path and not spec.startswith("mbpp/") and not _is_published(spec):
+    if path and not spec.startswith("mbpp/") and not is_published(spec):
         return read_jsonl(path)[:count]
     return load_tasks(spec, path=path, count=count, training=training)
 

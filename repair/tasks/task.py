@@ -66,6 +66,15 @@ class TaskList(list[Task]):
         self.found = len(self) if found is None else found
         self.left_out, self.changed = tuple(left_out), tuple(changed)
 
+    def record(self) -> dict:
+        """Return the whole record, for results.json."""
+        return {
+            "read": len(self),
+            "found": self.found,
+            "left_out": [list(each) for each in self.left_out],
+            "changed": [list(each) for each in self.changed],
+        }
+
     def line(self) -> str:
         """Return one line: tasks of programs found, names left out and changed."""
         text = f"{len(self)} of {self.found} programs"

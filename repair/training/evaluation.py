@@ -12,7 +12,7 @@ from repair.rollout.collect import Observer, RolloutSeed, collect_rollouts
 from repair.rollout.rollout import Rollout
 from repair.tasks import Bug
 from repair.training.config import EvalConfig
-from repair.training.metrics import progress
+from repair.training.metrics import progress, rate
 from repair.training.pass_rates import mean_interval, pass_at_k
 from repair.training.policy import Policy
 from repair.training.trajectories import describe, write_records
@@ -114,8 +114,13 @@ def greedy_figures(rollouts: Sequence[Rollout], passed: np.ndarray) -> dict:
       "pass@1" and "shown_pass@1" (shown tests only), each {"mean", "low", "high"} over
       the bugs; "by_status"; "by_turn", the share of episodes that first passed at that
       turn; "malformed", the share of commands; "turns", the mean; "by_corruptions",
-      pass@1 for each number of corruptions; "bugs", their number.
+      pass@1 for each number of corruptions; "bugs", their number; "unfit", those that
+      leave the context no room for a command, and if there are both kinds
+      "fitting_pass@1" over the others.
     """
+    fits = [bool(r.steps) or r.status != "truncated" for r in rollouts]
+    fitting = [bool(ok) for ok, fit in zip(passed, fits, strict=True) if fit]
+    over_fitting = {"fitting_pass@1": mean_interval(fitting)} if fitting else {}
     steps = [step for r in rollouts for step in r.steps]
     first_pass: collections.Counter = collections.Counter()
     by_corruptions = collections.defaultdict(list)
@@ -134,7 +139,20 @@ def greedy_figures(rollouts: Sequence[Rollout], passed: np.ndarray) -> dict:
             str(n): float(np.mean(oks)) for n, oks in sorted(by_corruptions.items())
         },
         "bugs": len(rollouts),
+        "unfit": fits.count(False),
+        **(over_fitting if False in fits else {}),
     }
+
+
+def unfit_line(figures: dict, max_length: int) -> str:
+    """Return one line on the bugs that do not fit the context; "" if all do."""
+    if not figures["unfit"]:
+        return ""
+    line = f"{figures['unfit']} of {figures['bugs']} programs do not fit {max_length}"
+    line += f" tokens: pass@1 {rate(figures['pass@1'])} over all"
+    if fitting := figures.get("fitting_pass@1"):
+        line += f", {rate(fitting)} over those that fit"
+    return line
 
 
 def sampled_figures(passed: np.ndarray, samples: int) -> dict:

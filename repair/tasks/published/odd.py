@@ -24,7 +24,6 @@ class OddRows:
         self.changed: list[tuple[str, str]] = []
         self.found = 0
         self._first: UserError | None = None
-        self._odd = 0
 
     @contextlib.contextmanager
     def leave_out(self, name: str) -> Iterator[None]:
@@ -34,7 +33,6 @@ class OddRows:
             yield
         except UserError as error:
             self._first = self._first or error
-            self._odd += 1
             self.left_out.append((name, str(error)))
 
     def skip(self, name: str, reason: str) -> None:
@@ -46,8 +44,8 @@ class OddRows:
         """Return the tasks with the record.
 
         Raises:
-          UserError: Every row is odd.
+          UserError: There are none, and some row is odd.
         """
-        if self._first and self._odd == self.found:
+        if self._first and not tasks:
             raise self._first
         return TaskList(tasks, self.found, self.left_out, self.changed)
