@@ -85,8 +85,7 @@ def _read_published(
         return mbppplus.read(path, split, count=count, training=training)
     if slash:
         raise UserError(f"{source} has no splits; use --tasks={source}")
-    tasks = (quixbugs if source == "quixbugs" else humanevalfix).read(path)
-    return TaskList(tasks[:count], tasks.found, tasks.left_out, tasks.changed)
+    return (quixbugs if source == "quixbugs" else humanevalfix).read(path).first(count)
 
 
 def load_pair(

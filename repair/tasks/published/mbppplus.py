@@ -92,8 +92,7 @@ def read(
                 odd.changed.append((name, "without inputs that give no plain value"))
         if count is not None and len(tasks) >= count:
             break
-    read = odd.finish(tasks)
-    return TaskList(read[:count], read.found, read.left_out, read.changed)
+    return odd.finish(tasks).first(count)
 
 
 @dataclasses.dataclass(frozen=True)

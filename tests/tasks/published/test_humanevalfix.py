@@ -74,7 +74,7 @@ def test_humanevalfix(tmp_path, sandbox):
 
 
 # HumanEvalPack's row 119, in words of our own: an indented body that asserts nothing.
-ODD_EXAMPLES = "def check(top):\n        # Check\n    print(top([1]))\n\ncheck(top)\n"
+ODD_EXAMPLES = "def check(top):\n        print(1)\n    print(top([1]))\n\ncheck(top)\n"
 
 
 @pytest.mark.parametrize(

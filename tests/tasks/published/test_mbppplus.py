@@ -85,7 +85,7 @@ def test_mbppplus(tmp_path):
              "assert repr(f('b')) in ('None', 'False')"],
         ),
         (
-            _of("def f(x, y): return tuple(x + y)", [[[2, 1], [2]]], task_id="Mbpp/769"),
+            _of("def f(x, y): return tuple(x + y)", [[[2, 1], [2]]], task_id=769),
             ["assert set(f([2, 1], [2])) == {1, 2}"],
         ),
         (
@@ -201,7 +201,7 @@ def test_a_reference_without_values_gives_no_task(tmp_path):
 
 def test_a_right_answer_in_another_order_passes(tmp_path, sandbox):
     row = _of("def f(x, y): return x + y", [[[3, 1], [2]]], task_id="Mbpp/769")
-    (task,) = _plus(tmp_path, row, split="all")
+    (task,) = _plus(tmp_path, row, split="all", training=True)
     other = "def f(x, y): return tuple(sorted(x + y)) * 2"
     assert sandbox.run(other, task.test_list).passed
     assert not sandbox.run("def f(x, y): return x", task.test_list).passed
