@@ -15,7 +15,7 @@ _LIMITS_OF = {"mbppplus": mbppplus.LIMITS}
 
 @dataclasses.dataclass(frozen=True)
 class SetSettings:
-    """What a published set's figures depend on, beside the policy.
+    """Settings that a published set's figures depend on, beside the policy.
 
     Attributes:
       limits: Of each program in the sandbox, with all its tests.
