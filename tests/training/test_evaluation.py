@@ -20,6 +20,7 @@ from repair.training.evaluation import (
     greedy_figures,
     measure,
     sampled_figures,
+    unfit_line,
     verify,
 )
 from repair.training.policy import Policy
@@ -95,6 +96,27 @@ def test_greedy_figures_by_hand():
     assert figures["malformed"] == 0.5 and figures["turns"] == 2.0
     assert figures["by_corruptions"] == {"1": 0.5, "2": 0.0}
     assert figures["bugs"] == 4
+
+
+def test_programs_that_leave_no_room_are_counted_and_told():
+    rollouts = [
+        rollout("a", passed=[False, True]),
+        rollout("b", passed=[False], status="truncated"),  # no room for a command
+        rollout("c", passed=[False, False], status="truncated"),  # full later on
+        rollout("d", passed=[False], status="truncated"),
+    ]
+    figures = greedy_figures(rollouts, np.array([True, False, False, False]))
+    assert figures["unfit"] == 2 and figures["pass@1"]["mean"] == 0.25
+    assert figures["fitting_pass@1"]["mean"] == 0.5
+    line = unfit_line(figures, 768)
+    assert line.startswith("2 of 4 programs do not fit 768 tokens: pass@1 25.0 (")
+    assert "over all, 50.0 (" in line and line.endswith("over those that fit")
+    none = greedy_figures(rollouts[1:2], np.array([False]))
+    assert none["unfit"] == 1 and "fitting_pass@1" not in none
+    assert unfit_line(none, 768).endswith("over all")
+    every = greedy_figures(rollouts[:1], np.array([True]))
+    assert every["unfit"] == 0 and unfit_line(every, 768) == ""
+    assert "fitting_pass@1" not in every
 
 
 def test_sampled_figures_by_hand():
