@@ -6,7 +6,7 @@ import gzip
 import json
 import pathlib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from repair.errors import UserError
 from repair.sandbox.syntax import parse_program
@@ -43,7 +43,10 @@ def read_objects(
       UserError: The file cannot be read, or holds anything but objects.
     """
     data = _read(path, wanted)
-    for where, value in _parse_array(path, data) or _parse_lines(path, data, _SHAPES):
+    values: Iterable[tuple[str, object]] | None = _parse_array(path, data)
+    if values is None:
+        values = _parse_lines(path, data, _SHAPES)
+    for where, value in values:
         if not isinstance(value, dict):
             raise UserError(
                 f"{where}: expected a JSON object, found {type(value).__name__}; give"

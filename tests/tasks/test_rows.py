@@ -19,7 +19,7 @@ SANITIZED = {
     "source_file": "Benchmark Questions Verification V2.ipynb",
     "task_id": 11,
     "prompt": "Add.",
-    "code": "def f(): pass",
+    "code": CODE,
     "test_imports": ["import math", "import cmath"],
     "test_list": ["assert 1"],
 }
@@ -65,15 +65,15 @@ def test_rows_of_another_split_are_not_looked_at(tmp_path):
         ("[]", "holds no tasks; expected one JSON object a line, or one JSON array"),
         (
             '{"data": [1]}',
-            "'task_id' is missing; expected task_id, text .or prompt., c",
+            "'task_id' is missing; expected task_id, text .or prompt",
         ),
         (
             "[3]",
-            "row 1: expected a JSON object, found int; give one JSON object a line",
+            "row 1: expected a JSON object, found int; give one JSON object",
         ),
         (
             "task_id,text\n1,a",
-            "rows.json:1: not valid JSON .*; expected one JSON object",
+            "rows.json:1: not valid JSON .*; expected one JSON",
         ),
         ('[{"task_id": 1},', "rows.json:1: not valid JSON"),
         ('{\n"task_id": 1\n}', "rows.json:1: not valid JSON"),

@@ -101,10 +101,13 @@ def test_greedy_figures_by_hand():
 def test_programs_that_leave_no_room_are_counted_and_told():
     rollouts = [
         rollout("a", passed=[False, True]),
-        rollout("b", passed=[False], status="truncated"),  # no room for a command
+        rollout("b"),
         rollout("c", passed=[False, False], status="truncated"),  # full later on
-        rollout("d", passed=[False], status="truncated"),
+        rollout("d"),
     ]
+    for without_room in (rollouts[1], rollouts[3]):
+        ended = {"done": True, "status": "truncated"}
+        without_room.initial = dataclasses.replace(without_room.initial, **ended)
     figures = greedy_figures(rollouts, np.array([True, False, False, False]))
     assert figures["unfit"] == 2 and figures["pass@1"]["mean"] == 0.25
     assert figures["fitting_pass@1"]["mean"] == 0.5
