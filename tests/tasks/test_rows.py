@@ -8,12 +8,8 @@ import pytest
 from repair.errors import UserError
 from repair.tasks import load_tasks, read_jsonl
 
-ROW = {
-    "task_id": 11,
-    "text": "Add.",
-    "code": "def f(): pass",
-    "test_list": ["assert 1"],
-}
+CODE = "def f(): pass"
+ROW = {"task_id": 11, "text": "Add.", "code": CODE, "test_list": ["assert 1"]}
 # MBPP's sanitized file is an array of these.
 SANITIZED = {
     "source_file": "Benchmark Questions Verification V2.ipynb",
