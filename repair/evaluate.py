@@ -4,6 +4,7 @@ python -m repair.evaluate --checkpoint=runs/tiny/checkpoints/rlvr
     --tasks=generated/test --samples=4 --temperature=0.8
 """
 
+import dataclasses
 import json
 import pathlib
 
@@ -12,11 +13,14 @@ from rich.console import Console
 
 from repair import cli
 from repair.errors import MOST_SAMPLES, UserError
-from repair.tasks import Task, load_tasks
+from repair.sandbox import Sandbox
+from repair.tasks import Bug, TaskList, load_tasks
+from repair.tasks.load import is_published
+from repair.tasks.published.settings import SetSettings, make_set_bugs, settings_of
 from repair.training import comparison
 from repair.training.bug_source import draw_bugs
 from repair.training.config import EvalConfig
-from repair.training.evaluation import measure, notes
+from repair.training.evaluation import measure, notes, unfit_line
 from repair.training.metrics import results_table
 from repair.training.policy import Policy, load_policy
 from repair.training.weights import workdir_of
@@ -34,16 +38,16 @@ def main():
     spec = args.tasks or "held-out tasks of the run"
     name = spec.replace("/", "_").replace(" ", "_")
     out = pathlib.Path(args.out or workdir_of(args.checkpoint) / "evaluations" / name)
-    policy = load_policy(args.checkpoint, base=args.base, **chosen)
-    seed = policy.config.eval.seed if args.seed is None else args.seed
-    settings = EvalConfig(args.samples, args.temperature, seed=seed)
+    own = _set_settings(args)
+    verifier = own and Sandbox(limits=own.limits)
+    policy = load_policy(args.checkpoint, verifier=verifier, base=args.base, **chosen)
+    settings = EvalConfig(args.samples, args.temperature, seed=_seed(args, own, policy))
     _claim(out)
     with policy.verifier as verifier:
         console.print(verifier.level.line(), highlight=False)
-        tasks, told = _tasks(args, policy, verifier)
+        tasks, bugs = _bugs(args, policy, own, verifier, settings.seed)
+        told = tasks.line() if args.tasks else f"{len(tasks)} programs"
         console.print(told, highlight=False)
-        several = policy.config.eval.bugs_per_task
-        bugs = draw_bugs(policy.task_set, tasks, verifier, seed, several)
         others = comparison.on_same_bugs(args.against, bugs) if args.against else {}
         figures = measure(
             policy,
@@ -53,14 +57,17 @@ def main():
             f"evaluation ({spec})",
         )
     results = {"stages": {spec: figures}, "checkpoint": args.checkpoint, "tasks": told}
-    results["seed"] = seed
+    results["seed"] = settings.seed
     if others:
         results["against"] = {"path": args.against, "differences": {}}
     for stage, other in others.items():
         difference = comparison.compare(figures["outcomes"], other)
         results["against"]["differences"][stage] = difference
+    results["set"] = tasks.record() | (dataclasses.asdict(own) if own else {})
     write_whole(out / "results.json", json.dumps(results, indent=2) + "\n")
     console.print(results_table(results))
+    if line := unfit_line(figures, policy.config.text.max_length):
+        console.print(line, highlight=False)
     for name in ("by_status", "by_turn", "by_corruptions", "malformed", "turns"):
         console.print(f"{name}: {json.dumps(figures[name])}", highlight=False)
     for line in (*notes(figures), *_differences(results)):
@@ -85,15 +92,29 @@ def _claim(out: pathlib.Path) -> None:
         ) from error
 
 
-def _tasks(args, policy: Policy, verifier) -> tuple[list[Task], str]:
-    """Return the tasks of the flags, and a line about them."""
+def _seed(args, own: SetSettings | None, policy: Policy) -> int:
+    """Return the seed of bugs and samples; that of a published set is its own."""
+    if args.seed is not None:
+        return args.seed
+    return own.corruptions.seed if own else policy.config.eval.seed
+
+
+def _bugs(
+    args, policy: Policy, own: SetSettings | None, verifier, seed: int
+) -> tuple[TaskList, list[Bug]]:
+    """Return the tasks of the flags, and their bugs."""
     count = args.count or None
     if not args.tasks:
-        tasks = policy.task_set.tasks()[1][:count]
-        return tasks, f"{len(tasks)} programs"
-    path = args.path or policy.config.tasks.path
-    tasks = load_tasks(args.tasks, path=path, count=count, sandbox=verifier)
-    return tasks, tasks.line()
+        tasks = TaskList(policy.task_set.tasks()[1][:count])
+    else:
+        path = args.path or policy.config.tasks.path
+        tasks = load_tasks(args.tasks, path=path, count=count, sandbox=verifier)
+    if own:
+        corruptions = dataclasses.replace(own.corruptions, seed=seed)
+        own = dataclasses.replace(own, corruptions=corruptions)
+        return make_set_bugs(tasks, verifier, own)
+    several = policy.config.eval.bugs_per_task
+    return tasks, draw_bugs(policy.task_set, tasks, verifier, seed, several)
 
 
 def _differences(results: dict) -> list[str]:
@@ -108,6 +129,24 @@ def _differences(results: dict) -> list[str]:
         )
         for stage, gaps in against["differences"].items()
     ]
+
+
+def _set_settings(args) -> SetSettings | None:
+    """Return the settings of a published set; None for other tasks.
+
+    Raises:
+      UserError: A flag of the sets is given for other tasks, or out of range.
+    """
+    names = ("cpu_seconds", "corruptions", "kinds")
+    given = {n: getattr(args, n) for n in names if getattr(args, n) is not None}
+    if is_published(args.tasks):
+        return settings_of(args.tasks).changed(**given)
+    if given:
+        raise UserError(
+            f"--{next(iter(given))} is for published sets; the checkpoint's config"
+            f" decides on {args.tasks or 'the tasks of a run'}"
+        )
+    return None
 
 
 def define() -> None:
@@ -131,6 +170,9 @@ def define() -> None:
     flags.DEFINE_string(
         "against", "", "Results of the same bugs to compare with: a folder or a file."
     )
+    flags.DEFINE_float("cpu_seconds", None, "Of a program of a published set.")
+    flags.DEFINE_string("corruptions", None, "LOW,HIGH, of a set without bugs.")
+    flags.DEFINE_list("kinds", None, "Of these corruptions.")
     flags.DEFINE_string("out", "", "Folder for results; by default in the workdir.")
     flags.mark_flags_as_required(["checkpoint"])
 

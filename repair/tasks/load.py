@@ -14,8 +14,10 @@ from repair.tasks.task import Task, TaskList
 PUBLISHED = {
     "quixbugs": "the folder of a clone of QuixBugs",
     "humanevalfix": "HumanEvalPack's Python rows (humanevalpack.jsonl)",
-    "mbppplus": "EvalPlus's rows (MbppPlus.jsonl)",
+    "mbppplus": "EvalPlus's rows (MbppPlus.jsonl.gz)",
 }
+_FILES = (".jsonl", ".json", ".jsonl.gz", ".json.gz")  # ends of a tasks file's name
+_ENDS = ", ".join(_FILES)
 
 
 def load_tasks(
@@ -31,7 +33,7 @@ def load_tasks(
 
     Args:
       spec: "generated/SPLIT", "mbpp/SPLIT", "quixbugs", "humanevalfix",
-        "mbppplus/SPLIT" (also "mbppplus/all") or the path of a JSONL file.
+        "mbppplus/SPLIT" (also "mbppplus/all") or the path of a file of tasks.
       path: File or folder of a published set.
       seed: Seed of the generator.
       count: At most so many tasks; for the generator exactly so many.
@@ -47,26 +49,27 @@ def load_tasks(
       UserError: The spec, the file or a row in it is wrong.
     """
     source, _, split = spec.partition("/")
-    if _is_published(spec):
+    if is_published(spec):
         published = _read_published(spec, path, count, training)
         return checks.check(published, sandbox) if sandbox else published
     if source == "generated":
         tasks = generate(split, seed, count)
-    elif spec.endswith(".jsonl"):
+    elif spec.endswith(_FILES):
         tasks = read_jsonl(spec)
     elif source == "mbpp":
         tasks = mbpp.read_split(path, split)
     else:
         raise UserError(
             f"unknown tasks {spec!r}; expected generated/SPLIT, mbpp/SPLIT,"
-            f" {', '.join(PUBLISHED)}/SPLIT or a path that ends in .jsonl"
+            f" {', '.join(PUBLISHED)}/SPLIT or a path that ends in {_ENDS}"
         )
     return TaskList(tasks[:count], len(tasks))
 
 
-def _is_published(spec: str) -> bool:
+def is_published(spec: str) -> bool:
+    """Return True for the name of a published set."""
     source, _, split = spec.partition("/")
-    return source in PUBLISHED and not split.endswith(".jsonl")
+    return source in PUBLISHED and not split.endswith(_FILES)
 
 
 def _read_published(
@@ -82,8 +85,7 @@ def _read_published(
         return mbppplus.read(path, split, count=count, training=training)
     if slash:
         raise UserError(f"{source} has no splits; use --tasks={source}")
-    tasks = (quixbugs if source == "quixbugs" else humanevalfix).read(path)
-    return TaskList(tasks[:count], tasks.found, tasks.left_out, tasks.changed)
+    return (quixbugs if source == "quixbugs" else humanevalfix).read(path).first(count)
 
 
 def load_faulty(path: str) -> list[Task]:
@@ -127,9 +129,9 @@ def load_pair(
       UserError: Nothing is left to hold out, or a spec or file is wrong.
     """
     tasks = _load_from(train, path, None if path else train_count, training=True)
-    if not path or held_path or _is_published(held) or _has_split(held, path):
+    if not path or held_path or is_published(held) or _has_split(held, path):
         # A published set has a file of its own, unless both names are of one set.
-        other_set = _is_published(held) and held.partition("/")[0] not in train
+        other_set = is_published(held) and held.partition("/")[0] not in train
         held_from = held_path or ("" if other_set else path)
         others = _load_from(held, held_from, held_count, training=False)
     else:
@@ -150,7 +152,7 @@ def load_pair(
 def _load_from(
     spec: str, path: str, count: int | None, *, training: bool
 ) -> list[Task]:
-    if path and not spec.startswith("mbpp/") and not _is_published(spec):
+    if path and not spec.startswith("mbpp/") and not is_published(spec):
         return read_jsonl(path)[:count]
     return load_tasks(spec, path=path, count=count, training=training)
 
@@ -161,4 +163,4 @@ def _has_split(spec: str, path: str) -> bool:
         return False
     if pathlib.Path(path).is_dir():
         return True  # a TensorFlow dataset records its splits
-    return any(mbpp.split_of(task.task_id) == split for task in read_jsonl(path))
+    return bool(read_jsonl(path, lambda task_id: mbpp.split_of(task_id) == split))

@@ -1,13 +1,17 @@
-"""Rows of JSON lines, with errors that name file, line and field."""
+"""Rows of JSON lines or of a JSON array, with errors that name file, row and field."""
 
 import ast
 import dataclasses
+import gzip
 import json
 import pathlib
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 
 from repair.errors import UserError
 from repair.sandbox.syntax import parse_program
+
+_SHAPES = "one JSON object a line, or one JSON array of them"
 
 
 def read_lines(
@@ -16,56 +20,50 @@ def read_lines(
     r"""Yield the JSON value of each line of a file with its place, "FILE:LINE".
 
     Args:
-      path: The file; empty lines are skipped.
+      path: The file, plain or compressed by gzip; empty lines are skipped.
       wanted: Name of the expected values, for the errors.
 
     Raises:
       UserError: The file cannot be read, or a line is not JSON.
     """
-    path = pathlib.Path(path)
-    try:
-        # Only b"\n" ends a row: JSON strings may hold other line separators.
-        rows = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    except OSError as error:
-        raise UserError(
-            f"cannot read {path}: {error.strerror}; give a JSONL file with one"
-            f" {wanted} a line"
-        ) from error
-    for number, row in enumerate(rows, start=1):
-        if not row.strip():
-            continue
-        where = f"{path}:{number}"
-        try:
-            yield where, json.loads(row.decode("utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise UserError(
-                f"{where}: not valid JSON ({error}); expected one {wanted} a line"
-            ) from error
+    yield from _parse_lines(path, _read(path, wanted), f"one {wanted} a line")
 
 
-def read_objects(path: str | pathlib.Path, wanted: str = "object") -> Iterator["Row"]:
-    """Yield the objects of a file, one a line.
+def read_objects(
+    path: str | pathlib.Path, wanted: str = "object", needed: str = ""
+) -> Iterator["Row"]:
+    """Yield the objects of a file: one a line, or of one JSON array.
+
+    Args:
+      path: The file, plain or compressed by gzip.
+      wanted: Name of the expected values, for the errors.
+      needed: The fields that the reader needs, for the error of a missing one.
 
     Raises:
-      UserError: The file cannot be read, or a line holds anything but an object.
+      UserError: The file cannot be read, or holds anything but objects.
     """
-    for where, value in read_lines(path, wanted):
+    data = _read(path, wanted)
+    values: Iterable[tuple[str, object]] | None = _parse_array(path, data)
+    if values is None:
+        values = _parse_lines(path, data, _SHAPES)
+    for where, value in values:
         if not isinstance(value, dict):
             raise UserError(
-                f"{where}: expected a JSON object, found {type(value).__name__}"
+                f"{where}: expected a JSON object, found {type(value).__name__}; give"
+                f" {_SHAPES}"
             )
-        yield Row(where, value)
+        yield Row(where, value, needed)
 
 
-def read_rows(path: str | pathlib.Path) -> Iterator["Row"]:
-    """Yield the objects of a file, one a line, with different task ids.
+def read_rows(path: str | pathlib.Path, needed: str = "") -> Iterator["Row"]:
+    """Yield the objects of a file, as `read_objects`, with different task ids.
 
     Raises:
-      UserError: The file cannot be read or holds no row, or a line holds anything but
-        an object, or a task_id for a second time.
+      UserError: The file cannot be read or holds no row, it holds anything but
+        objects, or a task_id for a second time.
     """
     seen: set[int | str] = set()
-    for row in read_objects(path):
+    for row in read_objects(path, needed=needed):
         if row.task_id in seen:
             raise row.error(
                 "task_id", f"is {row.task_id!r} for a second time; rename one"
@@ -73,7 +71,51 @@ def read_rows(path: str | pathlib.Path) -> Iterator["Row"]:
         seen.add(row.task_id)
         yield row
     if not seen:
-        raise UserError(f"{path} holds no tasks; expected one JSON object a line")
+        raise UserError(f"{path} holds no tasks; expected {_SHAPES}")
+
+
+def _read(path: str | pathlib.Path, wanted: str) -> bytes:
+    """Return the bytes of a file, uncompressed and without a byte order mark."""
+    try:
+        data = pathlib.Path(path).read_bytes()
+        if data.startswith(b"\x1f\x8b"):
+            data = gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(
+            f"cannot read {path}: {reason}; give a JSONL file with one {wanted} a line,"
+            " which gzip may have compressed"
+        ) from error
+    return data.removeprefix(b"\xef\xbb\xbf")
+
+
+def _parse_array(
+    path: str | pathlib.Path, data: bytes
+) -> list[tuple[str, object]] | None:
+    """Return the items of a file that is one JSON array; None if it is none."""
+    if not data.lstrip().startswith(b"["):
+        return None
+    try:
+        items = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None  # read by lines, it is refused with the place
+    return [(f"{path}: row {number}", item) for number, item in enumerate(items, 1)]
+
+
+def _parse_lines(
+    path: str | pathlib.Path, data: bytes, expected: str
+) -> Iterator[tuple[str, object]]:
+    # Only b"\n" ends a row: JSON strings may hold other line separators.
+    for number, row in enumerate(data.split(b"\n"), start=1):
+        if not row.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            yield where, json.loads(row.decode("utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise UserError(
+                f"{where}: not valid JSON ({error}); expected {expected}"
+            ) from error
 
 
 def clean(text: str) -> str:
@@ -94,10 +136,12 @@ class Row:
     Attributes:
       where: Its place, for errors.
       fields: Its fields; those that no reader asks for are ignored.
+      needed: The fields that its reader needs, for the error of a missing one.
     """
 
     where: str
     fields: dict
+    needed: str = ""
 
     @property
     def task_id(self) -> int | str:
@@ -144,7 +188,8 @@ class Row:
     def _get(self, name: str, default, kind: type | tuple[type, ...], expected: str):
         value = self.fields.get(name, default)
         if value is None and name not in self.fields:
-            raise self.error(name, "is missing")
+            expected = f"; expected {self.needed}" if self.needed else ""
+            raise self.error(name, f"is missing{expected}")
         # True is an int to Python, and would be task 1.
         if isinstance(value, bool) or not isinstance(value, kind):
             raise self._mistyped(name, value, expected)

@@ -66,6 +66,22 @@ class TaskList(list[Task]):
         self.found = len(self) if found is None else found
         self.left_out, self.changed = tuple(left_out), tuple(changed)
 
+    def first(self, count: int | None) -> "TaskList":
+        """Return at most so many tasks, with the changes to these."""
+        kept = self[:count]
+        names = {str(task.task_id) for task in kept}
+        changed = [each for each in self.changed if each[0] in names]
+        return TaskList(kept, self.found, self.left_out, changed)
+
+    def record(self) -> dict:
+        """Return the whole record, for results.json."""
+        return {
+            "read": len(self),
+            "found": self.found,
+            "left_out": [list(each) for each in self.left_out],
+            "changed": [list(each) for each in self.changed],
+        }
+
     def line(self) -> str:
         """Return one line: tasks of programs found, names left out and changed."""
         text = f"{len(self)} of {self.found} programs"

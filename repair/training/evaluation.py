@@ -17,7 +17,7 @@ from repair.tasks.bugs import in_child
 from repair.training import comparison
 from repair.training.comparison import program_of
 from repair.training.config import EvalConfig
-from repair.training.metrics import progress
+from repair.training.metrics import progress, rate
 from repair.training.pass_rates import cluster_intervals, pass_at_k
 from repair.training.policy import Policy
 from repair.training.trajectories import describe, write_records
@@ -150,7 +150,9 @@ def greedy_figures(rollouts: Sequence[Rollout], passed: np.ndarray) -> dict:
     Returns:
       "pass@1" and "shown_pass@1" (shown tests only), each {"mean", "low", "high"} over
       the bugs; the `episode_figures`; "by_corruptions", pass@1 for each number of
-      corruptions; "bugs" and "programs", their numbers.
+      corruptions; "bugs" and "programs", their numbers; "unfit", bugs that leave the
+      context no room for a command, and if there are both kinds "fitting_pass@1" over
+      the others.
     """
     by_corruptions = collections.defaultdict(list)
     for rollout, ok in zip(rollouts, passed, strict=True):
@@ -166,7 +168,30 @@ def greedy_figures(rollouts: Sequence[Rollout], passed: np.ndarray) -> dict:
         },
         "bugs": len(rollouts),
         "programs": len(set(programs)),
+        **_fitting_figures(rollouts, passed, programs),
     }
+
+
+def _fitting_figures(rollouts, passed, programs) -> dict:
+    """Return the number of bugs that do not fit the context, and the others' rate."""
+    fits = [bool(r.steps) or r.status != "truncated" for r in rollouts]
+    figures: dict = {"unfit": fits.count(False)}
+    if any(fits) and not all(fits):
+        kept = [i for i, fit in enumerate(fits) if fit]
+        rates = {"fitting_pass@1": [passed[i] for i in kept]}
+        figures |= cluster_intervals(rates, [programs[i] for i in kept])
+    return figures
+
+
+def unfit_line(figures: dict, max_length: int) -> str:
+    """Return one line on the bugs that do not fit the context; "" if all do."""
+    if not figures["unfit"]:
+        return ""
+    line = f"{figures['unfit']} of {figures['bugs']} programs do not fit {max_length}"
+    line += f" tokens: pass@1 {rate(figures['pass@1'])} over all"
+    if fitting := figures.get("fitting_pass@1"):
+        line += f", {rate(fitting)} over those that fit"
+    return line
 
 
 def sampled_figures(

@@ -22,6 +22,7 @@ from repair.training.evaluation import (
     measure,
     notes,
     sampled_figures,
+    unfit_line,
     verify,
 )
 from repair.training.pass_rates import wilson
@@ -136,6 +137,30 @@ def test_greedy_figures_by_hand():
     figures = greedy_figures(others, np.array([True, False, False, False]))
     assert figures["programs"] == 4
     assert (figures["pass@1"]["low"], figures["pass@1"]["high"]) == wilson(1, 4)
+
+
+def test_programs_that_leave_no_room_are_counted_and_told():
+    rollouts = [
+        rollout("a", passed=[False, True]),
+        rollout("b"),
+        rollout("c", passed=[False, False], status="truncated"),  # full later on
+        rollout("d"),
+    ]
+    for without_room in (rollouts[1], rollouts[3]):
+        ended = {"done": True, "status": "truncated"}
+        without_room.initial = dataclasses.replace(without_room.initial, **ended)
+    figures = greedy_figures(rollouts, np.array([True, False, False, False]))
+    assert figures["unfit"] == 2 and figures["pass@1"]["mean"] == 0.25
+    assert figures["fitting_pass@1"]["mean"] == 0.5
+    line = unfit_line(figures, 768)
+    assert line.startswith("2 of 4 programs do not fit 768 tokens: pass@1 25.0 (")
+    assert "over all, 50.0 (" in line and line.endswith("over those that fit")
+    none = greedy_figures(rollouts[1:2], np.array([False]))
+    assert none["unfit"] == 1 and "fitting_pass@1" not in none
+    assert unfit_line(none, 768).endswith("over all")
+    every = greedy_figures(rollouts[:1], np.array([True]))
+    assert every["unfit"] == 0 and unfit_line(every, 768) == ""
+    assert "fitting_pass@1" not in every
 
 
 def test_sampled_figures_by_hand():

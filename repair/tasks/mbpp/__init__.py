@@ -41,7 +41,7 @@ def read_split(path: str | None, split: str) -> list[Task]:
         )
     if pathlib.Path(path).is_dir():
         return read_tfds(path, split)
-    tasks = [task for task in read_jsonl(path) if split_of(task.task_id) == split]
+    tasks = read_jsonl(path, lambda task_id: split_of(task_id) == split)
     if not tasks:
         ids = SPLITS[split]
         raise UserError(

@@ -7,7 +7,7 @@ dataset and reads it as tasks; the catalogue of TFDS does not have it.
 import numpy as np
 import tensorflow_datasets as tfds
 
-from repair.tasks.jsonl import task_of
+from repair.tasks.jsonl import NEEDED, setup_of, task_of, text_field
 from repair.tasks.mbpp import SPLITS, split_of
 from repair.tasks.rows import Row, read_rows
 
@@ -59,7 +59,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager):
-        rows = list(read_rows(self._rows_path or dl_manager.download(_URL)))
+        rows = list(read_rows(self._rows_path or dl_manager.download(_URL), NEEDED))
         by_split: dict[str, list] = {name: [] for name in SPLITS}
         for row in rows:
             task_of(row)  # refuses a row that could not be read back
@@ -79,10 +79,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 row.task_id,
                 {
                     "task_id": row.task_id,
-                    "text": row.text("text"),
+                    "text": row.text(text_field(row)),
                     "code": row.text("code"),
                     "test_list": row.texts("test_list"),
-                    "test_setup_code": row.text("test_setup_code", ""),
+                    "test_setup_code": setup_of(row),
                     "challenge_test_list": row.texts("challenge_test_list", ()),
                 },
             )

@@ -21,7 +21,7 @@ def as_literal(value) -> str | None:
 
 
 def _literal(value) -> str:
-    kind = type(value)
+    kind = dict if isinstance(value, dict) else type(value)  # a Counter equals a dict
     if kind is float and math.isinf(value):
         return "1e999" if value > 0 else "-1e999"
     if kind is list:
@@ -39,7 +39,9 @@ def _literal(value) -> str:
     raise TypeError(f"{kind.__name__} has no literal")
 
 
-def expectation(call: str, value, tolerance: float = 0.0) -> str | None:
+def expectation(
+    call: str, value, tolerance: float = 0.0, *, typed: bool = False
+) -> str | None:
     """Return an assert that a call gives a value; None if the value has no literal.
 
     Args:
@@ -47,12 +49,15 @@ def expectation(call: str, value, tolerance: float = 0.0) -> str | None:
       value: Its value. A float, alone or in a list or tuple, is compared within a
         tolerance, and then a list may be a tuple.
       tolerance: The absolute tolerance; at least 1e-6 is allowed.
+      typed: A list may not be a tuple, nor a tuple a list.
     """
     if as_literal(value) is None:
         return None
     if isinstance(value, list | tuple) and _has_floats(value):
-        terms = " and ".join(_terms("result", value, tolerance))
-        return f"result = {call}; assert {terms}"
+        terms = _terms("result", value, tolerance)
+        if typed:
+            terms.insert(0, f"isinstance(result, {type(value).__name__})")
+        return f"result = {call}; assert {' and '.join(terms)}"
     return f"assert {_terms(call, value, tolerance)[0]}"
 
 

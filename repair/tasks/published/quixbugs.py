@@ -2,8 +2,8 @@
 
 Read from a clone of its repository: `python_programs/NAME.py` is faulty and ends in a
 string that describes it, `correct_python_programs/NAME.py` is the reference, and each
-line of `json_testcases/NAME.json` holds arguments and the expected value. Programs over
-graphs have no such file and are left out.
+line of `json_testcases/NAME.json` holds arguments and the expected value. The nine
+programs over graphs have functions in `python_testcases/test_NAME.py` instead.
 """
 
 import ast
@@ -12,7 +12,9 @@ from collections.abc import Sequence
 
 from repair.errors import UserError
 from repair.sandbox.syntax import parse_program
+from repair.tasks.published import graph_tests
 from repair.tasks.published.expect import expect_one_of, expectation
+from repair.tasks.published.odd import OddRows
 from repair.tasks.rows import clean, clean_code, read_lines
 from repair.tasks.task import Task, TaskList
 
@@ -21,14 +23,16 @@ _HELPERS = ("node", "__init__")
 
 
 def read(path: str | pathlib.Path) -> TaskList:
-    """Read the programs that have JSON test cases, by name.
+    """Read the programs that have test cases, by name.
+
+    A program with a file that cannot be read is left out.
 
     Args:
       path: The repository's folder.
 
     Raises:
-      UserError: A folder or file is missing or malformed; the message holds the file
-        and the line.
+      UserError: The folder holds no programs, or none that can be read; the message
+        holds the file and the line.
     """
     folder = pathlib.Path(path)
     names = [file.stem for file in sorted((folder / "python_programs").glob("*.py"))]
@@ -39,40 +43,52 @@ def read(path: str | pathlib.Path) -> TaskList:
             f"{folder} has no python_programs/*.py; give the folder of a clone of"
             " QuixBugs"
         )
-    tasks, left_out = [], []
+    tasks, odd = [], OddRows()
     for name in names:
         cases = folder / "json_testcases" / f"{name}.json"
-        if not cases.exists():
-            left_out.append((name, "no JSON test cases"))
+        tests = folder / "python_testcases" / f"test_{name}.py"
+        if not cases.exists() and not tests.exists():
+            odd.skip(name, "no test cases")
             continue
-        faulty, text = _program(folder / "python_programs" / f"{name}.py")
-        if not text:
-            left_out.append((name, "no string at its end that says what it should do"))
-            continue
-        file = folder / "correct_python_programs" / f"{name}.py"
-        code, _ = _program(file)
-        functions = [
-            statement
-            for statement in parse_program(code).body
-            if isinstance(statement, ast.FunctionDef) and statement.name == name
-        ]
-        if not functions:
-            raise UserError(
-                f"{file} defines no function {name!r} as its name says; give an"
-                " unchanged clone of QuixBugs"
-            )
-        asserts = _asserts(cases, functions[0])
-        tasks.append(
-            Task(
-                task_id=name,
-                text=text,
-                code=code,
-                test_list=tuple(asserts[:SHOWN]),
-                hidden_test_list=tuple(asserts[SHOWN:]),
-                faulty_code=faulty,
-            )
+        with odd.leave_out(name):
+            tasks.append(_task(folder, name, cases, tests))
+    return odd.finish(tasks)
+
+
+def _task(
+    folder: pathlib.Path, name: str, cases: pathlib.Path, tests: pathlib.Path
+) -> Task:
+    faulty, text = _program(folder / "python_programs" / f"{name}.py")
+    if not text:
+        raise UserError(
+            f"{name}.py has no string at its end that says what it should do"
         )
-    return TaskList(tasks, len(names), left_out)
+    file = folder / "correct_python_programs" / f"{name}.py"
+    code, _ = _program(file)
+    functions = [
+        statement
+        for statement in parse_program(code).body
+        if isinstance(statement, ast.FunctionDef) and statement.name == name
+    ]
+    if not functions:
+        raise UserError(
+            f"{file} defines no function {name!r} as its name says; give an"
+            " unchanged clone of QuixBugs"
+        )
+    setup = ""
+    if cases.exists():
+        asserts = _asserts(cases, functions[0])
+    else:
+        asserts, setup = graph_tests.read(tests, folder)
+    return Task(
+        task_id=name,
+        text=text,
+        code=code,
+        test_list=tuple(asserts[:SHOWN]),
+        test_setup_code=setup,
+        hidden_test_list=tuple(asserts[SHOWN:]),
+        faulty_code=faulty,
+    )
 
 
 def _program(file: pathlib.Path) -> tuple[str, str]:

@@ -63,6 +63,99 @@ def write_quixbugs(folder):
     return folder
 
 
+# What the tests of programs over graphs import.
+NODE = """class Node:
+    def __init__(self, value=None, successor=None, successors=[]):
+        self.value = value
+        self.successor = successor
+        self.successors = successors
+"""
+_IMPORT = """import pytest
+{node}
+if pytest.use_correct:
+    from correct_python_programs.{name} import {name}
+else:
+    from python_programs.{name} import {name}
+
+"""
+# NAME: (reference, faulty, tests, True if they import node)
+GRAPHS = {
+    "breadth_first_search": (
+        "def breadth_first_search(a, b):\n    seen, todo = {a}, [a]\n"
+        "    while todo:\n        node = todo.pop(0)\n        if node is b:\n"
+        "            return True\n        new = [n for n in node.successors if n not in"
+        " seen]\n        todo += new\n        seen.update(new)\n    return False\n",
+        "def breadth_first_search(a, b):\n    seen, todo = {a}, [a]\n"
+        "    while True:\n        node = todo.pop(0)\n        if node is b:\n"
+        "            return True\n        new = [n for n in node.successors if n not in"
+        " seen]\n        todo += new\n        seen.update(new)\n    return False\n",
+        'def test1():\n    """Case 1"""\n\n    a = Node("A")\n'
+        '    b = Node("B", None, [a])\n    found = breadth_first_search(b, a)\n\n'
+        "    assert found\n\n\n"
+        'def test2():\n    a = Node("A")\n    b = Node("B")\n'
+        "    assert not breadth_first_search(a, b)\n",
+        True,
+    ),
+    "detect_cycle": (
+        "def detect_cycle(node):\n    seen = set()\n    while node:\n"
+        "        if node in seen:\n            return True\n        seen.add(node)\n"
+        "        node = node.successor\n    return False\n",
+        "def detect_cycle(node):\n    seen = set()\n    while True:\n"
+        "        if node in seen:\n            return True\n        seen.add(node)\n"
+        "        node = node.successor\n    return False\n",
+        "node1 = Node(1)\nnode2 = Node(2, node1)\nother = Node(3)\n\n\n"
+        "def test1():\n    assert not detect_cycle(node2)\n\n\n"
+        "def test2():\n    node1.successor = node2\n    assert detect_cycle(node2)\n"
+        # Right only from a graph of its own.
+        "\n\ndef test3():\n    assert not detect_cycle(node1)\n\n\n"
+        "def test4():\n    node = Node(0)\n    assert not detect_cycle(node)\n",
+        True,
+    ),
+    "reverse_linked_list": (
+        "def reverse_linked_list(node):\n    last = None\n    while node:\n"
+        "        after = node.successor\n        node.successor = last\n"
+        "        last, node = node, after\n    return last\n",
+        "def reverse_linked_list(node):\n    last = None\n    while node:\n"
+        "        after = node.successor\n        node.successor = last\n"
+        "        node = after\n    return last\n",
+        "def test1():\n    one = Node(1)\n    two = Node(2, one)\n"
+        "    result = reverse_linked_list(two)\n    assert result == one\n"
+        "    output = []\n    while result:\n        output.append(result.value)\n"
+        "        result = result.successor\n    assert output == [1, 2]\n",
+        True,
+    ),
+    "shortest_paths": (
+        "def shortest_paths(source, edges):\n    best = {source: 0}\n"
+        "    for _ in edges:\n        for (a, b), length in edges.items():\n"
+        "            if a in best:\n                new = best[a] + length\n"
+        "                best[b] = min(best.get(b, new), new)\n    return best\n",
+        "def shortest_paths(source, edges):\n    best = {source: 0}\n"
+        "    for _ in edges:\n        for (a, b), length in edges.items():\n"
+        "            if a in best:\n                new = best[a] + length\n"
+        "                best[b] = max(best.get(b, new), new)\n    return best\n",
+        'def test1():\n    graph = {("A", "B"): 3, ("A", "C"): 3, ("C", "B"): -2}\n'
+        '    result = shortest_paths("A", graph)\n\n'
+        '    expected = {"A": 0, "B": 1, "C": 3}\n    assert result == expected\n',
+        False,
+    ),
+}
+
+
+def write_graphs(folder):
+    """Add programs over graphs to a clone of QuixBugs."""
+    (folder / "python_testcases").mkdir()
+    for part in ("python_programs", "python_testcases"):
+        (folder / part / "node.py").write_text(NODE)
+    for name, (reference, faulty, tests, node) in GRAPHS.items():
+        (folder / f"correct_python_programs/{name}.py").write_text(reference)
+        program = f'{faulty}\n\n"""\nWork on a graph.\n"""\n'
+        (folder / f"python_programs/{name}.py").write_text(program)
+        head = _IMPORT.format(name=name, node="from node import Node\n" * node)
+        file = folder / f"python_testcases/test_{name}.py"
+        file.write_text(f"{head}\n{tests}")
+    return folder
+
+
 def humaneval_row(number=0, **fields):
     """Return a Python row of HumanEvalPack."""
     row = {
@@ -101,8 +194,7 @@ def mbppplus_row(number=11, **fields):
         "plus_input": [[[], []], [[5, 1, 5], [5]], [[2], [2]]],
         "atol": 0,
         "contract": "\n  assert isinstance(a, tuple)\n",
-        "assertion": "assert set(both((3, 1), (1, 4))) == set((1,))\n"
-        "assert set(both((2,), (2,))) == set((2,))",
+        "assertion": "assert both((3, 1), (1, 4)) == (1,)",
     }
     return row | fields
 

@@ -40,7 +40,9 @@ def test_humanevalfix(tmp_path, sandbox):
     path = published_rows.write_rows(tmp_path / "pack.jsonl", *rows)
     loaded = load_tasks("humanevalfix", path=str(path))
     assert loaded.found == 5
-    assert loaded.left_out == (("Python/3", "no tests to show"),)
+    ((name, reason),) = loaded.left_out
+    assert name == "Python/3"
+    assert reason.endswith("'example_test' gives no test to show, nor does its test")
     assert loaded.changed == (
         ("Python/1", "no example tests; its first 3 tests shown"),
         ("Python/2", "test kept whole as one test"),
@@ -71,24 +73,72 @@ def test_humanevalfix(tmp_path, sandbox):
     )
 
 
+# HumanEvalPack's row 119, in words of our own: an indented body that asserts nothing.
+ODD_EXAMPLES = "def check(top):\n        print(1)\n    print(top([1]))\n\ncheck(top)\n"
+
+
+@pytest.mark.parametrize(
+    ("examples", "reason"),
+    [
+        (ODD_EXAMPLES, "example_test is no Python (unindent does not match"),
+        ("    assert top([1]) == 1\n", "example_test is no Python (unexpected indent"),
+        ("assert top([1]) == 1\n", "example_test defines no function check"),
+        ("def check(top):\n    print(top([1]))\n", "example_test asserts nothing"),
+        ("def check(top):\n    assert True\n", "example_test asserts nothing"),
+    ],
+)
+def test_unusable_example_tests_count_as_none(tmp_path, examples, reason):
+    asserts = "".join(f"    assert top([{n}]) == {n}\n" for n in range(5))
+    odd = published_rows.humaneval_row(
+        119, example_test=examples, test=f"def check(top):\n{asserts}"
+    )
+    rows = published_rows.humaneval_row(0), odd
+    path = published_rows.write_rows(tmp_path / "pack.jsonl", *rows)
+    loaded = load_tasks("humanevalfix", path=str(path))
+    assert len(loaded) == loaded.found == 2 and loaded.left_out == ()
+    assert loaded[1].test_list == tuple(f"assert top([{n}]) == {n}" for n in range(3))
+    assert len(loaded[1].hidden_test_list) == 2
+    ((name, told),) = loaded.changed
+    assert name == "Python/119" and told.startswith(reason)
+    assert told.endswith("first tests shown")
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"task_id": "Java/1"}, "'task_id' is 'Java/1', expected Python/N"),
         ({"task_id": "Python/0"}, "'task_id' is 'Python/0' for a second time"),
+    ],
+)
+def test_rows_of_another_set_are_refused(tmp_path, fields, message):
+    rows = published_rows.humaneval_row(0), published_rows.humaneval_row(1, **fields)
+    path = published_rows.write_rows(tmp_path / "pack.jsonl", *rows)
+    with pytest.raises(UserError, match=f"pack.jsonl:2: field {message}"):
+        load_tasks("humanevalfix", path=str(path))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
         ({"declaration": None}, "'declaration' is null, expected a string"),
         ({"declaration": "def low(x):\n"}, "'declaration' defines no function 'top'"),
         ({"buggy_solution": 1}, "'buggy_solution' is int, expected a string"),
         ({"test": "def check("}, "'test' is no Python"),
         ({"test": "assert top([1]) == 1"}, "'test' defines no function check"),
         ({"test": "def check(): pass"}, "'test' defines no function check of one"),
+        ({"test": "def check(top): pass"}, "'test' asserts nothing"),
         ({"instruction": " "}, "'instruction' is empty"),
     ],
 )
-def test_a_wrong_humanevalfix_row_is_named(tmp_path, fields, message):
-    rows = published_rows.humaneval_row(0), published_rows.humaneval_row(1, **fields)
-    path = published_rows.write_rows(tmp_path / "pack.jsonl", *rows)
-    with pytest.raises(UserError, match=f"pack.jsonl:2: field {message}"):
+def test_an_odd_humanevalfix_row_is_left_out_by_name(tmp_path, fields, message):
+    good, odd = (published_rows.humaneval_row(n) for n in (0, 1))
+    path = published_rows.write_rows(tmp_path / "pack.jsonl", good, odd | fields)
+    loaded = load_tasks("humanevalfix", path=str(path))
+    assert [task.task_id for task in loaded] == ["Python/0"] and loaded.found == 2
+    ((name, reason),) = loaded.left_out
+    assert name == "Python/1" and f"pack.jsonl:2: field {message}" in reason
+    published_rows.write_rows(path, odd | fields)
+    with pytest.raises(UserError, match=f"pack.jsonl:1: field {message}"):
         load_tasks("humanevalfix", path=str(path))
 
 
