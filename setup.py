@@ -49,6 +49,7 @@ EXTRAS = {
         *("jupytext>=1.16,<2", "nbclient>=0.10,<1", "ipykernel>=6,<8"),
         "matplotlib>=3.8,<4",
     ],
+    "gguf": ["gguf>=0.19,<1"],
     "parity": ["torch>=2.4,<3", "peft>=0.15,<1"],
     "cuda": ["jax[cuda12]>=0.10,<0.12"],
     "tpu": ["jax[tpu]>=0.10,<0.12"],
