@@ -1,8 +1,9 @@
-"""Write a checkpoint in Hugging Face's format, as transformers loads it.
+"""Write a checkpoint as a folder for transformers, or as a GGUF file for llama.cpp.
 
 python -m repair.export --checkpoint=runs/tiny/checkpoints/rlvr --out=exported
 """
 
+import contextlib
 import pathlib
 
 from absl import flags
@@ -10,7 +11,9 @@ from rich.console import Console
 
 from repair import cli
 from repair.errors import UserError
-from repair.model.hf.folder import local_folder, save_hf
+from repair.model.hf.folder import save_hf, settings_folder
+from repair.model.hf.gguf_file import is_gguf
+from repair.model.hf.gguf_model import GGUF_TYPES, save_gguf
 from repair.model.hf.peft import save_peft
 from repair.model.llama import LlamaConfig
 from repair.training.checkpoint import load_params
@@ -22,8 +25,7 @@ def main():
     """Write the whole model with its tokenizer, or with --adapter the adapters only."""
     args, console = flags.FLAGS, Console()
     out = pathlib.Path(args.out)
-    if any(out.glob("*.json")):
-        raise UserError(f"{out} holds a model already; choose another --out")
+    _check_out(args, out)
     params, extra = load_params(args.checkpoint)
     config, run = from_dict(extra["model"], LlamaConfig), extra["config"]
     if args.adapter:
@@ -31,12 +33,32 @@ def main():
     else:
         tokenizer = workdir_of(args.checkpoint) / "tokenizer"
         # A run keeps the config.json of its source with the tokenizer of that source.
-        source = tokenizer if run["init_from"] else None
-        if source and run["text"]["tokenizer"]:
-            source = local_folder(run["init_from"])
-        save_hf(out, config, params, tokenizer, source)
+        source = contextlib.nullcontext(tokenizer if run["init_from"] else None)
+        if run["init_from"] and run["text"]["tokenizer"]:
+            source = settings_folder(run["init_from"])
+        with source as folder:
+            if args.format == "gguf":
+                save_gguf(out, config, params, tokenizer, folder, args.gguf_type)
+            else:
+                save_hf(out, config, params, tokenizer, folder)
     content = "adapters" if args.adapter else "model and tokenizer"
     console.print(f"{content} of {args.checkpoint} are in {out}", highlight=False)
+
+
+def _check_out(args, out: pathlib.Path) -> None:
+    """Raise UserError where --out holds a model, or does not suit the other flags."""
+    if args.format != "gguf":
+        if is_gguf(out):
+            raise UserError(f"--out={out} names a GGUF file; add --format=gguf")
+        if any(out.glob("*.json")):
+            raise UserError(f"{out} holds a model already; choose another --out")
+        return
+    if args.adapter:
+        raise UserError("--adapter writes PEFT's format only; leave out --format=gguf")
+    if not is_gguf(out):
+        raise UserError(f"--out={out} should be a file that ends in .gguf")
+    if out.exists():
+        raise UserError(f"{out} exists already; choose another --out")
 
 
 def _base_of(run: dict, named: str) -> str:
@@ -60,7 +82,9 @@ def define() -> None:
     flags.DEFINE_string(
         "checkpoint", None, "WORKDIR/checkpoints/STAGE, or one step below it."
     )
-    flags.DEFINE_string("out", None, "A folder to write, empty or new.")
+    flags.DEFINE_string("out", None, "A folder, empty or new; or a new GGUF file.")
+    flags.DEFINE_enum("format", "hf", ["hf", "gguf"], "Folder or GGUF file.")
+    flags.DEFINE_enum("gguf_type", "F16", list(GGUF_TYPES), "Type of its matrices.")
     flags.DEFINE_bool("adapter", False, "Write the adapters only, in PEFT's format.")
     flags.DEFINE_string("base", "", "Base model of the adapters; by default init_from.")
     flags.mark_flags_as_required(["checkpoint", "out"])

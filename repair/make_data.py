@@ -147,9 +147,11 @@ def _print_faulty(report) -> None:
 
 def _count_tokens(demos, args) -> dict:
     """Return the tokens of all demonstrations, and how many are too long."""
-    from repair.text.episodes import encode_demos  # which brings jax
+    from repair.model.hf.folder import settings_folder  # which brings jax
+    from repair.text.episodes import encode_demos
 
-    tokenizer = load_tokenizer(args.tokenizer, args.prompt)
+    with settings_folder(args.tokenizer) as folder:
+        tokenizer = load_tokenizer(folder, args.prompt)
     lengths = [len(episode) for episode in encode_demos(tokenizer, demos)]
     return {
         "tokenizer": args.tokenizer,
@@ -223,9 +225,11 @@ def define() -> None:
     )
     flags.DEFINE_enum("order", ORDERS[0], ORDERS, "Order of the edits.")
     flags.DEFINE_integer("seed", 0, "Of the corruptions, or of the drafts.")
-    flags.DEFINE_string("tokenizer", "", "Folder with one, to count tokens.")
+    flags.DEFINE_string("tokenizer", "", "A model's, to count tokens: see --model.")
     flags.DEFINE_enum("prompt", "full", list(PROMPTS), "Prompt that they count.")
-    flags.DEFINE_string("model", "", "Faulty: a checkpoint, a folder or a Hub name.")
+    flags.DEFINE_string(
+        "model", "", "Faulty: a checkpoint, a folder, a Hub name or a GGUF file."
+    )
     flags.DEFINE_string("examples", "", "Faulty: tasks, of which three are shown.")
     flags.DEFINE_integer("samples", 100, "Faulty: drafts of a task.", 1)
     flags.DEFINE_float("temperature", 0.8, "Faulty: of sampling.", 1e-3)

@@ -71,8 +71,9 @@ class TextConfig:
     """Tokenizer and prompt.
 
     Attributes:
-      tokenizer: A folder with a tokenizer.json, or "" to train one of model.vocab_size
-        ids on the run's own demonstrations and keep it in the workdir.
+      tokenizer: A folder with a tokenizer.json, or a model as in `init_from`; "" for
+        that of `init_from`, or else to train one of model.vocab_size ids on the run's
+        own demonstrations. The workdir keeps it.
       prompt: "full" as in the paper, or "short" for a model trained from scratch.
       max_turns: Longest episode in commands.
       max_length: Longest context in tokens.
@@ -153,8 +154,8 @@ class Config:
         thought and then the program.
       stages: Stages of the run, in order; of "sft", "rlvr" and "eval".
       checkpoint_every: Steps between checkpoints.
-      init_from: A folder in Hugging Face's format to start from, or the name of a model
-        on its Hub; "" for random weights of the shape in `model`.
+      init_from: A folder in Hugging Face's format to start from, the name of a model on
+        its Hub, or a GGUF file; "" for random weights of the shape in `model`.
       train: "full", or "lora" for the adapters alone.
       loss_chunk: Tokens of each row whose logits exist at once in training, a divisor
         of the stages' row_length; 0 for all. Large vocabularies need it.

@@ -14,7 +14,7 @@ from repair.demos.answers import as_answers
 from repair.demos.records import Demo, read_demos, write_demos
 from repair.errors import UserError
 from repair.model.api import Model
-from repair.model.hf.folder import copy_settings, load_hf, local_folder
+from repair.model.hf.folder import copy_settings, load_hf
 from repair.model.hf.model_config import RUN_FIELDS
 from repair.model.lora import init_adapters
 from repair.model.sharding import build
@@ -93,7 +93,7 @@ def prepare_tokenizer(
     if (folder / "tokenizer.json").exists():
         return
     if source := config.text.tokenizer or config.init_from:
-        copy_settings(local_folder(source), folder)
+        copy_settings(source, folder)
         return
     every = max(len(demos) // _TOKENIZER_DEMOS, 1)
     texts = [

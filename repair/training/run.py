@@ -14,7 +14,7 @@ checkpoints/{sft,rlvr}/<step>, trajectories/*.jsonl and results.json.
 Starting weights of a stage, first match wins:
   1. its own latest checkpoint;
   2. the last checkpoint of the stage before it;
-  3. `init_from`, a folder in Hugging Face's format or a name on its Hub;
+  3. `init_from`, a folder in Hugging Face's format, a name on its Hub or a GGUF file;
   4. random weights from the seed.
 """
 
@@ -29,6 +29,7 @@ from repair.demos.answers import as_answers
 from repair.demos.traces import read_traces
 from repair.model import multihost
 from repair.model.api import count_params
+from repair.model.hf.folder import check_source
 from repair.model.sharding import make_mesh
 from repair.rollout.sampling import Sampling
 from repair.tasks.bugs import unrewarded
@@ -72,6 +73,7 @@ def run(
         or some input is bad.
     """
     check_packages(config.log)
+    check_source(config.init_from)
     opened = open_task_set(config, task_set)
     mesh = make_mesh(**dataclasses.asdict(config.mesh), devices=devices)
     check_mesh(config, mesh)

@@ -166,7 +166,7 @@ def check_source(source) -> None:
     if is_gguf(source):
         file = read_gguf(source)
         check_gguf(file)
-        config = gguf_config(file)
+        config = gguf_config(file, scan_layers=True)  # which is traced fast
         expected = leaves_of(expected_params(config)["params"])
         _check(source, config, expected, gguf_tensors(file, config))
 

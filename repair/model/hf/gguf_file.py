@@ -20,7 +20,7 @@ _ROWS = 64
 _ALIGNMENT = 32  # of the tensors, where the file names none
 # Numbers of the header's types -> codes of struct.
 _SCALARS = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}
-_STRING, _ARRAY = 8, 9
+_FLOAT32, _STRING, _ARRAY = 6, 8, 9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,9 +58,9 @@ class GgufTensor:
             return
         start, stop, _ = rows.indices(self.shape[0])
         for first in range(start, stop, _ROWS):
-            chosen = np.arange(first, min(first + _ROWS, stop))
-            block = self._numbers(stored[self._stored_rows(chosen)])
-            target[chosen - start] = block[:, *rest]
+            last = min(first + _ROWS, stop)
+            block = self._numbers(stored[self._stored_rows(first, last)])
+            target[first - start : last - start] = block[:, *rest]
 
     def read(self) -> np.ndarray:
         """Return the whole tensor in float32."""
@@ -75,11 +75,11 @@ class GgufTensor:
         shape = (*(rows or [1]), width)
         return np.asarray(np.memmap(self.path, np.uint8, "r", self.offset, shape))
 
-    def _stored_rows(self, rows) -> np.ndarray:
+    def _stored_rows(self, first: int, last: int):
         if not self.head_size:
-            return rows
+            return slice(first, last)
         half = self.head_size // 2
-        head, place = np.divmod(rows, self.head_size)
+        head, place = np.divmod(np.arange(first, last), self.head_size)
         return head * self.head_size + place % half * 2 + place // half
 
     def _numbers(self, block) -> np.ndarray:
@@ -174,7 +174,9 @@ class _Cursor:
             return np.frombuffer(self.raw(count * dtype.itemsize), dtype).tolist()
         if kind not in _SCALARS:
             raise ValueError(f"its header has a value of the unknown type {kind}")
-        return self.number(_SCALARS[kind])
+        number = self.number(_SCALARS[kind])
+        # The shortest decimal of the same float32: 1e-05, not 9.999999747378752e-06.
+        return float(str(np.float32(number))) if kind == _FLOAT32 else number
 
 
 def _parse(path, cursor: _Cursor) -> GgufFile:

@@ -1,8 +1,8 @@
 """Models in GGUF files, read as if from a Hugging Face folder, and written.
 
-Tensors get the names of a folder's, so that the rest of the import is the same. Sources:
-the GGUF specification of ggml for keys and types, llama.cpp's conversion of Hugging
-Face models for the order of llama's rows and for rope_freqs.
+Tensors get the names of a folder's, so that the rest of the import is the same.
+Sources: the GGUF specification of ggml for keys and types, llama.cpp's conversion of
+Hugging Face models for the order of llama's rows and for rope_freqs.
 """
 
 import json
@@ -10,13 +10,13 @@ import math
 import os
 import pathlib
 
-import jax
 import numpy as np
 
 from repair.errors import UserError
 from repair.model.hf.gguf_file import GgufFile, GgufTensor, import_gguf
 from repair.model.hf.model_config import FAMILIES, format_config, update_config
 from repair.model.hf.names import (
+    LAYER_NAMES,
     STACKED,
     TOP_NAMES,
     expected_params,
@@ -35,7 +35,6 @@ from repair.text.gguf_tokenizer import (
 )
 
 _ROPE = "rope_freqs.weight"
-_HEAD = TOP_NAMES["head", "kernel"]
 # Keys below the architecture's that change the result, with the only supported value.
 _FIXED = {
     "expert_count": 0,
@@ -218,8 +217,11 @@ def _names(kind: str, config: LlamaConfig) -> dict[str, str]:
     gguf = import_gguf()
     (arch,) = (key for key, name in gguf.MODEL_ARCH_NAMES.items() if name == kind)
     known = gguf.get_tensor_name_map(arch, config.layers)
-    names = [name for name, _ in _shapes(config)] + [_HEAD]
-    return {name: known.get_name(name, (".weight", ".bias")) for name in names}
+    names = [*TOP_NAMES.values()]
+    for i in range(config.layers):
+        names += [f"model.layers.{i}.{name}" for name in LAYER_NAMES.values()]
+    found = {name: known.get_name(name, (".weight", ".bias")) for name in names}
+    return {name: theirs for name, theirs in found.items() if theirs}
 
 
 def _shapes(config: LlamaConfig):
