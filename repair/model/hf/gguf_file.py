@@ -195,6 +195,8 @@ def _parse(path, cursor: _Cursor) -> GgufFile:
         kind, offset = cursor.number("I"), cursor.number("Q")
         infos.append((name, tuple(sizes[::-1]), kind, offset))
     step = found.get("general.alignment", _ALIGNMENT)
+    if type(step) is not int or step < 1 or not all(shape for _, shape, _, _ in infos):
+        raise ValueError(f"alignment {step!r}, or a tensor without a size")
     start = -(-cursor.at // step) * step
     return GgufFile(
         path,
