@@ -5,6 +5,8 @@ Sources: the GGUF specification of ggml for keys and types, llama.cpp's conversi
 Hugging Face models for the order of llama's rows and for rope_freqs.
 """
 
+import contextlib
+import dataclasses
 import json
 import math
 import os
@@ -82,14 +84,9 @@ def gguf_config(file: GgufFile, **overrides) -> LlamaConfig:
     width, heads = value("embedding_length"), value("attention.head_count")
     try:
         size = value("attention.key_length", width // heads)
-        sizes = (
-            value("attention.value_length", size),
-            value("rope.dimension_count", size),
-        )
-        if sizes != (size, size):
-            raise ValueError(
-                f"heads of {size}, of which {sizes} are values and rotated"
-            )
+        for key in ("attention.value_length", "rope.dimension_count"):
+            if value(key, size) != size:
+                raise ValueError(f"{key} is {value(key)}, but heads have {size}")
         return LlamaConfig(
             vocab_size=file.tensors["token_embd.weight"].shape[0],
             width=width,
@@ -120,8 +117,7 @@ def gguf_tensors(file: GgufFile, config: LlamaConfig) -> dict[str, GgufTensor]:
             continue  # part of the config
         key = ours.get(name, name)
         if _interleaved(file.values["general.architecture"], key):
-            fields = vars(tensor) | {"head_size": config.head_size}
-            tensor = GgufTensor(**fields)
+            tensor = dataclasses.replace(tensor, head_size=config.head_size)
         found[key] = tensor
     return found
 
@@ -173,30 +169,41 @@ def save_gguf(
       UserError: llama.cpp has no such tokenizer, the file cannot be written, or a
         weight is outside of the type's range.
     """
-    gguf, path = import_gguf(), pathlib.Path(path)
+    path = pathlib.Path(path)
     described = (source and update_config(config, source)) or format_config(config)
-    kind = described["model_type"]
-    values = _metadata(kind, config, described, gguf_type)
+    values = _metadata(config, described, gguf_type)
     values |= tokenizer_values(tokenizer, config.vocab_size)
-    names, partial = _names(kind, config), path.with_name(path.name + ".partial")
+    partial = path.with_name(path.name + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        writer = gguf.GGUFWriter(partial, kind)
+        _write(partial, config, params, values, gguf_type)
+        os.replace(partial, path)
+    except OSError as error:
+        raise UserError(f"Cannot write {path} ({error}); choose another.") from error
+    finally:
+        if partial.exists():
+            partial.unlink()
+
+
+def _write(path, config: LlamaConfig, params, values: dict, gguf_type: str) -> None:
+    """Write a header, then each tensor as it is converted."""
+    gguf, kind = import_gguf(), values["general.architecture"]
+    names, scaling = _names(kind, config), _rope_factors(config)
+    writer = gguf.GGUFWriter(path, kind)
+    writer.kv_data[0].clear()  # of the architecture, which is among the values
+    with contextlib.closing(writer):
         for key, value in values.items():
             # Sizes and ids are unsigned; the package would make signed numbers of them.
             types = gguf.GGUFValueType
-            unsigned = type(value) is int
-            code = types.UINT32 if unsigned else types.get_type(value)
+            code = types.UINT32 if type(value) is int else types.get_type(value)
             writer.add_key_value(key, value, code)
-        scaling = _rope_factors(config)
         if scaling is not None:
             writer.add_tensor_info(_ROPE, scaling.shape, scaling.dtype, scaling.nbytes)
         for name, shape in _shapes(config):
             stored = _type_of(shape, gguf_type)
             size = gguf.quant_shape_to_byte_shape(shape, stored)
-            writer.add_tensor_info(
-                names[name], size, np.dtype(np.uint8), math.prod(size), stored
-            )
+            raw = np.dtype(np.uint8)
+            writer.add_tensor_info(names[name], size, raw, math.prod(size), stored)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
@@ -204,12 +211,6 @@ def save_gguf(
             writer.write_tensor_data(scaling)
         for name, array in merged_tensors(config, params):
             writer.write_tensor_data(_stored(kind, config, name, array, gguf_type))
-        writer.close()
-        os.replace(partial, path)
-    except OSError as error:
-        raise UserError(f"Cannot write {path} ({error}); choose another.") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _names(kind: str, config: LlamaConfig) -> dict[str, str]:
@@ -259,8 +260,8 @@ def _rope_factors(config: LlamaConfig) -> np.ndarray | None:
     return plain / np.asarray(config.rope.frequencies(config.head_size))
 
 
-def _metadata(kind: str, config: LlamaConfig, described: dict, gguf_type: str) -> dict:
-    c = config
+def _metadata(config: LlamaConfig, described: dict, gguf_type: str) -> dict:
+    c, kind = config, described["model_type"]
     values = {
         "block_count": c.layers,
         "context_length": described["max_position_embeddings"],
@@ -277,7 +278,11 @@ def _metadata(kind: str, config: LlamaConfig, described: dict, gguf_type: str) -
     }
     if c.rope.factor != 1.0:
         values["rope.scaling.original_context_length"] = c.rope.original
-    general = {"file_type": GGUF_TYPES[gguf_type], "quantization_version": 2}
+    general = {
+        "architecture": kind,
+        "file_type": GGUF_TYPES[gguf_type],
+        "quantization_version": 2,
+    }
     return {f"general.{key}": value for key, value in general.items()} | {
         f"{kind}.{key}": value for key, value in values.items()
     }

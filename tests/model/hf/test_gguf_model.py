@@ -1,6 +1,5 @@
 """Models in GGUF files: round trips, llama's rows, refusals, memory."""
 
-import dataclasses
 import json
 
 import jax
@@ -8,7 +7,6 @@ import numpy as np
 import pytest
 
 from repair.errors import UserError
-from repair.model.api import Model
 from repair.model.hf.folder import (
     check_source,
     copy_settings,
@@ -18,14 +16,12 @@ from repair.model.hf.folder import (
 )
 from repair.model.hf.gguf_file import read_gguf
 from repair.model.hf.gguf_model import (
-    check_gguf,
-    gguf_config,
-    gguf_tensors,
     save_gguf,
     write_settings,
 )
 from repair.model.lora import init_adapters
 from repair.model.rope import Rope
+from repair.text.gguf_tokenizer import end_ids
 from repair.text.tokenizer import Tokenizer, load_tokenizer
 from tests.text.test_gguf_tokenizer import metadata, save
 
@@ -48,6 +44,8 @@ FAMILIES = {
 def tokenizer(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tokenizer")
     save(metadata("smollm"), folder, "smollm")
+    settings = {"model_type": "llama", "eos_token_id": end_ids(metadata("smollm"))}
+    (folder / "config.json").write_text(json.dumps(settings))
     return folder
 
 
@@ -79,12 +77,12 @@ def changed(file, drop=(), **values):
         for name, field in reader.fields.items()
         if not name.startswith("GGUF.")
     }
-    found = {name: field.contents() for name, field in kept.items()} | values
-    for name, value in found.items():
-        kind = kept[name].types[0] if name in kept else None
-        if name in values or kind is None:
-            kind = gguf.GGUFValueType.get_type(value)
+    for name, field in kept.items():
+        if name not in values:
+            writer.add_key_value(name, field.contents(), field.types[0])
+    for name, value in values.items():
         if value is not None:
+            kind = gguf.GGUFValueType.get_type(value)
             writer.add_key_value(name, value, kind)
     for tensor in reader.tensors:
         if tensor.name not in drop:
@@ -110,9 +108,11 @@ def assert_close(a, b, rtol):
 
 
 @pytest.mark.parametrize("scan", [False, True])
-@pytest.mark.parametrize(("kind", "rtol"), [("F16", 2**-11), ("Q8_0", 1 / 250)])
+@pytest.mark.parametrize(
+    ("kind", "rtol"), [("F16", 2**-11), ("Q8_0", 1 / 254 + 2**-11)]
+)
 def test_round_trip(model, tokenizer, tmp_path, kind, rtol, scan):
-    """To half a unit in the last place: of float16, and of 127 steps a block."""
+    """To half a unit: of float16's last place, and of the 127 steps of a block."""
     model, params = model
     if scan:
         save_hf(tmp_path, model.config, params)
@@ -246,7 +246,7 @@ def test_factors_of_another_scaling_are_refused(make, tokenizer, tmp_path):
     raw = path.read_bytes()
     stored = np.asarray(read_gguf(path).tensors["rope_freqs.weight"].read())
     assert raw.count(stored.tobytes()) == 1
-    path.write_bytes(raw.replace(stored.tobytes(), (stored**2).tobytes()))
+    path.write_bytes(raw.replace(stored.tobytes(), stored[::-1].tobytes()))
     with pytest.raises(UserError, match="rope_freqs.weight are not those of Llama 3"):
         check_source(path)
 
@@ -281,7 +281,7 @@ def test_rows_that_are_no_whole_blocks_stay_float16(make, tokenizer, tmp_path):
     types = {name: t.dtype for name, t in read_gguf(path).tensors.items()}
     assert types["blk.0.ffn_up.weight"] == "F16"
     assert types["blk.0.ffn_down.weight"] == "Q8_0"
-    assert_close(load_hf(path)[1], params, 1 / 250)
+    assert_close(load_hf(path)[1], params, 1 / 254 + 2**-11)
 
 
 def test_a_folder_that_cannot_be_written_is_named(make, tokenizer, tmp_path):
@@ -289,16 +289,3 @@ def test_a_folder_that_cannot_be_written_is_named(make, tokenizer, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="Cannot write"):
         save_gguf(tmp_path / "file" / "x.gguf", model.config, params, tokenizer)
-
-
-def test_logits_of_a_file_are_those_of_its_numbers(file):
-    """The package's own reader and conversion, by hand into our tree."""
-    check_gguf(read_gguf(file))
-    config = gguf_config(read_gguf(file))
-    assert set(gguf_tensors(read_gguf(file), config)) > {"model.norm.weight"}
-    tokens = np.arange(12).reshape(2, 6)
-    _, params = load_hf(file)
-    logits, _ = jax.jit(Model(config).forward)(params, tokens)
-    other = dataclasses.replace(config, rope=Rope(20.0))
-    moved, _ = jax.jit(Model(other).forward)(params, tokens)
-    assert np.abs(logits - moved).max() > 0.01
