@@ -19,7 +19,6 @@ from repair.model.hf.gguf_model import (
     save_gguf,
     write_settings,
 )
-from repair.model.lora import init_adapters
 from repair.model.rope import Rope
 from repair.text.gguf_tokenizer import end_ids
 from repair.text.tokenizer import Tokenizer, load_tokenizer
@@ -156,8 +155,8 @@ def test_rows_of_llama_are_interleaved_and_of_qwen_not(make, tokenizer, tmp_path
 
 def test_adapters_are_merged(make, tokenizer, tmp_path):
     model, params = make(**SHAPE, lora_rank=2)
-    params = params | init_adapters(model.config, jax.random.key(1))
-    params["lora"] = jax.tree.map(lambda x: x + 0.1, params["lora"])
+    lora = jax.tree.map(lambda x: np.asarray(x) + 0.1, params["lora"])
+    params = params | {"lora": lora}
     save_gguf(tmp_path / "x.gguf", model.config, params, tokenizer)
     save_hf(tmp_path / "folder", model.config, params)
     merged = load_hf(tmp_path / "folder")[1]
