@@ -2,10 +2,11 @@
 
 Without torch: the cache against full passes, export and import, memory. With torch and
 PEFT (the extra parity): logits, greedy text and gradients of adapters against theirs,
-whose own reader of GGUF files loads the same file.
+whose own reader of GGUF files loads the same file. With llama-cpp-python: our export.
 """
 
 import functools
+import itertools
 import json
 import pathlib
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 
 from repair.model.api import Model, unstack
 from repair.model.hf.folder import copy_settings, load_hf
+from repair.model.hf.gguf_model import save_gguf
 from repair.model.hf.peft import save_peft
 from repair.model.lora import init_adapters
 from repair.rollout.sampler import Sampler, SamplerShapes
@@ -64,10 +66,16 @@ def file():
 
 
 @pytest.fixture(scope="module")
-def tokenizer(file, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tokenizer")
+def settings(file, tmp_path_factory):
+    """Return a folder with the model's tokenizer."""
+    folder = tmp_path_factory.mktemp("settings")
     copy_settings(file, folder)
-    return load_tokenizer(folder, "short")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tokenizer(settings):
+    return load_tokenizer(settings, "short")
 
 
 @pytest.fixture(scope="module")
@@ -252,3 +260,21 @@ def test_gradients_of_adapters_are_those_of_peft(file, theirs, ids, tmp_path):
                     error = np.linalg.norm(gradient - expected)
                     error /= np.linalg.norm(expected)
                     assert error < 1e-3, f"{key}: relative error {error:.2g}"
+
+
+def test_llama_cpp_reads_what_we_write(ours, tokenizer, settings, tmp_path):
+    """Its ids of texts, and its first 32 greedy tokens after three of them."""
+    llama_cpp = pytest.importorskip("llama_cpp")
+    path = tmp_path / "x.gguf"
+    save_gguf(path, ours[0].config, ours[1], settings)
+    config, params = load_hf(path, scan_layers=True)
+    float32 = {"type_k": 0, "type_v": 0}  # of the cache
+    theirs = llama_cpp.Llama(str(path), n_ctx=256, verbose=False, **float32)
+    code = CODE.split("@dataclasses")
+    for text in (code[0], code[1], "import os\n\n\ndef walk(path, depth=12):\n    "):
+        ids = tokenizer.encode(text)
+        assert theirs.tokenize(text.encode(), add_bos=False, special=True) == ids
+        tokens = theirs.generate(ids[:60], temp=0.0, repeat_penalty=1.0, reset=True)
+        expected = list(itertools.islice(tokens, 32))
+        assert continue_greedily((Model(config), params), ids[:60], 32) == expected
+    theirs.close()
