@@ -24,6 +24,7 @@ EXTRAS = {
     "test": [
         *("pytest>=8,<10", "pytest-xdist>=3.6,<4", "hypothesis>=6,<7"),
         *("ruff>=0.9,<1", "mypy>=1.11,<3", "PyYAML>=6,<7", "matplotlib>=3.8,<4"),
+        "gguf>=0.19,<1",
         "setuptools>=77,<90",  # to build the wheel that a test installs
     ],
     # For the tests of launch/ and of the report in a browser; skipped without.
@@ -54,6 +55,7 @@ EXTRAS = {
         *("jupytext>=1.16,<2", "nbclient>=0.10,<1", "ipykernel>=6,<8"),
         "matplotlib>=3.8,<4",
     ],
+    "gguf": ["gguf>=0.19,<1"],
     "parity": ["torch>=2.4,<3", "peft>=0.15,<1"],
     "cuda": ["jax[cuda12]>=0.10,<0.12"],
     "tpu": ["jax[tpu]>=0.10,<0.12"],

@@ -3,10 +3,10 @@ r"""Qwen2.5-Coder-0.5B-Instruct by the paper's recipe (repair/training/recipes.p
   python -m repair.train --config=configs/qwen25_coder_0_5b.py:coe \
       --workdir=runs/qwen25_coder_0_5b --config.tasks.path=mbpp.jsonl
 
-Arguments: coe (default), direct or cot. Weights come from the Hub, or from a folder by
---config.init_from; 1.0 GB in bfloat16. Hardware, time and figures: not measured.
-The memory that it needs on your devices: the same command with --plan
-(docs/scaling.md).
+Arguments: coe (default), direct or cot. Weights come from the Hub, from a folder by
+--config.init_from, or from a GGUF file by --config.init_from=FILE.gguf; 1.0 GB in
+bfloat16. Hardware, time and figures: not measured. The memory that it needs on your
+devices: the same command with --plan (docs/scaling.md).
 """
 
 from repair.training.recipes import paper

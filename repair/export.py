@@ -1,8 +1,9 @@
-"""Write a checkpoint in Hugging Face's format, as transformers loads it.
+"""Write a checkpoint as a folder for transformers, or as a GGUF file for llama.cpp.
 
 python -m repair.export --checkpoint=runs/tiny/checkpoints/rlvr --out=exported
 """
 
+import contextlib
 import pathlib
 
 from absl import flags
@@ -10,7 +11,9 @@ from rich.console import Console
 
 from repair import cli
 from repair.errors import UserError
-from repair.model.hf.folder import save_hf
+from repair.model.hf.folder import save_hf, settings_folder
+from repair.model.hf.gguf_file import is_gguf
+from repair.model.hf.gguf_model import GGUF_TYPES, save_gguf
 from repair.model.hf.peft import save_peft
 from repair.model.llama import LlamaConfig
 from repair.training.checkpoint import load_params
@@ -23,8 +26,7 @@ def main():
     """Write the whole model with its tokenizer, or with --adapter the adapters only."""
     args, console = flags.FLAGS, Console()
     out = pathlib.Path(args.out)
-    if any(out.glob("*.json")):
-        raise UserError(f"{out} holds a model already; choose another --out")
+    _check_out(args, out)
     if args.adapter:
         params, extra = load_params(args.checkpoint)
         config = from_dict(extra["model"], LlamaConfig)
@@ -33,18 +35,41 @@ def main():
         config, params, extra = load_checkpoint(args.checkpoint, base=args.base)
         tokenizer = workdir_of(args.checkpoint) / "tokenizer"
         check_tokenizer(tokenizer, extra)
-        save_hf(out, config, params, tokenizer, _settings_of(tokenizer, extra))
+        with _settings_of(tokenizer, extra) as folder:
+            if args.format == "gguf":
+                save_gguf(out, config, params, tokenizer, folder, args.gguf_type)
+            else:
+                save_hf(out, config, params, tokenizer, folder)
     content = "adapters" if args.adapter else "model and tokenizer"
     console.print(f"{content} of {args.checkpoint} are in {out}", highlight=False)
 
 
-def _settings_of(tokenizer: pathlib.Path, extra: dict) -> pathlib.Path | None:
-    """Return the folder with the config.json that training started from, if any."""
+def _check_out(args, out: pathlib.Path) -> None:
+    """Raise UserError where --out holds a model, or does not suit the other flags."""
+    if args.format != "gguf":
+        if is_gguf(out):
+            raise UserError(f"--out={out} names a GGUF file; add --format=gguf")
+        if any(out.glob("*.json")):
+            raise UserError(f"{out} holds a model already; choose another --out")
+        return
+    if args.adapter:
+        raise UserError("--adapter writes PEFT's format only; leave out --format=gguf")
+    if not is_gguf(out):
+        raise UserError(f"--out={out} should be a file that ends in .gguf")
+    if out.exists():
+        raise UserError(f"{out} exists already; choose another --out")
+
+
+@contextlib.contextmanager
+def _settings_of(tokenizer: pathlib.Path, extra: dict):
+    """Give the folder with the config.json that training started from, or None."""
     run = extra["config"]
     if run["text"]["tokenizer"] and run["init_from"]:
-        return tokenizer_source(run["init_from"])
+        with settings_folder(tokenizer_source(run["init_from"])) as folder:
+            yield folder
+        return
     # A run keeps the config.json of its source with the tokenizer of that source.
-    return tokenizer if (tokenizer / "config.json").is_file() else None
+    yield tokenizer if (tokenizer / "config.json").is_file() else None
 
 
 def _base_of(extra: dict, named: str) -> str:
@@ -69,7 +94,9 @@ def define() -> None:
     flags.DEFINE_string(
         "checkpoint", None, "WORKDIR/checkpoints/STAGE, a step below it, or best."
     )
-    flags.DEFINE_string("out", None, "A folder to write, empty or new.")
+    flags.DEFINE_string("out", None, "A folder, empty or new; or a new GGUF file.")
+    flags.DEFINE_enum("format", "hf", ["hf", "gguf"], "Folder or GGUF file.")
+    flags.DEFINE_enum("gguf_type", "F16", list(GGUF_TYPES), "Type of its matrices.")
     flags.DEFINE_bool("adapter", False, "Write the adapters only, in PEFT's format.")
     flags.DEFINE_string("base", "", "Base model of adapters, if it is another.")
     flags.mark_flags_as_required(["checkpoint", "out"])

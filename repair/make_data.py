@@ -22,7 +22,7 @@ from repair.tasks.bugs import (
 )
 from repair.tasks.corrupt import KINDS
 from repair.text.prompts import PROMPTS
-from repair.text.tokenizer import load_tokenizer
+from repair.text.tokenizer import Tokenizer, load_tokenizer
 
 # The paper's figures (arXiv 2507.05065), for MBPP's training split.
 _PAPER_DEMOS = {
@@ -57,6 +57,7 @@ def _demos(args) -> None:
         kinds=tuple(args.kinds),
         seed=args.seed,
     )
+    tokenizer = _load_tokenizer(args) if args.tokenizer else None
     tasks = _load_tasks(args)
     rows = "\n".join(json.dumps(dataclasses.astuple(task)) for task in tasks)
     settings = dataclasses.asdict(config)
@@ -71,7 +72,7 @@ def _demos(args) -> None:
             file=file,
             progress=lambda done, _: bar.update(done),
         )
-    tokens = _count_tokens(demos, args) if args.tokenizer else None
+    tokens = _count_tokens(demos, tokenizer, args) if tokenizer else None
     summary = {"tasks": args.tasks, "settings": settings, "tokens": tokens}
     text = json.dumps(summary | dataclasses.asdict(report), indent=2) + "\n"
     (pathlib.Path(args.out) / SUMMARY).write_text(text)
@@ -150,11 +151,17 @@ def _print_faulty(report) -> None:
     _print_table(rows, _PAPER_FAULTY)
 
 
-def _count_tokens(demos, args) -> dict:
-    """Return the tokens of all demonstrations, and how many are too long."""
-    from repair.text.episodes import encode_demos  # which brings jax
+def _load_tokenizer(args) -> Tokenizer:
+    from repair.model.hf.folder import settings_folder  # which brings jax
 
-    tokenizer = load_tokenizer(args.tokenizer, args.prompt)
+    with settings_folder(args.tokenizer) as folder:
+        return load_tokenizer(folder, args.prompt)
+
+
+def _count_tokens(demos, tokenizer: Tokenizer, args) -> dict:
+    """Return the tokens of all demonstrations, and how many are too long."""
+    from repair.text.episodes import encode_demos
+
     lengths = [len(episode) for episode in encode_demos(tokenizer, demos)]
     return {
         "tokenizer": args.tokenizer,
@@ -230,9 +237,11 @@ def define() -> None:
     )
     flags.DEFINE_enum("order", ORDERS[0], ORDERS, "Order of the edits.")
     flags.DEFINE_integer("seed", 0, "Of the corruptions, or of the drafts.")
-    flags.DEFINE_string("tokenizer", "", "Folder with one, to count tokens.")
+    flags.DEFINE_string("tokenizer", "", "A model's, to count tokens: see --model.")
     flags.DEFINE_enum("prompt", "full", list(PROMPTS), "Prompt that they count.")
-    flags.DEFINE_string("model", "", "Faulty: a checkpoint, a folder or a Hub name.")
+    flags.DEFINE_string(
+        "model", "", "Faulty: a checkpoint, a folder, a Hub name or a GGUF file."
+    )
     flags.DEFINE_string("examples", "", "Faulty: tasks, of which three are shown.")
     flags.DEFINE_integer("samples", 100, "Faulty: drafts of a task.", 1)
     flags.DEFINE_float("temperature", 0.8, "Faulty: of sampling.", 1e-3)

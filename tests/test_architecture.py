@@ -28,6 +28,7 @@ FENCED = {
         path == "text/tokenizer.py" or path.startswith("model/hf/")
     ),
     "huggingface_hub": lambda path: path == "model/hf/folder.py",
+    "gguf": lambda path: path == "model/hf/gguf_file.py",
     "tensorflow_datasets": lambda path: path.startswith("tasks/mbpp/"),
     "tensorboard": lambda path: path == "training/loggers.py",
     "wandb": lambda path: path == "training/loggers.py",
@@ -56,6 +57,7 @@ WIDER_TESTS = {
     "integrations/test_without_jax.py",
     "model/hf/test_import.py",
     "model/test_parity.py",
+    "model/test_real_weights.py",
     "report_page/test_browser.py",
     "sandbox/test_attacks.py",
     "sandbox/test_platforms.py",

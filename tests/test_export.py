@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pathlib
 import types
 
 import jax
@@ -13,13 +14,14 @@ from safetensors.numpy import load_file
 from repair import export
 from repair.errors import UserError
 from repair.model.api import Model
-from repair.model.hf.folder import load_hf
+from repair.model.hf.folder import load_hf, settings_folder
 from repair.model.hf.model_config import format_config
 from repair.model.llama import LlamaConfig
 from repair.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from repair.training.checkpoint import Checkpointer
 from repair.training.config import Config, TextConfig
 from repair.training.workdir import digest
+from tests.text.test_gguf_tokenizer import metadata, save
 
 SHAPE = LlamaConfig(260, 16, 24, 1, 2, 1, 8, lora_rank=2, scan_layers=True)
 
@@ -39,7 +41,8 @@ def run(monkeypatch, tmp_path, params):
         stage = tmp_path / "run" / "checkpoints" / "sft"
         checkpointer = Checkpointer(stage)
         tokenizer = tmp_path / "run" / "tokenizer"
-        Tokenizer(train_tokenizer(["a b"], 260), "short").save(tokenizer)
+        if not (tokenizer / "tokenizer.json").exists():
+            Tokenizer(train_tokenizer(["a b"], 260), "short").save(tokenizer)
         extra = {
             "config": dataclasses.asdict(run),
             "model": dataclasses.asdict(SHAPE),
@@ -55,10 +58,11 @@ def run(monkeypatch, tmp_path, params):
         if other_tokenizer:
             Tokenizer(train_tokenizer(["c d"], 270), "short").save(tokenizer)
         flags = {"checkpoint": str(stage), "out": str(tmp_path / "out")}
-        flags |= {"adapter": False, "base": ""} | values
+        flags |= {"adapter": False, "base": "", "format": "hf", "gguf_type": "F16"}
+        flags |= values
         monkeypatch.setattr(export.flags, "FLAGS", types.SimpleNamespace(**flags))
         export.main()
-        return tmp_path / "out"
+        return pathlib.Path(flags["out"])
 
     return export_run
 
@@ -137,3 +141,42 @@ def test_adapters_that_belong_to_nothing_are_refused(run, fields, message, tmp_p
     with pytest.raises(UserError, match=message):
         run(fields, adapter=True)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_gguf_file_has_the_adapters_merged(run, params, tmp_path):
+    pytest.importorskip("gguf")
+    (tmp_path / "run/tokenizer").mkdir(parents=True)
+    tokenizer = save(metadata("smollm"), tmp_path / "run/tokenizer", "smollm")
+    out = run({}, format="gguf", gguf_type="Q8_0", out=str(tmp_path / "x.gguf"))
+    run({}, out=str(tmp_path / "folder"))
+    _, expected = load_hf(tmp_path / "folder")
+    config, loaded = load_hf(out)
+    assert config == dataclasses.replace(SHAPE, lora_rank=0, scan_layers=False)
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, atol=0.01), loaded, expected
+    )
+    with settings_folder(out) as folder:
+        text = "x1 = 1234\n"
+        assert load_tokenizer(folder, "short").encode(text) == tokenizer.encode(text)
+    with pytest.raises(UserError, match="exists already"):
+        run({}, format="gguf", out=str(out))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"out": "x.gguf"}, "add --format=gguf"),
+        ({"format": "gguf", "out": "x"}, "ends in .gguf"),
+        ({"format": "gguf", "out": "x.gguf", "adapter": True}, "PEFT's format only"),
+    ],
+)
+def test_flags_that_do_not_go_together_are_refused(run, flags, message):
+    with pytest.raises(UserError, match=message):
+        run({}, **flags)
+
+
+def test_a_tokenizer_of_our_own_has_no_name_in_llama_cpp(run, tmp_path):
+    pytest.importorskip("gguf")
+    with pytest.raises(UserError, match="splits text in another way"):
+        run({}, format="gguf", out=str(tmp_path / "x.gguf"))
+    assert not (tmp_path / "x.gguf").exists()

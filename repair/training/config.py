@@ -84,8 +84,9 @@ class TextConfig:
     """Tokenizer and prompt.
 
     Attributes:
-      tokenizer: A folder with a tokenizer.json, or "" to train one of model.vocab_size
-        ids on the run's own demonstrations and keep it in the workdir.
+      tokenizer: A folder with a tokenizer.json, or a model as in `init_from`; "" for
+        that of `init_from`, or else to train one of model.vocab_size ids on the run's
+        own demonstrations. The workdir keeps it.
       prompt: "full" as in the paper, or "short" for a model trained from scratch.
       max_turns: Longest episode in commands.
       max_length: Longest context in tokens.
@@ -192,9 +193,9 @@ class Config:
       keep: Latest checkpoints of a stage that are kept, beside the best one.
       best_of: Figure of the evaluations during training that the best checkpoint has
         most of: "pass@1", or "shown_pass@1" of the shown tests alone.
-      init_from: A folder in Hugging Face's format to start from, or the name of a model
-        on its Hub; or a checkpoint of another run, such as RUN/checkpoints/sft; "" for
-        random weights of the shape in `model`.
+      init_from: A folder in Hugging Face's format to start from, the name of a model on
+        its Hub, or a GGUF file; or a checkpoint of another run, such as
+        RUN/checkpoints/sft; "" for random weights of the shape in `model`.
       train: "full", or "lora" for the adapters alone.
       loss_chunk: Tokens of each row whose logits exist at once in training, a divisor
         of the stages' row_length; 0 for all. Large vocabularies need it.

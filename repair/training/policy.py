@@ -9,7 +9,7 @@ import jax
 from repair.env import Environment, Verifier
 from repair.errors import FieldError, UserError
 from repair.model.api import Model
-from repair.model.hf.folder import load_hf, local_folder
+from repair.model.hf.folder import load_hf, settings_folder
 from repair.model.sharding import make_mesh
 from repair.rollout.engine import RolloutEngine, make_engine
 from repair.text.tokenizer import Tokenizer, load_tokenizer
@@ -97,7 +97,7 @@ def load_model(source) -> tuple[Model, dict, Tokenizer]:
 
     Args:
       source: A checkpoint of a run, as for `load_policy`; or a folder in Hugging Face's
-        format, or a name on its Hub.
+        format, a name on its Hub, or a GGUF file.
 
     Raises:
       UserError: It is none of them, or incomplete.
@@ -106,7 +106,8 @@ def load_model(source) -> tuple[Model, dict, Tokenizer]:
         return _load_run(source, RepairTaskSet)[1:]
     mesh = make_mesh(devices=jax.local_devices()[:1])
     shape, params = load_hf(source, mesh)
-    return Model(shape), params, load_tokenizer(local_folder(source), "full")
+    with settings_folder(source) as folder:
+        return Model(shape), params, load_tokenizer(folder, "full")
 
 
 def _load_run(

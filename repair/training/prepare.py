@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from repair.demos.answers import as_answers
 from repair.demos.records import Demo, read_demos, write_demos
 from repair.errors import UserError
-from repair.model.hf.folder import copy_settings, local_folder
+from repair.model.hf.folder import copy_settings
 from repair.sandbox import Sandbox
 from repair.tasks import Task
 from repair.text.prompts import render_prompt
@@ -113,7 +113,7 @@ def prepare_tokenizer(
             report(f"{folder} is damaged and set aside ({error})")
     with written_folder(folder) as new:
         if source := config.text.tokenizer:
-            copy_settings(local_folder(source), new)
+            copy_settings(source, new)
         elif source := config.init_from:
             copy_settings(tokenizer_source(source), new)
         else:

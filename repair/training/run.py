@@ -31,6 +31,7 @@ from repair.demos.traces import read_traces
 from repair.env import Verifier
 from repair.model import multihost
 from repair.model.api import count_params
+from repair.model.hf.folder import check_source
 from repair.model.sharding import make_mesh
 from repair.rollout.sampling import Sampling
 from repair.tasks.bugs import unrewarded
@@ -81,6 +82,7 @@ def run(
         or some input is bad.
     """
     check_packages(config.log)
+    check_source(config.init_from)
     opened = open_task_set(config, task_set)
     mesh = make_mesh(**dataclasses.asdict(config.mesh), devices=devices)
     check_mesh(config, mesh)

@@ -123,11 +123,9 @@ def source_digest(source) -> str:
     return total.hexdigest()
 
 
-def tokenizer_source(source) -> pathlib.Path:
-    """Return the folder with the tokenizer of a model or a checkpoint."""
-    if is_checkpoint(source):
-        return workdir_of(source) / "tokenizer"
-    return local_folder(source)
+def tokenizer_source(source):
+    """Return the source of a model's tokenizer: itself, or a checkpoint's workdir."""
+    return workdir_of(source) / "tokenizer" if is_checkpoint(source) else source
 
 
 def _check_rank(config: Config, shape: LlamaConfig) -> None:

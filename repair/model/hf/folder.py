@@ -1,21 +1,31 @@
 """Models in Hugging Face's folder format, read and written without torch.
 
 A folder holds config.json, weights in safetensors and most often a tokenizer; a name
-such as HuggingFaceTB/SmolLM2-135M-Instruct is one on the Hub. Each process reads the
-parts of the weights that its devices hold, at most one leaf at a time.
+such as HuggingFaceTB/SmolLM2-135M-Instruct is one on the Hub. A GGUF file is read as if
+it were such a folder. Each process reads the parts of the weights that its devices
+hold, at most one leaf at a time.
 """
 
+import contextlib
 import json
 import math
 import pathlib
 import re
 import shutil
+import tempfile
 
 import jax
 import numpy as np
 from huggingface_hub import snapshot_download
 
 from repair.errors import UserError
+from repair.model.hf.gguf_file import is_gguf, read_gguf
+from repair.model.hf.gguf_model import (
+    check_gguf,
+    gguf_config,
+    gguf_tensors,
+    write_settings,
+)
 from repair.model.hf.model_config import format_config, parse_config, update_config
 from repair.model.hf.names import (
     STACKED,
@@ -23,11 +33,11 @@ from repair.model.hf.names import (
     expected_params,
     is_flipped,
     leaves_of,
+    merged_tensors,
     tensor_names,
 )
 from repair.model.hf.weights import INDEX, find_tensors, write_tensors
 from repair.model.llama import LlamaConfig
-from repair.model.lora import merge_kernel
 from repair.model.sharding import param_shardings
 from repair.text.tokenizer import read_tokenizer
 
@@ -70,7 +80,7 @@ def load_hf(source, mesh=None, **overrides):
     """Load a model of one of the families in `model_config.FAMILIES`.
 
     Args:
-      source: A folder or a name, as for `local_folder`.
+      source: A folder or a name, as for `local_folder`, or a GGUF file.
       mesh: Mesh of the parameters, sharded by the rules of `repair.model.sharding`; by
         default they are on the default device.
       **overrides: Fields of LlamaConfig in `model_config.RUN_FIELDS`. By default both
@@ -81,16 +91,12 @@ def load_hf(source, mesh=None, **overrides):
       lora_rank asks for them.
 
     Raises:
-      UserError: A file is missing or torn, or the folder holds another model.
+      UserError: A file is missing or torn, or holds another model.
     """
-    folder = local_folder(source)
-    tensors = find_tensors(folder)
-    embedding = tensors.get(TOP_NAMES["embed", "embedding"])
-    dtype = "bfloat16" if embedding and embedding.dtype == "BF16" else "float32"
-    config = parse_config(folder, **{"dtype": dtype, "param_dtype": dtype} | overrides)
+    config, tensors = _open(source, overrides)
     tree = expected_params(config)
     expected = leaves_of(tree["params"])
-    _check(folder, config, expected, tensors)
+    _check(source, config, expected, tensors)
     placed = {} if mesh is None else leaves_of(param_shardings(mesh, tree)["params"])
     found: dict = {}
     # The largest first, while the memory that reading it takes is free.
@@ -143,7 +149,7 @@ def save_hf(
         (folder / "config.json").unlink(missing_ok=True)
         if tokenizer is not None:
             _copy(tokenizer, folder, _TEXT_FILES)
-        write_tensors(folder, _merged(config, params), shard_bytes)
+        write_tensors(folder, merged_tensors(config, params), shard_bytes)
         (folder / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
     except OSError as error:
         raise UserError(
@@ -151,11 +157,40 @@ def save_hf(
         ) from error
 
 
+def check_source(source) -> None:
+    """Check what can be told of a model's source without reading or fetching it.
+
+    Raises:
+      UserError: It is a GGUF file that is torn, or of an unsupported model.
+    """
+    if is_gguf(source):
+        file = read_gguf(source)
+        check_gguf(file)
+        config = gguf_config(file, scan_layers=True)  # which is traced fast
+        expected = leaves_of(expected_params(config)["params"])
+        _check(source, config, expected, gguf_tensors(file, config))
+
+
 def copy_settings(source, folder) -> None:
-    """Copy all of a model's folder but its weights, after a check of its tokenizer."""
+    """Copy all of a model but its weights into a folder, and check its tokenizer."""
+    if is_gguf(source):
+        write_settings(read_gguf(source), folder)
+        return
+    source = local_folder(source)
     read_tokenizer(source)
     pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
     _copy(source, folder, ("config.json", *_TEXT_FILES))
+
+
+@contextlib.contextmanager
+def settings_folder(source):
+    """Give a folder with a model's config.json and tokenizer; of GGUF, for a while."""
+    if not is_gguf(source):
+        yield local_folder(source)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy_settings(source, folder)
+        yield pathlib.Path(folder)
 
 
 def _copy(source, folder, names) -> None:
@@ -164,7 +199,24 @@ def _copy(source, folder, names) -> None:
             shutil.copyfile(path, pathlib.Path(folder, path.name))
 
 
-def _check(folder, config: LlamaConfig, expected: dict, tensors: dict) -> None:
+def _open(source, overrides: dict):
+    """Return a model's config, and its tensors by their names in a folder."""
+
+    def types(embedding):
+        dtype = "bfloat16" if embedding and embedding.dtype == "BF16" else "float32"
+        return {"dtype": dtype, "param_dtype": dtype} | overrides
+
+    if is_gguf(source):
+        file = read_gguf(source)
+        config = gguf_config(file, **types(file.tensors.get("token_embd.weight")))
+        return config, gguf_tensors(file, config)
+    folder = local_folder(source)
+    tensors = find_tensors(folder)
+    embedding = tensors.get(TOP_NAMES["embed", "embedding"])
+    return parse_config(folder, **types(embedding)), tensors
+
+
+def _check(source, config: LlamaConfig, expected: dict, tensors: dict) -> None:
     """Raise UserError for weights of another model, before any is read."""
     known = {TOP_NAMES["head", "kernel"]}  # stored with some tied models, unused
     for path, leaf in expected.items():
@@ -173,21 +225,19 @@ def _check(folder, config: LlamaConfig, expected: dict, tensors: dict) -> None:
         known.update(names)
         for name in names:
             if name not in tensors:
-                raise UserError(
-                    f"{folder} lacks the tensor {name}; copy the folder again."
-                )
+                raise UserError(f"{source} lacks the tensor {name}; copy it again.")
             stored = tensors[name].shape
             stored = stored[::-1] if is_flipped(path) else stored
             if stored != shape:
                 raise UserError(
-                    f"{folder}: {name} has shape {stored}, but config.json asks for"
+                    f"{source}: {name} has shape {stored}, but the config asks for"
                     f" {shape} (in, out); the weights belong to another config."
                 )
     # Older exports store the rotary frequencies, which follow from the config.
     strange = [n for n in tensors if n not in known and not n.endswith(".inv_freq")]
     if strange:
         raise UserError(
-            f"{folder} holds {len(strange)} tensors that a model of its config.json"
+            f"{source} holds {len(strange)} tensors that a model of its config"
             f" does not have, such as {strange[0]}; the weights belong to another"
             " config."
         )
@@ -224,17 +274,3 @@ def _empty(shape, dtype):
     room = np.empty(size + line, np.uint8)
     start = -room.ctypes.data % line
     return room[start : start + size].view(dtype).reshape(shape)
-
-
-def _merged(config: LlamaConfig, params):
-    """Yield (name, numpy array) of every tensor, in transformers' layout."""
-    adapters = leaves_of(params.get("lora", {}))
-    for path, leaf in leaves_of(params["params"]).items():
-        leaves = [leaf]
-        if is_flipped(path) and (*path[:-1], "a") in adapters:
-            leaves += [adapters[*path[:-1], half] for half in ("a", "b")]
-        for i, name in enumerate(tensor_names(config, path)):
-            layer = [x[i] for x in leaves] if path[0] == STACKED else leaves
-            array = layer[0] if len(layer) == 1 else merge_kernel(config, *layer)
-            array = np.asarray(jax.device_get(array))
-            yield name, array.T if is_flipped(path) else array

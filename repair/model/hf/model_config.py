@@ -164,6 +164,8 @@ def format_config(config: LlamaConfig) -> dict:
         "rope_parameters": scheme | {"rope_theta": c.rope.theta},
         "tie_word_embeddings": c.tie_embeddings,
         "torch_dtype": c.param_dtype,
+        # Without it transformers warns of a fault that Mistral's tokenizers had.
+        "transformers_version": import_transformers().__version__,
         # Without these transformers assumes ids 1 and 2.
         "bos_token_id": None,
         "eos_token_id": None,

@@ -5,9 +5,11 @@ layout included (first half with second half).
 """
 
 import jax
+import numpy as np
 
 from repair.model.api import Model
 from repair.model.llama import LlamaConfig
+from repair.model.lora import merge_kernel
 
 # Path under a layer's subtree -> name under model.layers.{i}.
 LAYER_NAMES = {
@@ -61,3 +63,17 @@ def tensor_names(config: LlamaConfig, path) -> list[str]:
 def is_flipped(path) -> bool:
     """Return True if the tensor of this leaf is stored transposed."""
     return path[-1] == "kernel"
+
+
+def merged_tensors(config: LlamaConfig, params):
+    """Yield (name, numpy array) of every tensor, adapters merged, as transformers'."""
+    adapters = leaves_of(params.get("lora", {}))
+    for path, leaf in leaves_of(params["params"]).items():
+        leaves = [leaf]
+        if is_flipped(path) and (*path[:-1], "a") in adapters:
+            leaves += [adapters[*path[:-1], half] for half in ("a", "b")]
+        for i, name in enumerate(tensor_names(config, path)):
+            layer = [x[i] for x in leaves] if path[0] == STACKED else leaves
+            array = layer[0] if len(layer) == 1 else merge_kernel(config, *layer)
+            array = np.asarray(jax.device_get(array))
+            yield name, array.T if is_flipped(path) else array
