@@ -35,6 +35,7 @@ def stage(tmp_path):
             )
             loss = losses[step] if step < len(losses) else 0.5
             loop.log({"loss": loss, "real_share": math.nan, "sampled_tokens": 10})
+            loop.extra = {"seen": [*loop.extra.get("seen", []), step]}
         return loop
 
     run.said, run.folder = said, tmp_path / "checkpoints" / "sft"
@@ -50,6 +51,8 @@ def test_it_runs_to_its_end_and_no_further(stage):
     assert loop.step == 5
     assert loop.params["params"]["scale"].tolist() == [5, 5]
     assert stage.said == ["sft: resumed at step 5 of 5"]
+    # What the body keeps comes from the checkpoint, as it was after the last step.
+    assert loop.extra == {"seen": [0, 1, 2, 3, 4]}
 
 
 def test_a_budget_ends_it_before_and_for_good(stage):
