@@ -8,8 +8,9 @@ with its one change until --tokens are sampled, and is evaluated on 256 bugs of 
 split: greedily (pass@1) and with four samples each at temperature 0.8 (sampled_pass@1,
 the least noisy figure, and pass@4). All variants of a seed share its SFT: that of
 BASE/coeSEED, where `experiments.claims --part=coe/SEED` has made it, or else one that
-the first part makes in FOLDER/sftSEED. "reversed" is another order of edits in the
-demonstrations and so has an SFT of its own. --part runs one part, the seeds of a name,
+the first part makes in FOLDER/sftSEED. BASE may be a checkpoint too, which all seeds
+then start from. "reversed" is another order of edits in the demonstrations and so has
+an SFT of its own. --part runs one part, the seeds of a name,
 or several of them; without it all missing parts are run. A killed part resumes.
 Variants share seeds, bugs and starting weights: each is compared seed by seed with its
 baseline, which is "default" unless BASELINES names another. Prints one table and writes
@@ -21,12 +22,12 @@ python -m experiments.ablations --part=turn_state,turn,rloo
 import argparse
 import json
 import pathlib
-import shutil
 import statistics
 import subprocess
 import sys
 
 from experiments.studies import chosen, print_table, spread
+from repair.training.checkpoint import is_checkpoint
 from repair.training.metrics import read_metrics
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -74,10 +75,9 @@ def run(
         settings["stages"] = ("sft", "rlvr")
         start = workdir / "checkpoints" / "sft"
     else:
-        start = _after_sft(seed, base, folder)
-        settings["init_from"] = _exported(seed, base, folder)
+        settings["init_from"] = start = _after_sft(seed, base, folder)
     _train(workdir, settings)
-    _evaluate(start, _before(name, seed, folder))
+    _evaluate(start, _before(name, seed, base, folder))
     _evaluate(workdir / "checkpoints" / "rlvr", workdir / "after")
 
 
@@ -91,6 +91,8 @@ def _after_sft(seed: int, base: pathlib.Path, folder: pathlib.Path) -> pathlib.P
 
     A run that was killed on its way has a checkpoint too, but no results of its SFT.
     """
+    if is_checkpoint(base):
+        return base
     made = base / f"coe{seed}" / "checkpoints"
     if (made / "rlvr").is_dir():
         return made / "sft"
@@ -105,30 +107,19 @@ def _own_start(name: str) -> bool:
     return any(field.startswith("demos.") for field in VARIANTS[name])
 
 
-def _before(name: str, seed: int, folder: pathlib.Path) -> pathlib.Path:
+def _before(
+    name: str, seed: int, base: pathlib.Path, folder: pathlib.Path
+) -> pathlib.Path:
     """Return the folder with the evaluation of a part's start; most parts share one."""
     if _own_start(name):
         return _workdir(name, seed, folder) / "before"
-    return folder / f"start{seed}_before"
+    return folder / ("start" if is_checkpoint(base) else f"start{seed}")
 
 
 def _evaluate(checkpoint: pathlib.Path, out: pathlib.Path) -> None:
     if not (out / "results.json").exists():
         flags = ("--tasks=generated/test", "--count=256", "--samples=4")
         _module("repair.evaluate", f"--checkpoint={checkpoint}", *flags, f"--out={out}")
-
-
-def _exported(seed: int, base: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
-    """Return a seed's policy after SFT, exported as weights to start from."""
-    out = folder / f"start{seed}"
-    if not out.is_dir():
-        part = out.with_suffix(".part")
-        if part.is_dir():  # of a killed part
-            shutil.rmtree(part)
-        checkpoint = _after_sft(seed, base, folder)
-        _module("repair.export", f"--checkpoint={checkpoint}", f"--out={part}")
-        part.rename(out)
-    return out
 
 
 def _module(name: str, *arguments: str) -> None:
@@ -144,11 +135,13 @@ def finished(name: str, seed: int, folder: pathlib.Path) -> bool:
     return (_workdir(name, seed, folder) / "after" / "results.json").exists()
 
 
-def figures(name: str, seed: int, folder: pathlib.Path) -> dict[str, float]:
+def figures(
+    name: str, seed: int, base: pathlib.Path, folder: pathlib.Path
+) -> dict[str, float]:
     """Return the figures of a finished part; in percent except for turns and tokens."""
     workdir = _workdir(name, seed, folder)
     found = _results(workdir / "after")
-    start = _results(_before(name, seed, folder))
+    start = _results(_before(name, seed, base, folder))
     own = {k: 100 * found[k]["mean"] for k in ("pass@1", "sampled_pass@1", "pass@4")}
     own["before"] = 100 * start["pass@1"]["mean"]
     own["malformed"], own["turns"] = 100 * found["malformed"], found["turns"]
@@ -167,19 +160,19 @@ def _results(folder: pathlib.Path) -> dict:
     return found
 
 
-def table(folder: pathlib.Path) -> dict[str, dict]:
+def table(base: pathlib.Path, folder: pathlib.Path) -> dict[str, dict]:
     """Return each variant's figures over the seeds, and differences to baseline."""
     rows = {}
     for name in VARIANTS:
         baseline = BASELINES.get(name, "default")
         seeds = [seed for seed in SEEDS if finished(name, seed, folder)]
-        runs = {seed: figures(name, seed, folder) for seed in seeds}
+        runs = {seed: figures(name, seed, base, folder) for seed in seeds}
         if not runs:
             continue
         keys = runs[seeds[0]]
         rows[name] = {key: spread([run[key] for run in runs.values()]) for key in keys}
         both = [seed for seed in seeds if finished(baseline, seed, folder)]
-        others = {seed: figures(baseline, seed, folder) for seed in both}
+        others = {seed: figures(baseline, seed, base, folder) for seed in both}
         for key in ("pass@1", "sampled_pass@1") if both else ():
             gains = [runs[seed][key] - others[seed][key] for seed in both]
             rows[name][f"{key} to baseline"] = spread(gains)
@@ -209,7 +202,7 @@ def main() -> None:
     for name, seed in wanted:
         if not finished(name, seed, args.folder):
             run(name, seed, args.tokens, args.base, args.folder)
-    rows = table(args.folder)
+    rows = table(args.base, args.folder)
     columns = [*("before", "pass@1", "sampled_pass@1", "pass@4"), "pass@1 to baseline"]
     columns += ["sampled_pass@1 to baseline", "malformed", "gave up", "turns", "steps"]
     print_table(rows, columns)

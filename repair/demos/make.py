@@ -64,7 +64,8 @@ def make_demos(
       UserError: No task has a reference that passes its own tests, or the file holds
         demonstrations of other tasks.
     """
-    runnable, unrunnable = split_runnable(distinct_programs(tasks), sandbox)
+    runnable, unrunnable = split_runnable(tasks, sandbox)
+    runnable = distinct_programs(runnable)
     breaker = Breaker(runnable, config)
     candidates = itertools.chain.from_iterable(
         _candidates(task, breaker, config) for task in runnable

@@ -4,6 +4,15 @@ Rainone, Bakker, Memisevic 2025 (arXiv 2507.05065): LoRA of rank 16 on all linea
 layers, contexts of 2,048 tokens, groups of 4, KL 0.01 to the SFT policy, clip 0.2, at
 most 10 turns. Learning rates, batches, LoRA alpha and temperature are not published:
 those here are our choice, and untested at this size.
+
+The paper's RLVR and evaluation start from faulty programs that Llama-3.1-8B wrote,
+which are not published. `repair.make_data --kind=faulty` has a model write some:
+
+  --config.rlvr.bugs=data/faulty/faulty.jsonl
+  --config.eval.bugs=data/faulty_test/faulty.jsonl
+
+Without them a corruption of each of MBPP's 374 training tasks is drawn, a fresh one
+each epoch; 200 steps of 64 problems are 34 epochs.
 """
 
 import dataclasses

@@ -90,6 +90,20 @@ def test_demos_replay_to_solved(sandbox, tasks, order):
         assert sum(rewards) == rewards[-2] == 1.0
 
 
+def test_variants_of_a_program_are_demonstrated_once(sandbox, tasks):
+    config = CorruptionConfig(per_task=3)
+    rows = [
+        dataclasses.replace(task, task_id=f"{task.task_id}/{n}", faulty_code=f"bad {n}")
+        for task in tasks[:4]
+        for n in range(5)
+    ]
+    demos, report = make_demos(rows, sandbox, config)
+    assert report.made + sum(report.dropped.values()) == 4 * 3
+    assert {demo.bug.task.task_id for demo in demos} == {
+        f"{task.task_id}/0" for task in tasks[:4]
+    }
+
+
 def test_same_seed_same_bytes_in_any_order_of_tasks(sandbox, tasks, tmp_path):
     def lines(tasks, name, **settings):
         demos, _ = make_demos(tasks, sandbox, CorruptionConfig(per_task=2, **settings))

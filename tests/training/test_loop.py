@@ -52,6 +52,8 @@ def stage(tmp_path):
             )
             loss = losses[step] if step < len(losses) else 0.5
             loop.log({"loss": loss, "real_share": math.nan, "sampled_tokens": 10})
+            memory = loop.progress.memory
+            loop.progress.memory = {"seen": [*memory.get("seen", []), step]}
             if loop.evaluation_due:
                 number = -(-loop.step // settings.eval_every) - 1
                 loop.log_evaluation({"pass@1": values[number], "shown_pass@1": 0.0})
@@ -77,6 +79,8 @@ def test_it_runs_to_its_end_and_no_further(stage):
     assert loop.step == 5
     assert scale_of(loop.params) == [5, 5]
     assert stage.said == ["sft: resumed at step 5 of 5"]
+    # Facts that the body keeps come from the checkpoint, as after the last step.
+    assert loop.progress.memory == {"seen": [0, 1, 2, 3, 4]}
 
 
 def test_the_best_step_is_kept_and_loaded(stage):
