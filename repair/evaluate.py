@@ -21,9 +21,9 @@ from repair.training import comparison
 from repair.training.bug_source import draw_bugs
 from repair.training.config import EvalConfig
 from repair.training.evaluation import measure, notes, unfit_line
+from repair.training.initial_weights import workdir_of
 from repair.training.metrics import results_table
 from repair.training.policy import Policy, load_policy
-from repair.training.weights import workdir_of
 from repair.training.workdir import write_whole
 
 

@@ -18,8 +18,12 @@ from repair.model.hf.peft import save_peft
 from repair.model.llama import LlamaConfig
 from repair.training.checkpoint import load_params
 from repair.training.fields import from_dict
-from repair.training.policy import check_tokenizer
-from repair.training.weights import load_checkpoint, tokenizer_source, workdir_of
+from repair.training.initial_weights import (
+    load_checkpoint,
+    tokenizer_source,
+    workdir_of,
+)
+from repair.training.policy import check_same_tokenizer
 
 
 def main():
@@ -34,7 +38,7 @@ def main():
     else:
         config, params, extra = load_checkpoint(args.checkpoint, base=args.base)
         tokenizer = workdir_of(args.checkpoint) / "tokenizer"
-        check_tokenizer(tokenizer, extra)
+        check_same_tokenizer(tokenizer, extra)
         with _settings_of(tokenizer, extra) as folder:
             if args.format == "gguf":
                 save_gguf(out, config, params, tokenizer, folder, args.gguf_type)

@@ -63,6 +63,7 @@ WIDER_TESTS = {
     "sandbox/test_platforms.py",
     "sandbox/test_same_verdicts.py",
     "sandbox/test_sound_programs.py",
+    "tasks/published/test_beside_evalplus.py",
     "tasks/test_mbpp.py",
     "test_architecture.py",
     "test_colab.py",
@@ -74,6 +75,7 @@ WIDER_TESTS = {
     "test_tools.py",
     "training/test_calculator.py",
     "training/test_frozen_metrics.py",
+    "training/test_kill.py",
     "training/test_mesh.py",
 }
 

@@ -20,7 +20,7 @@ from repair.model.llama import LlamaConfig
 from repair.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from repair.training.checkpoint import Checkpointer
 from repair.training.config import Config, TextConfig
-from repair.training.workdir import digest
+from repair.training.workdir import path_digest
 from tests.text.test_gguf_tokenizer import metadata, save
 
 SHAPE = LlamaConfig(260, 16, 24, 1, 2, 1, 8, lora_rank=2, scan_layers=True)
@@ -46,7 +46,7 @@ def run(monkeypatch, tmp_path, params):
         extra = {
             "config": dataclasses.asdict(run),
             "model": dataclasses.asdict(SHAPE),
-            "digests": {"tokenizer": digest(tokenizer)},
+            "digests": {"tokenizer": path_digest(tokenizer)},
             "base": None,
         }
         held = params

@@ -52,7 +52,7 @@ class StageContext:
       report: Gets a line of text at each milestone.
       config: The run's `Config`.
       base: Model below the adapters, which checkpoints leave out; None to save all
-        parameters. See `repair.training.weights`.
+        parameters. See `repair.training.initial_weights`.
       digests: Digests of what the run has made, kept in each checkpoint.
       interrupts: Requests to end.
     """

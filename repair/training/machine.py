@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import jax
 
-from repair.training.workdir import read_json, write_whole
+from repair.training.workdir import load_object, write_whole
 
 _PACKAGES = ("repair", "jax", "jaxlib", "flax", "optax", "numpy", "tokenizers")
 _CPUINFO = pathlib.Path("/proc/cpuinfo")
@@ -39,7 +39,7 @@ def note_machine(
 ) -> None:
     """Write the machine into the workdir; say what differs from the session before."""
     path, now = workdir / "machine.json", describe_machine(mesh)
-    kept = (read_json(path) if path.exists() else None) or {}
+    kept = (load_object(path) if path.exists() else None) or {}
     sessions = kept.get("sessions") or []
     if sessions and sessions[-1] == now:
         return

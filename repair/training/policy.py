@@ -16,9 +16,9 @@ from repair.text.tokenizer import Tokenizer, load_tokenizer
 from repair.training.checkpoint import is_checkpoint
 from repair.training.config import Config
 from repair.training.fields import from_dict
+from repair.training.initial_weights import load_checkpoint, workdir_of
 from repair.training.task_set import RepairTaskSet, TaskSet, open_task_set
-from repair.training.weights import load_checkpoint, workdir_of
-from repair.training.workdir import digest
+from repair.training.workdir import path_digest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,11 +125,11 @@ def _load_run(
     task_set = open_task_set(config, make)
     folder = workdir_of(checkpoint) / "tokenizer"
     tokenizer = load_tokenizer(folder, task_set.prompt, config.mode)
-    check_tokenizer(folder, extra)
+    check_same_tokenizer(folder, extra)
     return task_set, Model(shape), params, tokenizer
 
 
-def check_tokenizer(folder: pathlib.Path, extra: dict) -> None:
+def check_same_tokenizer(folder: pathlib.Path, extra: dict) -> None:
     """Refuse a tokenizer that is not the one a checkpoint was trained with.
 
     Args:
@@ -139,7 +139,7 @@ def check_tokenizer(folder: pathlib.Path, extra: dict) -> None:
     Raises:
       UserError: It has changed since.
     """
-    if digest(folder) != extra["digests"]["tokenizer"]:
+    if path_digest(folder) != extra["digests"]["tokenizer"]:
         raise UserError(
             f"{folder} is not the tokenizer that the checkpoint was trained with; put"
             " the run's own there again"

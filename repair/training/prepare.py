@@ -18,9 +18,9 @@ from repair.tasks import Task
 from repair.text.prompts import render_prompt
 from repair.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from repair.training.config import Config
+from repair.training.initial_weights import tokenizer_source
 from repair.training.task_set import TaskSet
-from repair.training.weights import tokenizer_source
-from repair.training.workdir import Results, digest, written_folder
+from repair.training.workdir import Results, path_digest, written_folder
 
 # Demonstrations that a tokenizer is trained on; more change next to nothing.
 _TOKENIZER_DEMOS = 2000
@@ -53,10 +53,10 @@ def prepare_demos(
     if path.exists():
         kept = results.values.get("demos", {}).get("digest")
         try:
-            if kept not in (None, digest(path)):
+            if kept not in (None, path_digest(path)):
                 raise UserError("it has other bytes than the run wrote")
             demos = read_demos(path)
-            results.add("demos", digest=digest(path))
+            results.add("demos", digest=path_digest(path))
             return demos
         except UserError as error:
             path.rename(path.with_name(path.name + ".damaged"))
@@ -73,7 +73,7 @@ def prepare_demos(
         results.set_seconds("demos", time.perf_counter() - started)
         report(made.line())
     write_demos(path, demos)
-    results.add("demos", digest=digest(path))
+    results.add("demos", digest=path_digest(path))
     return demos
 
 

@@ -45,6 +45,7 @@ from repair.training.config import Config
 from repair.training.config_checks import check_mesh
 from repair.training.evaluation import measure, notes
 from repair.training.evaluator import Evaluator, choose_tasks, pack_examples
+from repair.training.initial_weights import source_digest, starting_weights
 from repair.training.interrupts import Interrupts, handle_interrupts
 from repair.training.loggers import Loggers, check_packages
 from repair.training.loop import Loop, StageContext
@@ -53,8 +54,7 @@ from repair.training.policy import Policy, make_policy
 from repair.training.prepare import prepare_demos, prepare_tokenizer
 from repair.training.task_set import RepairTaskSet, TaskSet, open_task_set
 from repair.training.trajectories import FOLDER
-from repair.training.weights import source_digest, starting_weights
-from repair.training.workdir import Results, digest, hold_workdir, open_workdir
+from repair.training.workdir import Results, hold_workdir, open_workdir, path_digest
 
 
 def run(
@@ -168,9 +168,9 @@ class _Run:
         size = f"{count_params(params):,} parameters"
         self.report(f"model: {size}, tokenizer of {tokenizer.vocab_size} ids")
         policy = make_policy(self.task_set, model, tokenizer, self.sandbox, params)
-        digests = {"tokenizer": digest(self.workdir / "tokenizer")}
+        digests = {"tokenizer": path_digest(self.workdir / "tokenizer")}
         if (path := self.workdir / "demos.jsonl").exists():
-            digests["demos.jsonl"] = digest(path)
+            digests["demos.jsonl"] = path_digest(path)
         if base or is_checkpoint(c.init_from):
             digests["init_from"] = source_digest(c.init_from)
         context = StageContext(

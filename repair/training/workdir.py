@@ -59,7 +59,7 @@ def open_workdir(
     mine = json.loads(json.dumps(dataclasses.asdict(config)))
     history: list = []
     if path.exists():
-        saved = read_json(path)
+        saved = load_object(path)
         if saved is None:
             raise UserError(
                 f"{path} is damaged: it is no JSON object; put the config of the run"
@@ -79,7 +79,7 @@ def open_workdir(
     write_whole(path, text + "\n")
 
 
-def read_json(path: pathlib.Path) -> dict | None:
+def load_object(path: pathlib.Path) -> dict | None:
     """Return the JSON object of a file, or None if it holds no such thing."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -125,7 +125,7 @@ class Results:
         fresh: dict = {"stages": {}, "seconds": {}}
         if not self._path.exists():
             return fresh
-        values = read_json(self._path)
+        values = load_object(self._path)
         if values and all(isinstance(values.get(name), dict) for name in fresh):
             return values
         aside = self._path.with_name(self._path.name + ".damaged")
@@ -158,7 +158,7 @@ def written_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     os.rename(new, folder)
 
 
-def digest(path: pathlib.Path) -> str:
+def path_digest(path: pathlib.Path) -> str:
     """Return the SHA-256 of a file, or of a folder's files and their names."""
     total = hashlib.sha256()
     for each in sorted(path.rglob("*")) if path.is_dir() else [path]:

@@ -13,9 +13,9 @@ from repair.errors import UserError
 from repair.training.config import Config
 from repair.training.workdir import (
     Results,
-    digest,
     hold_workdir,
     open_workdir,
+    path_digest,
     write_whole,
     written_folder,
 )
@@ -150,12 +150,12 @@ def test_a_folder_is_replaced_whole(tmp_path):
         (new / "a").write_text("1")
         assert not folder.exists()
     assert [p.name for p in folder.iterdir()] == ["a"]
-    before = digest(folder)
+    before = path_digest(folder)
     with written_folder(folder) as new:
         (new / "a").write_text("2")
-    assert digest(folder) != before
+    assert path_digest(folder) != before
     with written_folder(folder) as new:
         (new / "a").write_text("1")
-    assert digest(folder) == before == digest(folder)
+    assert path_digest(folder) == before == path_digest(folder)
     (folder / "a").rename(folder / "b")
-    assert digest(folder) != before
+    assert path_digest(folder) != before

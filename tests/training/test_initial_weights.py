@@ -14,15 +14,15 @@ from repair.model.hf.folder import save_hf
 from repair.model.sharding import make_mesh
 from repair.training import run as experiment
 from repair.training.checkpoint import is_checkpoint, load_params
-from repair.training.manifest import write_manifest
-from repair.training.metrics import read_metrics
-from repair.training.policy import load_policy
-from repair.training.weights import (
+from repair.training.initial_weights import (
     load_checkpoint,
     source_digest,
     starting_weights,
     workdir_of,
 )
+from repair.training.manifest import write_manifest
+from repair.training.metrics import read_metrics
+from repair.training.policy import load_policy
 from tests.training.test_run import changed, small, timeless
 
 
