@@ -49,7 +49,7 @@ def test_a_bad_row_is_named(tmp_path, row, message):
 def test_no_rows_no_objects_no_file(tmp_path):
     with pytest.raises(UserError, match="holds no traces"):
         read_traces(write(tmp_path / "empty.jsonl"))
-    with pytest.raises(UserError, match=":1: expected a JSON object, found list"):
-        read_traces(write(tmp_path / "list.jsonl", [ROW]))
+    with pytest.raises(UserError, match=":2: expected a JSON object, found list"):
+        read_traces(write(tmp_path / "list.jsonl", ROW, [ROW]))
     with pytest.raises(UserError, match="cannot read .*none.jsonl"):
         read_traces(tmp_path / "none.jsonl")
