@@ -56,7 +56,7 @@ class CorruptionConfig:
 
 def check_bugs(path: str, per_task: int) -> None:
     """Refuse a number of corruptions that is out of range, or beside a file."""
-    expect(per_task >= 1, "bugs_per_task", per_task, "1 or more")
+    expect(1 <= per_task <= 10_000, "bugs_per_task", per_task, "1 to 10,000")
     alone = per_task == 1 or not path
     expect(alone, "bugs_per_task", per_task, "1 with bugs of a file")
 
