@@ -40,12 +40,14 @@ def get_config(arg=""):
     c.sft.rows = 5
     c.sft.row_length = 768  # shorter rows are faster but leave over 5% empty
     c.sft.state_weight = 0.2
+    c.sft.eval_every = 400
     c.sft.optimizer.name = "muon"
     c.sft.optimizer.learning_rate = 0.005
     c.sft.optimizer.adam_learning_rate = 0.005
     c.sft.optimizer.decay = "linear"
     # A budget rather than steps, so that all modes learn from equally many tokens.
     c.rlvr.steps, c.rlvr.sampled_tokens = 200, 100_000
+    c.rlvr.eval_every = 10
     c.rlvr.rows = 4
     c.rlvr.row_length = 768
     c.rlvr.optimizer.learning_rate = 3e-4
