@@ -82,6 +82,7 @@ def run(
 
 
 def _train(workdir: pathlib.Path, settings: dict) -> None:
+    settings = settings | {"sft.eval_every": 0, "rlvr.eval_every": 0}
     flags = [f"--config.{field}={value}" for field, value in settings.items()]
     _module("repair.train", "--config=configs/tiny.py", f"--workdir={workdir}", *flags)
 
