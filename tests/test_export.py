@@ -38,10 +38,11 @@ def run(monkeypatch, tmp_path, params):
     def export_run(fields, **values):
         run = dataclasses.replace(Config(), model=SHAPE, **fields)
         stage = tmp_path / "run" / "checkpoints" / "sft"
-        checkpointer = Checkpointer(stage)
         extra = {"config": dataclasses.asdict(run), "model": dataclasses.asdict(SHAPE)}
-        checkpointer.save(3, {"params": params}, extra)
-        checkpointer.close()
+        if not stage.exists():
+            checkpointer = Checkpointer(stage)
+            checkpointer.save(3, {"params": params}, extra)
+            checkpointer.close()
         if not (tmp_path / "run/tokenizer/tokenizer.json").exists():
             trained = Tokenizer(train_tokenizer(["a b"], 260), "short")
             trained.save(tmp_path / "run/tokenizer")

@@ -59,16 +59,16 @@ def check_tokenizer(values: dict, source) -> None:
       UserError: It cannot.
     """
     kind, pre = (values.get(_PREFIX + key) for key in ("model", "pre"))
-    known = ", ".join((*_PRE_NAMES, *_ALIASES))
+    known = (*_PRE_NAMES, *_ALIASES)
     if kind != "gpt2":
         raise UserError(
             f"{source} has a tokenizer of the model {kind!r}; only byte-level BPE"
             " ('gpt2') can be rebuilt, so use another file."
         )
-    if _ALIASES.get(pre, pre) not in _PRE_NAMES:
+    if pre not in known:
         raise UserError(
             f"{source} has the pre-tokenizer {pre!r} (tokenizer.ggml.pre), expected one"
-            f" of {known}; convert the model anew, or use its Hugging Face folder."
+            f" of {', '.join(known)}; convert the model anew, or use its Hugging Face folder."
         )
     for key, inner in (("tokens", str), ("merges", str), ("token_type", int)):
         found = values.get(_PREFIX + key)
@@ -102,7 +102,7 @@ def write_tokenizer(values: dict, source, folder) -> None:
         raise UserError(
             f"{source} holds an impossible tokenizer ({error}); use another file."
         ) from error
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    settings: dict[str, str | None] = {"tokenizer_class": "PreTrainedTokenizerFast"}
     for key, field in _SPECIALS.items():
         if (token := values.get(key)) is not None:
             settings[field] = backend.id_to_token(token)
