@@ -22,7 +22,8 @@ from repair.training.checkpoint import Checkpointer
 from repair.training.config import Config, TextConfig
 from tests.text.test_gguf_tokenizer import metadata, save
 
-SHAPE = LlamaConfig(260, 16, 24, 1, 2, 1, 8, lora_rank=2, scan_layers=True)
+# As many ids as in the tokenizer that is exported as GGUF.
+SHAPE = LlamaConfig(430, 16, 24, 1, 2, 1, 8, lora_rank=2, scan_layers=True)
 
 
 @pytest.fixture(scope="module")

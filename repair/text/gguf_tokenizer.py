@@ -68,7 +68,7 @@ def check_tokenizer(values: dict, source) -> None:
     if pre not in known:
         raise UserError(
             f"{source} has the pre-tokenizer {pre!r} (tokenizer.ggml.pre), expected one"
-            f" of {', '.join(known)}; convert the model anew, or use its Hugging Face folder."
+            f" of {', '.join(known)}; convert the model anew, or use its folder."
         )
     for key, inner in (("tokens", str), ("merges", str), ("token_type", int)):
         found = values.get(_PREFIX + key)
@@ -133,6 +133,11 @@ def tokenizer_values(folder, vocab_size: int) -> dict:
             f"the tokenizer in {folder} splits text in another way than those that"
             f" llama.cpp has a name for here ({', '.join(_PRE_NAMES)}); export the"
             " model as a Hugging Face folder."
+        )
+    if (size := backend.get_vocab_size(with_added_tokens=True)) > vocab_size:
+        raise UserError(
+            f"the tokenizer in {folder} has {size} ids, the model {vocab_size}; export"
+            " the model with its own tokenizer."
         )
     special = {token["id"]: token["special"] for token in raw["added_tokens"]}
     tokens, types = [], []

@@ -228,3 +228,10 @@ def test_a_tokenizer_without_a_name_is_refused(tmp_path):
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     with pytest.raises(UserError, match="splits text in another way"):
         tokenizer_values(tmp_path, 260)
+
+
+def test_a_model_of_fewer_ids_is_refused(both, tmp_path):
+    pre, values, tokenizer = both
+    save(values, tmp_path, pre)
+    with pytest.raises(UserError, match=f"has {tokenizer.vocab_size} ids, the model 9"):
+        tokenizer_values(tmp_path, 9)
