@@ -23,6 +23,7 @@ from repair.errors import UserError
 from repair.text.tokenizer import read_tokenizer
 
 _PREFIX = "tokenizer.ggml."
+_TEMPLATE = "tokenizer.chat_template"
 # Kinds of tokens (tokenizer.ggml.token_type).
 _NORMAL, _CONTROL, _USER, _UNUSED = 1, 3, 4, 5
 # Splits of Llama 3 and Qwen 2, which differ in the digits of a number.
@@ -91,6 +92,7 @@ def write_tokenizer(values: dict, source, folder) -> None:
       UserError: The tokenizer cannot be rebuilt.
     """
     check_tokenizer(values, source)
+    template = values.get(_TEMPLATE)
     values = {
         key.removeprefix(_PREFIX): value
         for key, value in values.items()
@@ -106,7 +108,7 @@ def write_tokenizer(values: dict, source, folder) -> None:
     for key, field in _SPECIALS.items():
         if (token := values.get(key)) is not None:
             settings[field] = backend.id_to_token(token)
-    if template := values.get("chat_template"):
+    if template:
         settings["chat_template"] = template
     folder = pathlib.Path(folder)
     text = json.dumps(settings, indent=2) + "\n"
@@ -157,9 +159,10 @@ def tokenizer_values(folder, vocab_size: int) -> dict:
             values[key] = token
     for key, token in zip(_ENDS, dict.fromkeys(eos_ids), strict=False):
         values[key] = token
+    values = {_PREFIX + key: value for key, value in values.items()}
     if isinstance(auto.chat_template, str):
-        values["chat_template"] = auto.chat_template
-    return {_PREFIX + key: value for key, value in values.items()}
+        values[_TEMPLATE] = auto.chat_template
+    return values
 
 
 def _build(values: dict) -> Tokenizer:

@@ -7,6 +7,7 @@ whose own reader of GGUF files loads the same file. With llama-cpp-python: our e
 
 import functools
 import itertools
+import json
 import pathlib
 import subprocess
 import sys
@@ -120,7 +121,7 @@ def written(ours, ids):
         return continue_greedily(ours, ids[0, :60].tolist(), 64)
 
 
-def test_ids_are_those_that_the_model_was_trained_on(tokenizer):
+def test_ids_are_those_that_the_model_was_trained_on(tokenizer, settings):
     """As in the published tokenizer: indentation whole, digits apart, code intact."""
     pieces = [
         tokenizer.decode([i]) for i in tokenizer.encode("def f(x1):\n    return 12")
@@ -143,6 +144,8 @@ def test_ids_are_those_that_the_model_was_trained_on(tokenizer):
     assert (chat[0], chat[-2], chat[-1]) == (1, 2, tokenizer.newline_id)
     assert (tokenizer.bos_ids, tokenizer.eos_ids) == ([], [2])
     assert tokenizer.vocab_size == 49_152
+    config = json.loads((settings / "tokenizer_config.json").read_text())
+    assert "<|im_start|>" in config["chat_template"]
 
 
 def test_the_model_knows_code(ours, ids):
