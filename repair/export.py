@@ -41,7 +41,9 @@ def main():
         check_same_tokenizer(tokenizer, extra)
         with _settings_of(tokenizer, extra) as folder:
             if args.format == "gguf":
-                save_gguf(out, config, params, tokenizer, folder, args.gguf_type)
+                save_gguf(
+                    out, config, params, tokenizer, folder, args.gguf_type or "F16"
+                )
             else:
                 save_hf(out, config, params, tokenizer, folder)
     content = "adapters" if args.adapter else "model and tokenizer"
@@ -51,6 +53,8 @@ def main():
 def _check_out(args, out: pathlib.Path) -> None:
     """Raise UserError where --out holds a model, or does not suit the other flags."""
     if args.format != "gguf":
+        if args.gguf_type:
+            raise UserError(f"--gguf_type={args.gguf_type} needs --format=gguf")
         if is_gguf(out):
             raise UserError(f"--out={out} names a GGUF file; add --format=gguf")
         if any(out.glob("*.json")):
@@ -100,7 +104,9 @@ def define() -> None:
     )
     flags.DEFINE_string("out", None, "A folder, empty or new; or a new GGUF file.")
     flags.DEFINE_enum("format", "hf", ["hf", "gguf"], "Folder or GGUF file.")
-    flags.DEFINE_enum("gguf_type", "F16", list(GGUF_TYPES), "Type of its matrices.")
+    flags.DEFINE_enum(
+        "gguf_type", None, list(GGUF_TYPES), "Of a GGUF file's matrices; else F16."
+    )
     flags.DEFINE_bool("adapter", False, "Write the adapters only, in PEFT's format.")
     flags.DEFINE_string("base", "", "Base model of adapters, if it is another.")
     flags.mark_flags_as_required(["checkpoint", "out"])

@@ -23,7 +23,8 @@ from repair.training.config import Config, TextConfig
 from repair.training.workdir import path_digest
 from tests.text.test_gguf_tokenizer import metadata, save
 
-SHAPE = LlamaConfig(260, 16, 24, 1, 2, 1, 8, lora_rank=2, scan_layers=True)
+# As many ids as in the tokenizer that is exported as GGUF.
+SHAPE = LlamaConfig(430, 16, 24, 1, 2, 1, 8, lora_rank=2, scan_layers=True)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def run(monkeypatch, tmp_path, params):
         if other_tokenizer:
             Tokenizer(train_tokenizer(["c d"], 270), "short").save(tokenizer)
         flags = {"checkpoint": str(stage), "out": str(tmp_path / "out")}
-        flags |= {"adapter": False, "base": "", "format": "hf", "gguf_type": "F16"}
+        flags |= {"adapter": False, "base": "", "format": "hf", "gguf_type": None}
         flags |= values
         monkeypatch.setattr(export.flags, "FLAGS", types.SimpleNamespace(**flags))
         export.main()

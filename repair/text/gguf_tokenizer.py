@@ -23,6 +23,7 @@ from repair.errors import UserError
 from repair.text.tokenizer import read_tokenizer
 
 _PREFIX = "tokenizer.ggml."
+_TEMPLATE = "tokenizer.chat_template"
 # Kinds of tokens (tokenizer.ggml.token_type).
 _NORMAL, _CONTROL, _USER, _UNUSED = 1, 3, 4, 5
 # Splits of Llama 3 and Qwen 2, which differ in the digits of a number.
@@ -59,16 +60,16 @@ def check_tokenizer(values: dict, source) -> None:
       UserError: It cannot.
     """
     kind, pre = (values.get(_PREFIX + key) for key in ("model", "pre"))
-    known = ", ".join((*_PRE_NAMES, *_ALIASES))
+    known = (*_PRE_NAMES, *_ALIASES)
     if kind != "gpt2":
         raise UserError(
             f"{source} has a tokenizer of the model {kind!r}; only byte-level BPE"
             " ('gpt2') can be rebuilt, so use another file."
         )
-    if _ALIASES.get(pre, pre) not in _PRE_NAMES:
+    if pre not in known:
         raise UserError(
             f"{source} has the pre-tokenizer {pre!r} (tokenizer.ggml.pre), expected one"
-            f" of {known}; convert the model anew, or use its Hugging Face folder."
+            f" of {', '.join(known)}; convert the model anew, or use its folder."
         )
     for key, inner in (("tokens", str), ("merges", str), ("token_type", int)):
         found = values.get(_PREFIX + key)
@@ -91,6 +92,7 @@ def write_tokenizer(values: dict, source, folder) -> None:
       UserError: The tokenizer cannot be rebuilt.
     """
     check_tokenizer(values, source)
+    template = values.get(_TEMPLATE)
     values = {
         key.removeprefix(_PREFIX): value
         for key, value in values.items()
@@ -102,11 +104,11 @@ def write_tokenizer(values: dict, source, folder) -> None:
         raise UserError(
             f"{source} holds an impossible tokenizer ({error}); use another file."
         ) from error
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    settings: dict[str, str | None] = {"tokenizer_class": "PreTrainedTokenizerFast"}
     for key, field in _SPECIALS.items():
         if (token := values.get(key)) is not None:
             settings[field] = backend.id_to_token(token)
-    if template := values.get("chat_template"):
+    if template:
         settings["chat_template"] = template
     folder = pathlib.Path(folder)
     text = json.dumps(settings, indent=2) + "\n"
@@ -134,6 +136,11 @@ def tokenizer_values(folder, vocab_size: int) -> dict:
             f" llama.cpp has a name for here ({', '.join(_PRE_NAMES)}); export the"
             " model as a Hugging Face folder."
         )
+    if (size := backend.get_vocab_size(with_added_tokens=True)) > vocab_size:
+        raise UserError(
+            f"the tokenizer in {folder} has {size} ids, the model {vocab_size}; export"
+            " the model with its own tokenizer."
+        )
     special = {token["id"]: token["special"] for token in raw["added_tokens"]}
     tokens, types = [], []
     for i in range(vocab_size):
@@ -152,9 +159,10 @@ def tokenizer_values(folder, vocab_size: int) -> dict:
             values[key] = token
     for key, token in zip(_ENDS, dict.fromkeys(eos_ids), strict=False):
         values[key] = token
+    values = {_PREFIX + key: value for key, value in values.items()}
     if isinstance(auto.chat_template, str):
-        values["chat_template"] = auto.chat_template
-    return {_PREFIX + key: value for key, value in values.items()}
+        values[_TEMPLATE] = auto.chat_template
+    return values
 
 
 def _build(values: dict) -> Tokenizer:

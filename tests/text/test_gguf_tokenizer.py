@@ -64,9 +64,9 @@ def metadata(pre):
         "padding_token_id": size,
         "unknown_token_id": size + 3,
         "add_bos_token": False,
-        "chat_template": "{{ messages[0]['content'] }}<|end|>",
     }
-    return {f"tokenizer.ggml.{key}": value for key, value in values.items()}
+    values = {f"tokenizer.ggml.{key}": value for key, value in values.items()}
+    return values | {"tokenizer.chat_template": "{{ messages[0]['content'] }}<|end|>"}
 
 
 def save(values, folder, pre):
@@ -157,7 +157,7 @@ def test_special_ids_template_and_size(both, tmp_path):
     assert end_ids(values) == [size - 4, size - 3]
     write_tokenizer(values, "x.gguf", tmp_path)
     config = json.loads((tmp_path / "tokenizer_config.json").read_text())
-    assert config["chat_template"] == values["tokenizer.ggml.chat_template"]
+    assert config["chat_template"] == values["tokenizer.chat_template"]
     assert (config["bos_token"], config["eos_token"]) == ("<|start|>", "<|end|>")
     raw = json.loads((tmp_path / "tokenizer.json").read_text())
     special = {token["content"]: token["special"] for token in raw["added_tokens"]}
@@ -228,3 +228,10 @@ def test_a_tokenizer_without_a_name_is_refused(tmp_path):
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     with pytest.raises(UserError, match="splits text in another way"):
         tokenizer_values(tmp_path, 260)
+
+
+def test_a_model_of_fewer_ids_is_refused(both, tmp_path):
+    pre, values, tokenizer = both
+    save(values, tmp_path, pre)
+    with pytest.raises(UserError, match=f"has {tokenizer.vocab_size} ids, the model 9"):
+        tokenizer_values(tmp_path, 9)
