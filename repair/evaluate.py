@@ -30,6 +30,7 @@ from repair.training.workdir import write_whole
 def main():
     """Run episodes of the tasks; print pass@1, pass@k, outcomes by status and turn."""
     args, console = flags.FLAGS, Console()
+    settings = EvalConfig(args.samples, args.temperature)
     chosen = {
         name: getattr(args, name)
         for name in ("top_k", "top_p")
@@ -41,7 +42,7 @@ def main():
     own = _set_settings(args)
     verifier = own and Sandbox(limits=own.limits)
     policy = load_policy(args.checkpoint, verifier=verifier, base=args.base, **chosen)
-    settings = EvalConfig(args.samples, args.temperature, seed=_seed(args, own, policy))
+    settings = dataclasses.replace(settings, seed=_seed(args, own, policy))
     _claim(out)
     with policy.verifier as verifier:
         console.print(verifier.level.line(), highlight=False)

@@ -87,8 +87,8 @@ OF_TINY = {
         "--config.sft.step: no such field; did you mean --config.sft.steps?"
     ),
     "--config.sft.lr=3": (
-        "--config.sft.lr: no such field; config.sft has accumulate, optimizer,"
-        " row_length, rows, state_weight, steps"
+        "--config.sft.lr: no such field; config.sft has accumulate, eval_every,"
+        " optimizer, patience, row_length, rows, state_weight, steps"
     ),
     "--config.sfd.steps=3": (
         "--config.sfd.steps: no such field; did you mean --config.sft?"
@@ -130,7 +130,8 @@ OF_OTHERS = {
         " v4, v5e, v5p, v6e, such as h200-8 or v5p-64 (64 cores, 32 devices)"
     ),
     "evaluate": (
-        "--checkpoint is missing; give WORKDIR/checkpoints/STAGE, or one step below it"
+        "--checkpoint is missing; give WORKDIR/checkpoints/STAGE, a step below it,"
+        " or best"
     ),
     "evaluate --samples=x": "--samples=x: expected an integer in the range [0, 10000]",
     "evaluate --samples=1e9": (
@@ -167,7 +168,9 @@ OF_OTHERS = {
     ),
     "fix --tests=x --checkpoint=x": "missing argument FILE; see --help",
     "fix a.py --dry_run=perhaps": "--dry_run=perhaps: expected true or false",
-    "export --checkpoint=x": "--out is missing; give a folder to write, empty or new",
+    "export --checkpoint=x": (
+        "--out is missing; give a folder, empty or new; or a new GGUF file"
+    ),
     "report": "missing argument WORKDIR; see --help",
     "report x --episodes=many": "--episodes=many: expected a non-negative integer",
 }
@@ -262,8 +265,8 @@ def test_a_workdir_below_a_file_is_refused(refused, tmp_path):
 def test_a_workdir_of_another_config_is_refused_by_field(refused, tmp_path):
     refusal = ("train", TINY, f"--workdir={tmp_path}", "--config.tasks.train=nowhere")
     assert "nowhere" in refused(*refusal)  # after the workdir was made
-    said = refused(*refusal, "--config.sft.steps=7")
-    assert "sft.steps" in said and "7 here" in said
+    said = refused(*refusal, "--config.sft.rows=7")
+    assert "sft.rows" in said and "7 here" in said
 
 
 def test_a_missing_checkpoint_is_refused(refused, tmp_path):

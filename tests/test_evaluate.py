@@ -49,13 +49,20 @@ def command(monkeypatch, tmp_path, capsys):
         fields = {"tasks": "", "path": "", "count": 0, "samples": 0, "out": ""}
         fields |= {"temperature": 0.8, "top_k": None, "top_p": None, "seed": None}
         fields |= {"checkpoint": f"{tmp_path}/run/checkpoints/sft", "against": ""}
+        fields |= {"base": "", "cpu_seconds": None, "corruptions": None, "kinds": None}
 
         def measure(policy, bugs, settings, path, description):
             played.append(settings.seed)
             counts = dict(zip([bug.bug_id for bug in bugs], greedy, strict=True))
             path.write_text("")
             shown = {"by_status": {}, "by_turn": {}, "by_corruptions": {}}
-            shown |= {"malformed": 0.0, "turns": 1.0, "pass@1": RATE, "faults": 2}
+            shown |= {
+                "unfit": 0,
+                "malformed": 0.0,
+                "turns": 1.0,
+                "pass@1": RATE,
+                "faults": 2,
+            }
             return shown | {"outcomes": comparison.by_bug(bugs, counts)}
 
         policy = types.SimpleNamespace(

@@ -90,7 +90,7 @@ def run(tmp_path, monkeypatch, capsys):
     tests.write_text(TESTS)
 
     def run(*attempts, config=None, **values):
-        def load(checkpoint, verifier, **sampler):
+        def load(checkpoint, verifier, base, **sampler):
             engine = Reciter(verifier, attempts)
             run.policy = Policy(config or Config(), None, None, engine, verifier, {})
             return run.policy
@@ -99,7 +99,11 @@ def run(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(attempts_module, "collect_rollouts", Reciter.collect)
         settings = {"text": "", "samples": len(attempts) - 1, "temperature": 0.8}
         settings |= {"dry_run": False, "seed": 0, "cpu_seconds": Limits.cpu_seconds}
-        settings |= {"tests": str(tests), "checkpoint": "runs/tiny"} | values
+        settings |= {
+            "tests": str(tests),
+            "checkpoint": "runs/tiny",
+            "base": "",
+        } | values
         monkeypatch.setattr(fix.flags, "FLAGS", types.SimpleNamespace(**settings))
         code = fix.main(str(file))
         return code, capsys.readouterr().out

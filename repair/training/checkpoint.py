@@ -134,16 +134,20 @@ class Checkpointer:
                 shutil.rmtree(path)
         for path in sorted(_steps(folder), key=lambda p: int(p.name), reverse=True):
             if not (fault := find_damage(path)):
-                return
+                break
             aside = path.with_name(path.name + _DAMAGED)
             shutil.rmtree(aside, ignore_errors=True)
             os.rename(path, aside)
             report(f"checkpoint {path} is damaged ({fault}); it is set aside")
+        self._delete_oldest()  # a kill may have come before
 
     def _finish(self, path: Path, final: Path) -> None:
-        """Give a written step its manifest and its name; delete the oldest."""
+        """Give a written step its manifest and its name."""
         write_manifest(path)
         replace(path, final)
+        self._delete_oldest()
+
+    def _delete_oldest(self) -> None:
         steps = sorted(_steps(self.directory), key=lambda p: int(p.name))
         for old in steps[: -self._keep]:
             gone = old.with_name(old.name + OLD)

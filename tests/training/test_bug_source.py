@@ -102,7 +102,7 @@ def test_an_evaluation_has_bugs_of_its_own(verifier, tasks, tmp_path):
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"bugs_per_task": 0}, "bugs_per_task is 0, expected 1 or more"),
+        ({"bugs_per_task": 0}, "bugs_per_task is 0, expected 1 to 10,000"),
         ({"bugs_per_task": 2, "bugs": "x"}, "is 2, expected 1 with bugs of a file"),
         ({"curriculum": 0.5, "bugs": "x"}, "is 0.5, expected 0 with bugs of a file"),
         ({"curriculum_by": "size"}, "expected one of '', 'solve_rate'"),

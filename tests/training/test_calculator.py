@@ -1,6 +1,7 @@
 """The worked example of docs/your_own_tool.md: its parts, its run, and its page."""
 
 import ast
+import collections
 import pathlib
 import random
 import re
@@ -129,12 +130,13 @@ def test_a_check_that_gives_no_line_is_no_verdict(said):
 
 
 def test_solving_earns_once_whatever_the_way_there():
+    """PUSH 0 takes the solved state away, and ADD brings it back."""
     task_set = Calculator(short())
     environment = Environment(task_set.open_verifier(), None, 12, task_set.make_tool)
     environment.reset(Bug("t", TASK, ""))
     said = ["PUSH 7", "PUSH 6", "MUL", "PUSH 0", "ADD", "EXIT"]
     turns = [environment.step(command) for command in said]
-    assert [turn.reward for turn in turns] == [0, 0, 1.0, 0, 0, 0]
+    assert [turn.reward for turn in turns] == [0, 0, 1, -1, 1, 0]
     assert turns[-1].status == "solved"
 
 
@@ -150,9 +152,10 @@ def test_trees_and_texts_are_the_same_expression():
 def test_the_run_goes_through_all_stages(finished):
     workdir, results = finished
     assert list(results["stages"]) == ["init", "sft", "rlvr"]
+    assert results["demos"].pop("digest")
     assert results["demos"] == {"made": 60, "dropped": {}}
     assert "sandbox" not in results  # nothing ran in one
-    rows = {s: [] for s in ("sft", "rlvr", "eval")}
+    rows = collections.defaultdict(list)
     for row in read_metrics(workdir / "metrics.jsonl"):
         rows[row["stage"]].append(row)
     assert rows["sft"][-1]["command_loss"] < rows["sft"][0]["command_loss"] / 2

@@ -159,6 +159,14 @@ def test_with_no_whole_step_left_a_reader_is_told(folder):
     checkpointer.close()
 
 
+def test_steps_that_a_kill_left_over_are_deleted_on_opening(folder):
+    shutil.copytree(folder / "100", folder / "7")
+    Checkpointer(folder).close()
+    assert sorted(p.name for p in folder.iterdir()) == ["100", "20000"]
+    Checkpointer(folder, keep=1).close()
+    assert [p.name for p in folder.iterdir()] == ["20000"]
+
+
 def test_a_foreign_folder_with_a_number_is_no_step(folder):
     (folder / "99999").mkdir()
     (folder / "99999" / "notes.txt").write_text("mine")

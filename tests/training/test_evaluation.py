@@ -245,7 +245,7 @@ def measured(monkeypatch, tmp_path):
 
 
 def test_greedy_then_samples_with_the_configs_restriction(measured):
-    figures, rows, calls = measured(EvalConfig(2, 0.5, 11), top_k=3, top_p=0.9)
+    figures, rows, calls = measured(EvalConfig(2, 0.5, seed=11), top_k=3, top_p=0.9)
     assert [samples for samples, _, _ in calls] == [1, 2]
     (_, greedy, seed), (_, sampled, _) = calls
     assert greedy.temperature == 0.0 and (seed.seed, seed.step) == (11, 0)

@@ -59,7 +59,7 @@ lora = stages | {"model": {"lora_rank": 2, "scan_layers": True}, "train": "lora"
 adamw = {"name": "adamw", "adam_learning_rate": 0.001}
 lora |= {"loss_chunk": 128, "sft": {"optimizer": adamw}}
 experiment.run(settings(**lora), out + "/lora_one", devices=jax.devices()[:1])
-lora["sft"] = {"accumulate": 2}
+lora["sft"] = {"optimizer": adamw, "accumulate": 2}
 experiment.run(settings((2, 2, 2), **lora), out + "/lora_all")
 """
 ONE_OF_TWO = """
