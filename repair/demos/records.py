@@ -169,7 +169,4 @@ def read_demos(path) -> list[Demo]:
                 " repair.make_data finish it with the same command"
             )
         path /= DEMOS
-    demos = [from_row(row) for row in read_objects(path, "demonstration")]
-    if not demos:
-        raise UserError(f"{path} holds no demonstrations; make them anew")
-    return demos
+    return [from_row(row) for row in read_objects(path, "demonstration")]

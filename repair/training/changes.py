@@ -1,8 +1,9 @@
 """Differences between the config of a workdir and that of a run that resumes it.
 
-Two kinds are allowed. Fields of the first kind change no result, such as the slots of
-the sampler; "no result" means up to the rounding of sums for `loss_chunk`,
-`sft.accumulate` and `rlvr.rows`. Fields of the second kind prolong or shorten a run.
+Two kinds are allowed. Fields of the first kind change no result, but for the rounding
+of sums with those that decide on the shapes of arrays (`sampler`, `loss_chunk`,
+`sft.accumulate`, `rlvr.rows`, `mesh`). Fields of the second kind prolong or shorten a
+run.
 Any other difference makes it another run, and is refused.
 """
 

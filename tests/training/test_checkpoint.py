@@ -194,10 +194,10 @@ def test_a_killed_save_leaves_the_step_before(folder):
 
 
 def test_the_best_step_is_kept_beside_the_latest(folder):
-    checkpointer = Checkpointer(folder, keep=1)
+    checkpointer = Checkpointer(folder)
     checkpointer.promote(100)
     checkpointer.save(20_001, make_state(5), EXTRA)
-    assert sorted(p.name for p in folder.iterdir()) == ["20001", "best"]
+    assert sorted(p.name for p in folder.iterdir()) == ["20000", "20001", "best"]
     params, extra = load_params(folder / "best")
     assert extra["step"] == 100
     assert_same(params, {"params": make_state(100)["params"]["params"]})
