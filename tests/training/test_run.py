@@ -297,6 +297,10 @@ def test_demonstrations_of_held_out_programs_are_refused(finished, tmp_path):
         experiment.run(config, tmp_path / "run", report=lambda line: None)
 
 
+def numbers_of(rows):
+    return [{k: v for k, v in row.items() if type(v) in (int, float)} for row in rows]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("slots", [8, 3])
 def test_a_run_resumed_with_fewer_slots_and_more_steps_equals_a_long_one(
@@ -326,8 +330,8 @@ def test_a_run_resumed_with_fewer_slots_and_more_steps_equals_a_long_one(
     same = slots == changed(**common).sampler.slots
     if same:
         assert rows[0] == rows[1]
-    for ours, theirs in zip(*rows, strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-6, nan_ok=True)
+    for ours, theirs in zip(*map(numbers_of, rows), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-6)
     for step in range(1, 5):
         ours, theirs = (
             [json.loads(x)["turns"] for x in path.read_text().splitlines()]
