@@ -61,7 +61,15 @@ def _rlvr_rate(name: str) -> Callable[[dict, dict], float]:
     return value
 
 
+_HELD_OUT = (
+    Curve("pass@1", "greedy, share of some held-out programs", "pass@1"),
+    Curve("Shown pass@1", "by the shown tests alone", "shown_pass@1"),
+    Curve("Command loss", "held-out demonstrations, nats a token", "command_loss"),
+    Curve("Command accuracy", "held-out demonstrations", "command_accuracy"),
+)
 CURVES = {
+    "sft_eval": _HELD_OUT,
+    "rlvr_eval": _HELD_OUT,
     "sft": (
         Curve("Loss", "with the states, nats a command's token", "loss"),
         Curve("Command loss", "nats a token", "command_loss"),

@@ -17,7 +17,12 @@ from repair.report_page.runs import Part, Run, alarm_lines, parts, title
 from repair.report_page.turns import turns_of
 from repair.training.metrics import headline, rate
 
-_STAGES = {"sft": "Supervised finetuning", "rlvr": "Reinforcement learning"}
+_STAGES = {
+    "sft": "Supervised finetuning",
+    "sft_eval": "Evaluation during supervised finetuning",
+    "rlvr": "Reinforcement learning",
+    "rlvr_eval": "Evaluation during reinforcement learning",
+}
 # Fields of a record, and of a turn apart from its edit, that the page shows.
 _RECORD = ("label", "status", "return", "passed", "learnt")
 _TURN = (

@@ -14,7 +14,9 @@ _FIELDS = {"bug_id", "sample", "text", "tests", "status", "turns", "code", "retu
 _EVALUATIONS = {
     "eval_init": (0, "evaluation before training"),
     "eval_sft": (1, "evaluation after SFT"),
+    "eval_sft_best": (1, "evaluation of SFT's best step"),
     "eval_rlvr": (3, "evaluation after RLVR"),
+    "eval_rlvr_best": (3, "evaluation of RLVR's best step"),
 }
 # Least episodes of a step on a page; with less room, it shows fewer steps.
 _WORTH_A_STEP = 16
@@ -114,7 +116,7 @@ def read_groups(path: pathlib.Path) -> dict[str, list[dict]]:
             record = json.loads(line)
         except ValueError:
             record = None
-        if not isinstance(record, dict) or not _FIELDS <= record.keys():
+        if not _is_record(record):
             raise UserError(
                 f"{path}, line {number}: expected the record of an episode; move the"
                 " file away"
@@ -126,6 +128,18 @@ def read_groups(path: pathlib.Path) -> dict[str, list[dict]]:
         before = sum(r["label"].split(".")[0] == name for r in group)
         group.append(record | {"label": f"{name}.{before + 1}" if before else name})
     return groups
+
+
+def _is_record(record) -> bool:
+    """Return True for an object with the fields of an episode, of their types."""
+    return (
+        isinstance(record, dict)
+        and record.keys() >= _FIELDS
+        and isinstance(record["turns"], list)
+        and isinstance(record["tests"], list)
+        and all(isinstance(turn, dict) for turn in record["turns"])
+        and all(isinstance(record[name], str) for name in ("text", "code"))
+    )
 
 
 def pick_group(run: Run, step: str, groups: dict, group: str) -> list[dict]:
@@ -199,6 +213,7 @@ def _open(folder: pathlib.Path, name: str) -> Run:
             " --workdir of a repair.train"
         )
     results = {"stages": {}} | _read_json(folder / "results.json")
+    _check_results(results, folder / "results.json")
     files = {path.stem: path for path in (folder / "trajectories").glob("*.jsonl")}
     return Run(
         name,
@@ -208,6 +223,25 @@ def _open(folder: pathlib.Path, name: str) -> Run:
         read_metrics(folder / "metrics.jsonl"),
         {step: files[step] for step in sorted(files, key=_order)},
     )
+
+
+def _check_results(results: dict, path: pathlib.Path) -> None:
+    """Refuse results that are not figures by stage, each with its pass@1."""
+    stages = results["stages"]
+    whole = isinstance(stages, dict) and all(
+        isinstance(figures, dict)
+        and isinstance(figures.get("pass@1"), dict)
+        and all(
+            isinstance(figures["pass@1"].get(name), int | float)
+            for name in ("mean", "low", "high")
+        )
+        for figures in stages.values()
+    )
+    if not whole:
+        raise UserError(
+            f"{path} has no figures by stage, each with a pass@1; move it away, or"
+            " resume the run, which makes it anew"
+        )
 
 
 def _order(step: str) -> tuple:

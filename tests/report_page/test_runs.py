@@ -1,5 +1,7 @@
 """Workdirs read back: names, steps, groups, and the share of them on a page."""
 
+import json
+
 import pytest
 
 from repair.errors import UserError
@@ -51,6 +53,15 @@ def test_what_is_no_run_is_refused(tmp_path):
     (tmp_path / "results.json").write_text("[]")
     with pytest.raises(UserError, match="no JSON object"):
         open_runs([tmp_path])
+    for stages in (
+        "3",
+        '{"sft": 3}',
+        '{"sft": {}}',
+        '{"sft": {"pass@1": {"mean": "x"}}}',
+    ):
+        (tmp_path / "results.json").write_text(f'{{"stages": {stages}}}')
+        with pytest.raises(UserError, match="no figures by stage"):
+            open_runs([tmp_path])
 
 
 def test_a_step_is_found_by_name_or_number(runs):
@@ -81,6 +92,11 @@ def test_a_line_that_is_no_record_is_named(runs, tmp_path, line):
     path.write_bytes(runs[0].steps["rlvr_1"].read_bytes() + line + b"\n")
     with pytest.raises(UserError, match="line 5: expected the record"):
         read_groups(path)
+    record = json.loads(runs[0].steps["rlvr_1"].read_text().splitlines()[0])
+    for name in ("turns", "tests", "text", "code"):
+        path.write_text(json.dumps(record | {name: 3}) + "\n")
+        with pytest.raises(UserError, match="line 1: expected the record"):
+            read_groups(path)
     with pytest.raises(UserError, match="cannot be read"):
         read_groups(tmp_path)
 
