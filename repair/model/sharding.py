@@ -13,6 +13,7 @@ import math
 import re
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -153,6 +154,16 @@ def place_batch(mesh: Mesh, batch):
         lambda x: jax.make_array_from_callback(x.shape, sharding, lambda i: x[i]),
         batch,
     )
+
+
+def place_params(mesh: Mesh, params):
+    """Return parameters, the same in all processes, sharded by the rules."""
+
+    def put(x, sharding):
+        host = np.asarray(x)
+        return jax.make_array_from_callback(x.shape, sharding, lambda i: host[i])
+
+    return jax.tree.map(put, params, param_shardings(mesh, params))
 
 
 def mesh_of(tree) -> Mesh | None:

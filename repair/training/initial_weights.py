@@ -18,7 +18,7 @@ from repair.model.hf.folder import load_hf, local_folder
 from repair.model.hf.model_config import RUN_FIELDS
 from repair.model.llama import LlamaConfig
 from repair.model.lora import init_adapters, join
-from repair.model.sharding import build, param_shardings
+from repair.model.sharding import build, place_params
 from repair.training.checkpoint import checkpoint_digest, is_checkpoint, load_params
 from repair.training.config import Config
 from repair.training.fields import from_dict
@@ -93,7 +93,7 @@ def load_checkpoint(
     params, extra = load_params(checkpoint, report)
     shape = from_dict(extra["model"], LlamaConfig)
     if mesh is not None:
-        params = jax.device_put(params, param_shardings(mesh, params))
+        params = place_params(mesh, params)
     if expected := extra["base"]:
         source = base or expected["source"]
         if source_digest(source) != expected["digest"]:

@@ -17,14 +17,13 @@ import pathlib
 import time
 from collections.abc import Callable, Iterator
 
-import jax
 import numpy as np
 
 from repair.errors import Interrupted, UserError
 from repair.model import multihost
 from repair.model.api import Model
 from repair.model.lora import join, split
-from repair.model.sharding import build, param_shardings
+from repair.model.sharding import build, place_params
 from repair.training.checkpoint import BEST, Checkpointer, load_params
 from repair.training.interrupts import Interrupts
 from repair.training.metrics import chain_digest, progress, read_metrics
@@ -146,8 +145,7 @@ class Loop:
     def best_params(self) -> dict:
         """Load the parameters of the best evaluation."""
         saved, _ = load_params(self._folder / BEST)
-        shardings = param_shardings(self.context.model.mesh, saved)
-        return join(jax.device_put(saved, shardings), self.frozen)
+        return join(place_params(self.context.model.mesh, saved), self.frozen)
 
     @property
     def over(self) -> bool:
