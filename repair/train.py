@@ -34,9 +34,11 @@ def main():
     if args.distributed or args.coordinator:
         multihost.connect(args.coordinator, args.processes, args.process)
     console = Console(quiet=not multihost.first())
-    results = run(
-        config, args.workdir, lambda line: console.print(line, highlight=False)
-    )
+
+    def say(line: str) -> None:  # whole, however narrow the log is taken to be
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+    results = run(config, args.workdir, say)
     if results["stages"]:
         console.print(results_table(results))
     console.print(f"everything is in {args.workdir}", highlight=False)
