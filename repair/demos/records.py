@@ -149,6 +149,7 @@ def write_demos(path, demos: Iterable[Demo]) -> None:
                 file.write(to_line(demo) + "\n")
         os.replace(partial, path)
     except OSError as error:
+        partial.unlink(missing_ok=True)
         raise UserError(
             f"cannot write demonstrations to {path}: {error}; give a writable path"
         ) from error
