@@ -87,6 +87,8 @@ class Checkpointer:
             multihost.once(lambda: self._finish(path, self.directory / str(step)))
         # Of a full disk tensorstore makes a ValueError.
         except (OSError, ValueError) as error:
+            for torn in self.directory.glob(f"{step}{_NEW}*"):
+                shutil.rmtree(torn, ignore_errors=True)
             reason = str(error).strip().splitlines()[0][:200]
             raise UserError(
                 f"checkpoint {self.directory / str(step)} cannot be written "
