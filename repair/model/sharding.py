@@ -196,7 +196,8 @@ def place(mesh: Mesh, params):
     def on_place(x, sharding):
         here = set(mesh.devices.flat)
         held = {s.device: s.data for s in getattr(x, "addressable_shards", ())}
-        if len(held) > len(here) and here <= held.keys():
+        elsewhere = not getattr(x, "is_fully_addressable", True)
+        if (elsewhere or len(held) > len(here)) and here <= held.keys():
             parts = [held[device] for device in mesh.devices.flat]
             return jax.make_array_from_single_device_arrays(x.shape, sharding, parts)
         return jax.device_put(x, sharding)
