@@ -42,7 +42,8 @@ def main():
     own = _set_settings(args)
     verifier = own and Sandbox(limits=own.limits)
     policy = load_policy(args.checkpoint, verifier=verifier, base=args.base, **chosen)
-    settings = dataclasses.replace(settings, seed=_seed(args, own, policy))
+    seed = policy.config.eval.seed if args.seed is None else args.seed
+    settings = dataclasses.replace(settings, seed=own.corruptions.seed if own else seed)
     _claim(out)
     with policy.verifier as verifier:
         console.print(verifier.level.line(), highlight=False)
@@ -93,13 +94,6 @@ def _claim(out: pathlib.Path) -> None:
         ) from error
 
 
-def _seed(args, own: SetSettings | None, policy: Policy) -> int:
-    """Return the seed of bugs and samples; that of a published set is its own."""
-    if args.seed is not None:
-        return args.seed
-    return own.corruptions.seed if own else policy.config.eval.seed
-
-
 def _bugs(
     args, policy: Policy, own: SetSettings | None, verifier, seed: int
 ) -> tuple[TaskList, list[Bug]]:
@@ -111,8 +105,6 @@ def _bugs(
         path = args.path or policy.config.tasks.path
         tasks = load_tasks(args.tasks, path=path, count=count, sandbox=verifier)
     if own:
-        corruptions = dataclasses.replace(own.corruptions, seed=seed)
-        own = dataclasses.replace(own, corruptions=corruptions)
         return make_set_bugs(tasks, verifier, own)
     several = policy.config.eval.bugs_per_task
     return tasks, draw_bugs(policy.task_set, tasks, verifier, seed, several)
@@ -141,7 +133,11 @@ def _set_settings(args) -> SetSettings | None:
     names = ("cpu_seconds", "corruptions", "kinds")
     given = {n: getattr(args, n) for n in names if getattr(args, n) is not None}
     if is_published(args.tasks):
-        return settings_of(args.tasks).changed(**given)
+        own = settings_of(args.tasks).changed(**given)
+        if args.seed is None:
+            return own
+        corruptions = dataclasses.replace(own.corruptions, seed=args.seed)
+        return dataclasses.replace(own, corruptions=corruptions)
     if given:
         raise UserError(
             f"--{next(iter(given))} is for published sets; the checkpoint's config"

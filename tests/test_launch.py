@@ -227,7 +227,9 @@ def test_what_workers_run_trains_one_model_in_two_processes(desk, start):
     assert "2 processes" in first and "everything is in" in first
     assert "processes" not in second.replace("[Gloo]", "")
     assert (desk.workdir / "checkpoints" / "sft" / "2").is_dir()
-    assert [r["step"] for r in read_metrics(desk.workdir / "metrics.jsonl")] == [1, 2]
+    rows = read_metrics(desk.workdir / "metrics.jsonl")
+    assert [r["step"] for r in rows if r["stage"] == "sft"] == [1, 2]
+    assert [r["step"] for r in rows if r["stage"] == "sft_eval"] == [2]
     # The same line everywhere; jax finds the ranks, or they are given in full.
     line = f"-m repair.train --config={desk.folder}/small.py --workdir={desk.workdir} "
     commands = sorted((desk.logs / "commands").read_text().splitlines())

@@ -1,7 +1,7 @@
 """Sources of bugs: corruptions, fresh ones in each epoch of RLVR, or a file of them."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from repair.env import Verifier
 from repair.errors import UserError
@@ -40,7 +40,7 @@ def rlvr_bugs(
     config, (train, held_out) = task_set.config, tasks
     if path := config.rlvr.bugs:
         train = load_faulty(path)
-        _check_held_out(train, held_out, path)
+        check_held_out("row", train, held_out, path)
 
     def draw(epoch: int) -> list[Bug]:
         # Other faulty programs than the demonstrations of the same tasks.
@@ -72,12 +72,25 @@ def rlvr_bugs(
     return of_epoch
 
 
-def _check_held_out(tasks: list[Task], held_out: list[Task], path: str) -> None:
+def check_held_out(
+    what: str, tasks: Iterable[Task], held_out: Sequence[Task], path: str
+) -> None:
+    """Refuse a file to train on that has programs of the evaluation.
+
+    Args:
+      what: Name of one of its rows, for the message.
+      tasks: The task of each row.
+      held_out: Tasks that are not trained on.
+      path: The file.
+
+    Raises:
+      UserError: With the first such row.
+    """
     codes = {task.code for task in held_out}
     for number, task in enumerate(tasks, 1):
         if task.code in codes:
             raise UserError(
-                f"row {number} of {path} is a bug of the program of task"
+                f"{what} {number} of {path} is of the program of task"
                 f" {task.task_id!r}, which is held out; make the file of the training"
                 " tasks alone, or choose others to hold out (tasks.eval, eval.bugs)"
             )

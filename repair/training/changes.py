@@ -3,8 +3,7 @@
 Two kinds are allowed. Fields of the first kind change no result, but for the rounding
 of sums with those that decide on the shapes of arrays (`sampler`, `loss_chunk`,
 `sft.accumulate`, `rlvr.rows`, `mesh`). Fields of the second kind prolong or shorten a
-run.
-Any other difference makes it another run, and is refused.
+run. Any other difference makes it another run, and is refused.
 """
 
 from collections.abc import Collection

@@ -110,9 +110,13 @@ class Checkpointer:
         Raises:
           UserError: The step is missing, damaged, or of another shape.
         """
-        step = self.latest_step() if step is None else step
-        path = self.directory if step is None else self.directory / str(step)
-        read = _read(_step_folder(path), _items(state_like))
+        latest = self.latest_step() if step is None else None
+        if latest is not None:  # compared with its manifest on opening
+            path = self.directory / str(latest)
+        else:
+            name = "" if step is None else str(step)
+            path = _step_folder(self.directory / name)
+        read = _read(path, _items(state_like))
         found = {("params", *name): leaf for name, leaf in read["params"].items()}
         found |= read.get("rest", {})
         leaves = [found[name] for name in _leaves(state_like)]

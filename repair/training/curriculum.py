@@ -9,7 +9,7 @@ from repair.tasks import Bug
 
 # Values of `rlvr.curriculum_by`.
 RULES = ("", "solve_rate")
-# How often bugs come that some and not all of their last episodes solved; others: 1.
+# Weight of bugs that some and not all of their last episodes solved; of others: 1.
 _MIXED_WEIGHT = 4.0
 
 

@@ -67,11 +67,7 @@ def measure(
                 RolloutSeed(config.seed),
                 Observer(progress=show),
             )
-            verified = verify(rollouts, policy.verifier)
-            kept, broken = drop_faults(rollouts, samples)
-            chosen = {id(rollout) for rollout in kept}
-            passed = verified[[id(rollout) in chosen for rollout in rollouts]]
-            rollouts = kept
+            rollouts, passed, broken = verify_groups(rollouts, samples, policy.verifier)
             right.append(comparison.count_right(rollouts, passed))
             if done:
                 figures |= sampled_figures(rollouts, passed, samples)
@@ -91,6 +87,19 @@ def measure(
     if multihost.first():
         write_records(path, records)
     return figures | {"seconds": round(time.perf_counter() - started, 1)}
+
+
+def verify_groups(
+    rollouts: list[Rollout], samples: int, verifier: Verifier
+) -> tuple[list[Rollout], np.ndarray, int]:
+    """Verify rollouts: (those of bugs without a broken episode, `verify`, broken ones).
+
+    The samples of a bug stand in a row.
+    """
+    passed = verify(rollouts, verifier)  # which may break some more
+    kept, broken = drop_faults(rollouts, samples)
+    whole = {id(rollout) for rollout in kept}
+    return kept, passed[[id(rollout) in whole for rollout in rollouts]], broken
 
 
 def verify(rollouts: Sequence[Rollout], verifier: Verifier) -> np.ndarray:

@@ -15,7 +15,7 @@ from repair.tasks import Bug, Task
 from repair.text.episodes import Example
 from repair.text.packing import Batch, pack, plan_rows
 from repair.training import sft
-from repair.training.evaluation import drop_faults, verify
+from repair.training.evaluation import verify_groups
 from repair.training.policy import Policy
 
 
@@ -44,8 +44,7 @@ class Evaluator:
         rollouts = collect_rollouts(
             policy.engine, params, self.bugs, 1, greedy, RolloutSeed(seed)
         )
-        rollouts, _ = drop_faults(rollouts, 1)
-        passed = verify(rollouts, policy.verifier)
+        rollouts, passed, _ = verify_groups(rollouts, 1, policy.verifier)
         figures = {
             "pass@1": float(np.mean(passed)) if len(passed) else 0.0,
             "shown_pass@1": float(np.mean([r.passed for r in rollouts] or [0.0])),

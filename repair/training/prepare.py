@@ -16,11 +16,12 @@ from repair.model.hf.folder import copy_settings
 from repair.sandbox import Sandbox
 from repair.tasks import Task
 from repair.text.prompts import render_prompt
-from repair.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
+from repair.text.tokenizer import Tokenizer, train_tokenizer
+from repair.training.bug_source import check_held_out
 from repair.training.config import Config
 from repair.training.initial_weights import tokenizer_source
 from repair.training.task_set import TaskSet
-from repair.training.workdir import Results, path_digest, written_folder
+from repair.training.workdir import Results, load_object, path_digest, written_folder
 
 # Demonstrations that a tokenizer is trained on; more change next to nothing.
 _TOKENIZER_DEMOS = 2000
@@ -63,7 +64,8 @@ def prepare_demos(
             report(f"{path} is damaged and set aside ({error})")
     if source := task_set.config.demos.path:
         demos = read_demos(source)
-        _check_held_out(demos, tasks[1], source)
+        trained = (demo.bug.task for demo in demos)
+        check_held_out("demonstration", trained, tasks[1], source)
         report(f"demonstrations: {len(demos)} from {source}")
     else:
         started = time.perf_counter()
@@ -75,18 +77,6 @@ def prepare_demos(
     write_demos(path, demos)
     results.add("demos", digest=path_digest(path))
     return demos
-
-
-def _check_held_out(demos: Sequence[Demo], held_out: list[Task], path: str) -> None:
-    codes = {task.code for task in held_out}
-    for number, demo in enumerate(demos, 1):
-        if demo.bug.task.code in codes:
-            raise UserError(
-                f"demonstration {number} of {path} repairs the program of task"
-                f" {demo.bug.task.task_id!r}, which is held out; make the"
-                " demonstrations of the training tasks alone, or choose other tasks to"
-                " hold out (tasks.eval)"
-            )
 
 
 def prepare_tokenizer(
@@ -103,14 +93,15 @@ def prepare_tokenizer(
     config, prompt = task_set.config, task_set.prompt
     folder = workdir / "tokenizer"
     if folder.exists():
-        try:
-            load_tokenizer(folder, prompt, config.mode)
+        files = {*folder.glob("*.json"), folder / "tokenizer.json"}
+        torn = [p for p in files if not p.exists() or load_object(p) is None]
+        if not torn:
             return
-        except UserError as error:
-            aside = folder.with_name(folder.name + ".damaged")
-            shutil.rmtree(aside, ignore_errors=True)
-            folder.rename(aside)
-            report(f"{folder} is damaged and set aside ({error})")
+        aside = folder.with_name(folder.name + ".damaged")
+        shutil.rmtree(aside, ignore_errors=True)
+        folder.rename(aside)
+        names = ", ".join(sorted(p.name for p in torn))
+        report(f"{folder} is damaged and set aside ({names} is no JSON object)")
     with written_folder(folder) as new:
         if source := config.text.tokenizer:
             copy_settings(source, new)

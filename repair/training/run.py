@@ -171,8 +171,10 @@ class _Run:
         digests = {"tokenizer": path_digest(self.workdir / "tokenizer")}
         if (path := self.workdir / "demos.jsonl").exists():
             digests["demos.jsonl"] = path_digest(path)
-        if base or is_checkpoint(c.init_from):
+        if is_checkpoint(c.init_from):
             digests["init_from"] = source_digest(c.init_from)
+        elif base:
+            digests["init_from"] = base["digest"]
         context = StageContext(
             model,
             self.workdir,

@@ -63,7 +63,7 @@ def write_quixbugs(folder):
     return folder
 
 
-# What the tests of programs over graphs import.
+# Imports of the tests of programs over graphs.
 NODE = """class Node:
     def __init__(self, value=None, successor=None, successors=[]):
         self.value = value
