@@ -59,12 +59,7 @@ class Checkpointer:
           UserError: The folder cannot be made.
         """
         self.directory, self._keep = Path(directory).absolute(), keep
-        handlers = {n: ocp.StandardCheckpointHandler() for n in ("params", "rest")}
-        self._writer = ocp.Checkpointer(
-            ocp.CompositeCheckpointHandler(
-                **handlers, extra=ocp.JsonCheckpointHandler()
-            )
-        )
+        self._writer = _orbax()
         try:
             multihost.once(lambda: self._open(report))
         except OSError as error:
@@ -199,6 +194,13 @@ def checkpoint_digest(directory) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
+def _orbax() -> ocp.Checkpointer:
+    """Return orbax's reader and writer of one step."""
+    handlers = {item: ocp.StandardCheckpointHandler() for item in ("params", "rest")}
+    handlers["extra"] = ocp.JsonCheckpointHandler()
+    return ocp.Checkpointer(ocp.CompositeCheckpointHandler(**handlers))
+
+
 def _leaves(state) -> dict[tuple[str, ...], jax.Array]:
     """Return the leaves by path, in tree order."""
     return {
@@ -264,11 +266,7 @@ def _read(path: Path, wanted: dict) -> dict:
     Returns:
       For each item its arrays by path; "extra" as saved.
     """
-    handlers = {item: ocp.StandardCheckpointHandler() for item in ("params", "rest")}
-    handler = ocp.CompositeCheckpointHandler(
-        **handlers, extra=ocp.JsonCheckpointHandler()
-    )
-    with contextlib.closing(ocp.Checkpointer(handler)) as reader:
+    with contextlib.closing(_orbax()) as reader:
         with _damage_is_a_user_error(path):
             metadata = reader.metadata(path).item_metadata
             saved = {item: _saved(item, metadata.get(item)) for item in wanted}

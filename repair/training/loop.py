@@ -158,15 +158,10 @@ class Loop:
     @property
     def learning_rate_scale(self) -> np.float32:
         """The learning rate of this step, as a share of its peak."""
-        config = self.settings.optimizer
+        c, spent = self.settings, None
         if self._budget:
-            done = self.progress.spent / self._budget
-        else:
-            warmup = min(config.warmup, max(self.settings.steps - 1, 0))
-            rest = max(self.settings.steps - warmup, 1)
-            done = (self.step - warmup) / rest
-        done = min(max(done, 0.0), 1.0)
-        return np.float32(learning_rate_scale(config, self.step, done))
+            spent = self.progress.spent / self._budget
+        return np.float32(learning_rate_scale(c.optimizer, self.step, c.steps, spent))
 
     @property
     def evaluation_due(self) -> bool:

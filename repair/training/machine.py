@@ -7,13 +7,13 @@ others than the one before.
 
 import importlib.metadata
 import json
-import os
 import pathlib
 import platform
 from collections.abc import Callable
 
 import jax
 
+from repair.sandbox.cores import available_cores
 from repair.training.workdir import load_object, write_whole
 
 _PACKAGES = ("repair", "jax", "jaxlib", "flax", "optax", "numpy", "tokenizers")
@@ -26,7 +26,7 @@ def describe_machine(mesh) -> dict[str, str]:
     found = {
         "processor": cpu.get("model name", platform.processor() or platform.machine()),
         "instruction set": cpu.get("flags", platform.machine()),
-        "cores": str(len(_affinity())),
+        "cores": str(available_cores()),
         "devices": f"{mesh.size} of {mesh.devices.flat[0].device_kind}",
         "processes": str(jax.process_count()),
         "python": platform.python_version(),
@@ -64,10 +64,3 @@ def _cpu_fields() -> dict[str, str]:
     lines = _CPUINFO.read_text().split("\n\n")[0].splitlines()
     pairs = (line.split(":", 1) for line in lines if ":" in line)
     return {name.strip(): value.strip() for name, value in pairs}
-
-
-def _affinity() -> list[int]:
-    """Return the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))

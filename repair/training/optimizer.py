@@ -80,7 +80,9 @@ class OptimizerConfig:
         )
 
 
-def learning_rate_scale(config: OptimizerConfig, step: int, done: float) -> float:
+def learning_rate_scale(
+    config: OptimizerConfig, step: int, steps: int, spent: float | None = None
+) -> float:
     """Return the learning rate's share of its peak.
 
     Linear warm-up over steps, times a decay over what ends the stage. Updates of one
@@ -89,10 +91,15 @@ def learning_rate_scale(config: OptimizerConfig, step: int, done: float) -> floa
     Args:
       config: The schedule.
       step: Steps made so far.
-      done: Share of the stage that is done after the warm-up, of its steps or of its
-        budget, from 0 to 1.
+      steps: Steps of the stage; the warm-up leaves at least one of them.
+      spent: Share of a budget that is spent, where that ends the stage; None to decay
+        over the steps after the warm-up.
     """
-    rise = min((step + 1) / (config.warmup + 1), 1.0)
+    warmup = min(config.warmup, steps - 1)
+    # From one step's worth rather than from 0: a first step of 0 is a step lost.
+    rise = min((step + 1) / (warmup + 1), 1.0)
+    done = (step - warmup) / (steps - warmup) if spent is None else spent
+    done = min(max(done, 0.0), 1.0)
     end = config.final_fraction
     if config.decay == "constant":
         return rise

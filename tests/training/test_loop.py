@@ -33,7 +33,11 @@ def stage(tmp_path):
     metrics = MetricsWriter(tmp_path)
 
     def run(losses=(), settings=SETTINGS, values=(), after=None, **kwargs):
-        config = Config(checkpoint_every=kwargs.pop("every", 1), sft=settings)
+        config = Config(
+            checkpoint_every=kwargs.pop("every", 1),
+            best_of=kwargs.pop("best_of", "pass@1"),
+            sft=settings,
+        )
         context = StageContext(
             model,
             tmp_path,
@@ -56,7 +60,8 @@ def stage(tmp_path):
             loop.progress.memory = {"seen": [*memory.get("seen", []), step]}
             if loop.evaluation_due:
                 number = -(-loop.step // settings.eval_every) - 1
-                loop.log_evaluation({"pass@1": values[number], "shown_pass@1": 0.0})
+                shown = 1 - values[number] if config.best_of != "pass@1" else 0.0
+                loop.log_evaluation({"pass@1": values[number], "shown_pass@1": shown})
             if after:
                 after(loop)
         return loop
@@ -97,6 +102,12 @@ def test_the_best_step_is_kept_and_loaded(stage):
     ]
     assert stage.said[1] == "sft, step 4: pass@1 0.5 shown_pass@1 0 (best so far)"
     assert stage.said[2].endswith("(best: step 4)")
+
+
+def test_the_best_step_may_go_by_the_shown_tests(stage):
+    settings = dataclasses.replace(SETTINGS, steps=6, eval_every=2)
+    loop = stage(settings=settings, values=(0.1, 0.5, 0.2), best_of="shown_pass@1")
+    assert loop.progress.best == {"step": 2, "value": 0.9}
 
 
 def test_patience_ends_a_stage_that_does_not_improve(stage):
@@ -162,6 +173,11 @@ def test_the_learning_rate_falls_over_the_steps(stage):
     )
     # Half of the peak, then 2, 1.6, 1.2, 0.8 towards 0.4 at the end.
     assert found == pytest.approx([1.0, 2.0, 1.6, 1.2, 0.8])
+
+
+def test_a_warm_up_longer_than_the_stage_leaves_one_step_at_the_peak(stage):
+    found = schedule(stage, learning_rate=5.0, warmup=20, decay="constant")
+    assert found == pytest.approx([1.0, 2.0, 3.0, 4.0, 5.0])
 
 
 def test_the_learning_rate_falls_over_the_budget_where_that_ends_the_stage(stage):
