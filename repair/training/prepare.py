@@ -54,10 +54,11 @@ def prepare_demos(
     if path.exists():
         kept = results.values.get("demos", {}).get("digest")
         try:
-            if kept not in (None, path_digest(path)):
+            found = path_digest(path)
+            if kept not in (None, found):
                 raise UserError("it has other bytes than the run wrote")
             demos = read_demos(path)
-            results.add("demos", digest=path_digest(path))
+            results.add("demos", digest=found)
             return demos
         except UserError as error:
             path.rename(path.with_name(path.name + ".damaged"))

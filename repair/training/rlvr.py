@@ -47,10 +47,7 @@ from repair.training.batches import make_batches
 from repair.training.curriculum import Curriculum
 from repair.training.loop import Loop
 from repair.training.losses import LossInputs
-from repair.training.optimizer import (
-    TrainState,
-    apply_gradients,
-)
+from repair.training.optimizer import TrainState, apply_gradients
 from repair.training.rlvr_config import RlvrConfig
 from repair.training.rollout_metrics import rollout_metrics
 from repair.training.trajectories import keep_step
