@@ -178,7 +178,8 @@ def update_config(config: LlamaConfig, folder) -> dict | None:
     The result is None where the folder describes another model, or none.
     """
     path = pathlib.Path(folder) / "config.json"
-    if not path.is_file():
+    # The config.json of a tokenizer's folder may name no more than a model_type.
+    if not path.is_file() or not read_json(path).get("architectures"):
         return None
     ours = {name: getattr(config, name) for name in RUN_FIELDS}
     described = parse_config(folder, **ours)
