@@ -1,9 +1,10 @@
 """Train a model: python -m repair.train --config=configs/tiny.py --workdir=DIR.
 
---config takes a file or the name of a shipped config, such as tiny. With --plan nothing
-is trained (docs/scaling.md). Several processes, one for each host or GPU, run this with
---distributed on a cluster that jax knows (SLURM, Open MPI, Kubernetes, Cloud TPU), else
-with --coordinator, --processes and --process; all of them must see the workdir.
+--config takes a file or the name of a shipped config, such as tiny. --plan and --check
+train nothing: docs/scaling.md, docs/launch.md. Several processes, one for each host or
+GPU, run this with --distributed on a cluster that jax knows (SLURM, Open MPI,
+Kubernetes, Cloud TPU), else with --coordinator, --processes and --process; all of them
+must see the workdir.
 """
 
 from absl import flags
@@ -14,8 +15,10 @@ from repair.errors import UserError
 from repair.model import multihost
 from repair.training import plan
 from repair.training.config import read
+from repair.training.inputs import check_inputs
 from repair.training.metrics import results_table
 from repair.training.run import run
+from repair.training.task_set import RepairTaskSet, open_task_set
 
 
 def main():
@@ -24,6 +27,12 @@ def main():
     config = read(args.config)
     if args.plan:
         return _plan(config, args.plan)
+    if args.check:
+        task_set = open_task_set(config, RepairTaskSet)
+        check_inputs(task_set)
+        task_set.tasks()
+        print("the config is right, and all that it names can be read")
+        return 0
     if not args.workdir:
         raise UserError("--workdir is missing; give the folder of the run")
     if not args.coordinator and (args.processes or args.process >= 0):
@@ -65,6 +74,11 @@ def define() -> None:
         "plan",
         "",
         "Print the needs of the run on KIND-COUNT, such as v5p-64; do not train.",
+    )
+    flags.DEFINE_bool(
+        "check",
+        False,
+        "Read the config, its model, tokenizer and data; do not train.",
     )
     flags.DEFINE_bool("distributed", False, "One of several processes of a cluster.")
     flags.DEFINE_string("coordinator", "", "HOST:PORT of the first of the processes.")

@@ -38,6 +38,16 @@ def changed_fields(old: dict, new: dict, defaults: dict) -> dict[str, tuple]:
     }
 
 
+def is_other_run(changes: dict, new: dict) -> bool:
+    """Return True if any of the changes makes it another run.
+
+    Args:
+      changes: As from `changed_fields`.
+      new: The new config, flat.
+    """
+    return any(not _allowed(name, new) for name in changes)
+
+
 def check_changes(changes: dict, new: dict, begun: Collection[str], where) -> None:
     """Refuse changes that make it another run.
 

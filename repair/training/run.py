@@ -31,11 +31,10 @@ from repair.demos.traces import read_traces
 from repair.env import Verifier
 from repair.model import multihost
 from repair.model.api import count_params
-from repair.model.hf.folder import check_source
 from repair.model.sharding import make_mesh
 from repair.rollout.sampling import Sampling
 from repair.tasks.bugs import unrewarded
-from repair.tasks.task import Bug
+from repair.tasks.task import Bug, Task
 from repair.text.episodes import encode_demos, encode_traces
 from repair.text.tokenizer import load_tokenizer
 from repair.training import rlvr, sft
@@ -46,8 +45,9 @@ from repair.training.config_checks import check_mesh
 from repair.training.evaluation import measure, notes
 from repair.training.evaluator import Evaluator, choose_tasks, pack_examples
 from repair.training.initial_weights import source_digest, starting_weights
+from repair.training.inputs import check_inputs
 from repair.training.interrupts import Interrupts, handle_interrupts
-from repair.training.loggers import Loggers, check_packages
+from repair.training.loggers import Loggers
 from repair.training.loop import Loop, StageContext
 from repair.training.machine import note_machine
 from repair.training.policy import Policy, make_policy
@@ -81,9 +81,9 @@ def run(
       UserError: The workdir belongs to another config, the config to another task set,
         or some input is bad.
     """
-    check_packages(config.log)
-    check_source(config.init_from)
     opened = open_task_set(config, task_set)
+    multihost.once(lambda: check_inputs(opened))
+    tasks = opened.tasks()
     mesh = make_mesh(**dataclasses.asdict(config.mesh), devices=devices)
     check_mesh(config, mesh)
     say = report if multihost.first() else _say_nothing
@@ -105,14 +105,16 @@ def run(
             say(level.line())
         if mesh.size > 1:
             say(f"mesh: {dict(mesh.shape)}, {jax.process_count()} processes")
-        return _Run(opened, mesh, folder, metrics, sandbox, say, interrupts).stages()
+        services = folder, metrics, sandbox, say, interrupts
+        return _Run(opened, tasks, mesh, *services).stages()
 
 
 @dataclasses.dataclass(frozen=True)
 class _Run:
-    """An open run: its task set, places and services."""
+    """An open run: its task set, tasks, places and services."""
 
     task_set: TaskSet
+    tasks: tuple[list[Task], list[Task]]
     mesh: jax.sharding.Mesh
     workdir: pathlib.Path
     metrics: Loggers
@@ -126,14 +128,14 @@ class _Run:
         if self.sandbox.level:
             results.set("sandbox", dataclasses.asdict(self.sandbox.level))
         traces = read_traces(c.demos.traces) if c.demos.traces else []
-        tasks = train_tasks, eval_tasks = self.task_set.tasks()
+        train_tasks, eval_tasks = self.tasks
         self.report(
             f"tasks: {len(train_tasks)} to train on, {len(eval_tasks)} held out"
         )
         demos = []
         own_words = not (c.text.tokenizer or c.init_from)
         if own_words or ("sft" in c.stages and not traces):
-            demos = self._once(prepare_demos, tasks, self.sandbox, results)
+            demos = self._once(prepare_demos, self.tasks, self.sandbox, results)
         policy, context = self._policy(demos)
         held_out = self._bugs(eval_tasks) if "eval" in c.stages else []
         evaluate = functools.partial(_evaluate, policy, held_out, context, results)
@@ -148,7 +150,7 @@ class _Run:
             params = sft.train(loop, episodes, during)
             _close(loop, evaluate, results)
         if "rlvr" in c.stages:
-            bugs = rlvr_bugs(self.task_set, tasks, self.sandbox)
+            bugs = rlvr_bugs(self.task_set, self.tasks, self.sandbox)
             _report_unrewarded(bugs(0), c, self.sandbox, self.report)
             if c.sampler.warm_up:
                 policy.engine.warm_up(params, Sampling(c.rlvr.temperature))

@@ -17,11 +17,16 @@ from collections.abc import Callable, Iterator
 
 from repair.errors import UserError
 from repair.model import multihost
-from repair.training.changes import changed_fields, check_changes
+from repair.training.changes import changed_fields, check_changes, is_other_run
 from repair.training.fields import flatten
 
 _HISTORY = "history"
 _LOCK = ".lock"
+# Files and folders of a run; a workdir may hold others.
+_OURS = (
+    *("config.json", "machine.json", "metrics.jsonl", "results.json", "demos.jsonl"),
+    *("tokenizer", "trajectories", "checkpoints"),
+)
 # A disk that is full, read-only, over quota, broken or gone.
 _DISK_ERRORS = (
     *(errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.EFBIG),
@@ -51,6 +56,8 @@ def open_workdir(
 ) -> None:
     """Write config.json, or check that it is of this run and note what has changed.
 
+    A run of another config that has no checkpoint yet is set aside.
+
     Raises:
       UserError: The folder holds a run of another config.
     """
@@ -69,14 +76,30 @@ def open_workdir(
         new, defaults = flatten(mine), flatten(dataclasses.asdict(type(config)()))
         changes = changed_fields(flatten(saved), new, json.loads(json.dumps(defaults)))
         begun = [p.name for p in workdir.glob("checkpoints/*") if any(p.glob("*/rest"))]
-        check_changes(changes, new, begun, workdir)
-        if not changes:
-            return
-        listed = [f"{name} {old} -> {now}" for name, (old, now) in changes.items()]
-        report(f"resumed with other settings: {', '.join(listed)}")
-        history = [*history, changes]
+        if is_other_run(changes, new) and not begun:
+            aside = _set_aside(workdir)
+            report(f"the files of a run without a checkpoint are now in {aside}")
+            changes, history = {}, []
+        else:
+            check_changes(changes, new, begun, workdir)
+            if not changes:
+                return
+            listed = [f"{name} {old} -> {now}" for name, (old, now) in changes.items()]
+            report(f"resumed with other settings: {', '.join(listed)}")
+            history = [*history, changes]
     text = json.dumps(mine | ({_HISTORY: history} if history else {}), indent=2)
     write_whole(path, text + "\n")
+
+
+def _set_aside(workdir: pathlib.Path) -> pathlib.Path:
+    """Move the files of a run into a folder of the workdir, in place of older ones."""
+    aside = workdir / "set_aside"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    for path in (workdir / name for name in _OURS):
+        if path.exists():
+            path.rename(aside / path.name)
+    return aside
 
 
 def load_object(path: pathlib.Path) -> dict | None:

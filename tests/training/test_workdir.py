@@ -99,8 +99,28 @@ def test_changes_are_told_and_kept_in_the_history(tmp_path):
         {"keep": [3, 4]},
     ]
     assert saved["keep"] == 4
+    (tmp_path / "checkpoints/sft/1/rest").mkdir(parents=True)
     with pytest.raises(UserError, match="seed: 0 there, 1 here"):
         open_workdir(tmp_path, dataclasses.replace(second, seed=1), said.append)
+
+
+def test_a_run_without_a_checkpoint_is_set_aside(tmp_path):
+    said, first = [], Config()
+    (tmp_path / "notes.txt").write_text("of the user")
+    open_workdir(tmp_path, first)
+    for seed in (1, 2):
+        (tmp_path / "demos.jsonl").write_text(f"before seed {seed}")
+        open_workdir(tmp_path, dataclasses.replace(first, seed=seed), said.append)
+        assert config_of(tmp_path)["seed"] == seed
+        assert "history" not in config_of(tmp_path)
+        assert sorted(p.name for p in tmp_path.iterdir()) == [
+            *("config.json", "notes.txt", "set_aside")
+        ]
+        aside = tmp_path / "set_aside"
+        assert config_of(aside)["seed"] == seed - 1
+        assert (aside / "demos.jsonl").read_text() == f"before seed {seed}"
+    line = f"the files of a run without a checkpoint are now in {aside}"
+    assert said == [line] * 2
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "\0"])

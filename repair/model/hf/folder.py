@@ -158,17 +158,17 @@ def save_hf(
 
 
 def check_source(source) -> None:
-    """Check what can be told of a model's source without reading or fetching it.
+    """Check a model's config and the names and shapes of its weights; read no weight.
+
+    A name on the Hub is fetched.
 
     Raises:
-      UserError: It is a GGUF file that is torn, or of an unsupported model.
+      UserError: There is no such model, or it is torn or of an unsupported kind.
     """
     if is_gguf(source):
-        file = read_gguf(source)
-        check_gguf(file)
-        config = gguf_config(file, scan_layers=True)  # which is traced fast
-        expected = leaves_of(expected_params(config)["params"])
-        _check(source, config, expected, gguf_tensors(file, config))
+        check_gguf(read_gguf(source))
+    config, tensors = _open(source, {"scan_layers": True})  # which is traced fast
+    _check(source, config, leaves_of(expected_params(config)["params"]), tensors)
 
 
 def copy_settings(source, folder) -> None:

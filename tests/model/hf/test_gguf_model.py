@@ -234,7 +234,6 @@ def test_missing_tensors_and_torn_files_are_refused(file):
         check_source(file)
     with pytest.raises(UserError, match="No such file"):
         check_source(file.with_name("nothing.gguf"))
-    check_source("owner/model")  # fetched, and checked, later
 
 
 def test_factors_of_another_scaling_are_refused(make, tokenizer, tmp_path):
