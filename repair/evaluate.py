@@ -22,8 +22,8 @@ from repair.training.bug_source import draw_bugs
 from repair.training.config import EvalConfig
 from repair.training.evaluation import measure, notes, unfit_line
 from repair.training.initial_weights import workdir_of
-from repair.training.metrics import results_table
 from repair.training.policy import Policy, load_policy
+from repair.training.tables import episode_tables, results_table
 from repair.training.workdir import write_whole
 
 
@@ -70,8 +70,8 @@ def main():
     console.print(results_table(results))
     if line := unfit_line(figures, policy.config.text.max_length):
         console.print(line, highlight=False)
-    for name in ("by_status", "by_turn", "by_corruptions", "malformed", "turns"):
-        console.print(f"{name}: {json.dumps(figures[name])}", highlight=False)
+    for table in episode_tables(figures):
+        console.print(table)
     for line in (*notes(figures), *_differences(results)):
         console.print(line, highlight=False, soft_wrap=True)
     console.print(f"results and trajectories are in {out}", highlight=False)

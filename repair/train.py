@@ -16,8 +16,8 @@ from repair.model import multihost
 from repair.training import plan
 from repair.training.config import read
 from repair.training.inputs import check_inputs
-from repair.training.metrics import results_table
 from repair.training.run import run
+from repair.training.tables import results_table
 from repair.training.task_set import RepairTaskSet, open_task_set
 
 

@@ -14,6 +14,14 @@ WARNINGS = (
     ":pytest.PytestUnraisableExceptionWarning",
 )
 
+# Modules that take minutes. They start first, so that no worker ends long after the
+# others; pytest-xdist would start modules of few tests last.
+LONG = ("test_mesh.py", "test_kill.py", "test_launch.py")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in LONG)
+
 
 def pytest_configure(config):
     for line in WARNINGS:

@@ -15,7 +15,7 @@ from repair.env.state_text import split_state
 from repair.report_page import curves
 from repair.report_page.runs import Part, Run, alarm_lines, parts, title
 from repair.report_page.turns import turns_of
-from repair.training.metrics import headline, rate
+from repair.training.tables import headline, rate
 
 _STAGES = {
     "sft": "Supervised finetuning",

@@ -17,7 +17,7 @@ from repair.report_page.runs import (
     title,
 )
 from repair.report_page.turns import turns_of
-from repair.training.metrics import results_table
+from repair.training.tables import results_table
 
 _STYLES = {"+": "green", "-": "red", " ": ""}
 

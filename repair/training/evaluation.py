@@ -17,9 +17,10 @@ from repair.tasks.bugs import in_child
 from repair.training import comparison
 from repair.training.comparison import program_of
 from repair.training.config import EvalConfig
-from repair.training.metrics import progress, rate
+from repair.training.metrics import progress
 from repair.training.pass_rates import cluster_intervals, pass_at_k
 from repair.training.policy import Policy
+from repair.training.tables import rate
 from repair.training.trajectories import describe, write_records
 
 

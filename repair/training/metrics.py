@@ -11,7 +11,6 @@ from pathlib import Path
 
 import rich.progress
 from rich.console import Console
-from rich.table import Table
 
 from repair.errors import UserError
 from repair.model import multihost
@@ -229,36 +228,3 @@ def _bar(total, description, initial, console, clock):
             bar.update(task, completed=shown.done, pace=pace, values=values)
 
         yield Progress(total, description, initial, clock, show)
-
-
-def results_table(results: dict) -> Table:
-    """Return a table with a row a stage, for pass@1 and the highest k, in percent.
-
-    Args:
-      results: {"stages": {stage: {"pass@1": {"mean", "low", "high"}, ...}}}, rates
-        in [0, 1]; a stage's other figures are left out.
-    """
-    stages = results["stages"]
-    metrics = headline(stages)
-    table = Table(caption="in percent, with 95% intervals")
-    table.add_column("stage")
-    for name in metrics:
-        table.add_column(name, justify="right", no_wrap=True)
-    for stage, figures in stages.items():
-        table.add_row(stage, *(rate(figures.get(name)) for name in metrics))
-    return table
-
-
-def headline(stages: dict) -> list[str]:
-    """Return the rates that a table shows: "pass@1" and the "pass@k" of highest k."""
-    names = {name for figures in stages.values() for name in figures}
-    ks = sorted(int(n.removeprefix("pass@")) for n in names if n.startswith("pass@"))
-    return [f"pass@{k}" for k in dict.fromkeys((*ks[:1], *ks[-1:]))]
-
-
-def rate(figure: dict | None) -> str:
-    """Return a rate with its interval, like "12.5 (7.9 to 19.3)"; "-" for none."""
-    if figure is None:
-        return "-"
-    mean, low, high = (100 * figure[name] for name in ("mean", "low", "high"))
-    return f"{mean:.1f} ({low:.1f} to {high:.1f})"

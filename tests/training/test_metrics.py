@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from repair.errors import UserError
-from repair.training.metrics import MetricsWriter, progress, read_metrics, results_table
+from repair.training.metrics import MetricsWriter, progress, read_metrics
 
 
 def write(workdir, rows):
@@ -103,24 +103,3 @@ def test_progress_on_a_terminal():
         bar.update(5, reward=-0.5)
     for part in ("rlvr", "5/10", "0.00125/s", "1:06:40 left", "reward -0.5"):
         assert part in out.getvalue()
-
-
-def test_results_table():
-    results = {
-        "stages": {
-            "init": {"pass@1": {"mean": 0.0, "low": 0.0, "high": 0.019}, "bugs": 200},
-            "sft": {
-                "pass@1": {"mean": 0.5, "low": 0.431, "high": 0.569},
-                "pass@4": {"mean": 0.625, "low": 0.56, "high": 0.69},
-                "by_turn": {"1": 0.2},
-            },
-        }
-    }
-    out = io.StringIO()
-    Console(file=out, width=80).print(results_table(results))
-    init, sft = (
-        li for li in out.getvalue().splitlines() if "init" in li or "sft" in li
-    )
-    assert init.split() == "│ init │ 0.0 (0.0 to 1.9) │ - │".split()
-    assert sft.split() == "│ sft │ 50.0 (43.1 to 56.9) │ 62.5 (56.0 to 69.0) │".split()
-    assert "bugs" not in out.getvalue() and "by_turn" not in out.getvalue()
