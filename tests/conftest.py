@@ -1,6 +1,7 @@
 """Strict numerics for every test: what passes here passes for the reason it states."""
 
 import importlib.util
+import os
 import pathlib
 
 import pytest
@@ -24,6 +25,14 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_configure(config):
+    # Tests compile the same small models over and over, in many processes. A folder for
+    # each worker, since jax does not write these files whole or not at all.
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "alone")
+    os.environ |= {
+        "JAX_COMPILATION_CACHE_DIR": str(config.cache.mkdir("jax") / worker),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
     for line in WARNINGS:
         config.addinivalue_line("filterwarnings", line)
 

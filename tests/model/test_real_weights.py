@@ -1,8 +1,8 @@
 """SmolLM2-135M-Instruct from its GGUF file, on real code.
 
-Without torch: the cache against full passes, export and import, memory. With torch and
-PEFT (the extra parity): logits, greedy text and gradients of adapters against theirs,
-whose own reader of GGUF files loads the same file. With llama-cpp-python: our export.
+Needs the extra parity. The cache against full passes, export and import, memory; logits,
+greedy text and gradients of adapters against those of torch and PEFT, whose own reader
+of GGUF files loads the same file. With llama-cpp-python: our export.
 """
 
 import functools
@@ -28,6 +28,7 @@ from repair.text.tokenizer import load_tokenizer
 from tests.smollm2 import fetch_smollm2
 
 pytest.importorskip("gguf")
+pytest.importorskip("torch")  # minutes of other tests' time: once, with all of these
 pytestmark = pytest.mark.slow
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -92,7 +93,6 @@ def ids(tokenizer):
 
 @pytest.fixture(scope="module")
 def theirs(file):
-    pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     model = transformers.AutoModelForCausalLM.from_pretrained(
         file.parent, gguf_file=file.name, dtype="float32"
@@ -213,7 +213,6 @@ def test_ids_of_code_are_those_of_transformers(file, tokenizer):
     It would differ where a number follows a line break and a space.
     """
     transformers = pytest.importorskip("transformers")
-    pytest.importorskip("torch")
     theirs = transformers.AutoTokenizer.from_pretrained(
         file.parent, gguf_file=file.name
     )
