@@ -1,8 +1,8 @@
 """SmolLM2-135M-Instruct from its GGUF file, on real code.
 
-Needs the extra parity. The cache against full passes, export and import, memory; logits,
-greedy text and gradients of adapters against those of torch and PEFT, whose own reader
-of GGUF files loads the same file. With llama-cpp-python: our export.
+Needs the extra parity. The cache against full passes, export and import, memory;
+logits, greedy text and gradients of adapters against those of torch and PEFT, whose own
+reader of GGUF files loads the same file. With llama-cpp-python: our export.
 """
 
 import functools
