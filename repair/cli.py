@@ -86,6 +86,24 @@ def tune_malloc() -> None:
         os.execve(sys.executable, sys.orig_argv, environment)
 
 
+def define_compile_cache() -> None:
+    """Define --compile_cache."""
+    flags.DEFINE_string(
+        "compile_cache",
+        None,
+        "Folder that keeps compiled programs for later runs, by default in the user's"
+        " cache folder; empty for none.",
+    )
+
+
+def use_compile_cache() -> None:
+    """Keep compiled programs in the folder that --compile_cache names."""
+    from repair.model.compile_cache import default_folder, keep_compiled
+
+    given = flags.FLAGS.compile_cache
+    keep_compiled(default_folder() if given is None else given)
+
+
 def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
     """Return "; did you mean ...?" with the prefix and the nearest name, if any."""
     near = difflib.get_close_matches(name, known, 1)

@@ -30,6 +30,7 @@ from repair.training.workdir import write_whole
 def main():
     """Run episodes of the tasks; print pass@1, pass@k, outcomes by status and turn."""
     args, console = flags.FLAGS, Console()
+    cli.use_compile_cache()
     settings = EvalConfig(args.samples, args.temperature)
     chosen = {
         name: getattr(args, name)
@@ -148,6 +149,8 @@ def _set_settings(args) -> SetSettings | None:
 
 def define() -> None:
     """Define the flags."""
+    cli.define_compile_cache()
+    flags.declare_key_flag("compile_cache")
     flags.DEFINE_string(
         "checkpoint", None, "WORKDIR/checkpoints/STAGE, a step below it, or best."
     )

@@ -92,6 +92,7 @@ def _attempt(bug: Bug, before: Result, sandbox: Sandbox, console: Console):
     from repair.training.policy import load_policy
 
     args = flags.FLAGS
+    cli.use_compile_cache()
     with console.status("loading the model"):
         policy = load_policy(
             args.checkpoint,
@@ -248,6 +249,8 @@ def _about(code: str) -> str:
 
 def define() -> None:
     """Define the flags."""
+    cli.define_compile_cache()
+    flags.declare_key_flag("compile_cache")
     flags.DEFINE_string(
         "tests", None, "A file of plain asserts, or of pytest functions."
     )

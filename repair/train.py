@@ -42,6 +42,7 @@ def main():
         )
     if args.distributed or args.coordinator:
         multihost.connect(args.coordinator, args.processes, args.process)
+    cli.use_compile_cache()
     console = Console(quiet=not multihost.first())
 
     def say(line: str) -> None:  # whole, however narrow the log is taken to be
@@ -69,6 +70,8 @@ def define() -> None:
     """Define the flags."""
     config_flag.define()
     flags.declare_key_flag("config")
+    cli.define_compile_cache()
+    flags.declare_key_flag("compile_cache")
     flags.DEFINE_string("workdir", None, "Folder of the run; a run in it is resumed.")
     flags.DEFINE_string(
         "plan",

@@ -31,12 +31,29 @@ def compile_quickly():
 def check_batch(batch):
     """Assert the shapes and types of a packed batch, and that no padding has loss."""
     ints = ("tokens", "segments", "positions", "turns")
+    optional = ("parents", "scored", "sources")
     for name, value in vars(batch).items():
+        if name in optional:
+            continue
         assert value.shape == batch.tokens.shape, name
         assert value.dtype == (np.int32 if name in ints else np.float32), name
     assert not batch.mask[batch.segments == 0].any()
     # Nothing predicts a first token.
     assert not batch.mask[batch.positions == 0].any()
+
+
+def unpacked(batch, name):
+    """Return {ids: values of a field} of the episodes, each behind its prefix."""
+    found = {}
+    for r, segments in enumerate(batch.segments):
+        parents = batch.parents[r]
+        prefixes = set(parents[parents != segments].tolist())
+        for segment in set(segments[segments > 0].tolist()) - prefixes:
+            parent = parents[segments == segment][0]
+            at = np.isin(segments, (segment, parent))
+            ids = tuple(batch.tokens[r, at].tolist())
+            found[ids] = getattr(batch, name)[r, at]
+    return found
 
 
 class FakeSandbox:

@@ -45,7 +45,8 @@ class Model:
             a cache, position p is written to slot p; those at or past S mark padding
             and are dropped.
           segments_BT: Without a cache, the segment of each token, which attends within
-            it; by default a row is one. With a cache, None or `kv_cache.Pieces`.
+            it, or `packed.Branches`; by default a row is one. With a cache, None or
+            `kv_cache.Pieces`.
         """
         hidden_BTD, cache = self.hidden(
             params, tokens_BT, cache, positions_BT, segments_BT

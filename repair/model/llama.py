@@ -29,6 +29,8 @@ import jax.numpy as jnp
 
 from repair.errors import expect, expect_between
 from repair.model import kv_cache as kv
+from repair.model.packed import attend_packed
+from repair.model.product import product
 from repair.model.rope import Rope, rope_tables, rotate
 from repair.model.sharding import over_rows, over_vocabulary
 
@@ -111,39 +113,6 @@ class LlamaConfig:
             expect(value in known, name, value, f"one of {', '.join(known)}")
 
 
-def attend_packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, query_block: int):
-    """Attend causally within segments, in blocks of queries: BT(N*H).
-
-    A block that ends at t meets the keys before t only, so about half of the T * T
-    scores are never computed.
-    """
-    B, T, N, H = q_BTNH.shape
-    K = k_BTKH.shape[2]
-    G = N // K
-    # Heads before time, and the queries of a group as rows of one matrix: batched
-    # matmuls that repeat no keys or values.
-    q_BKGTH = (q_BTNH * H**-0.5).reshape(B, T, K, G, H).transpose(0, 2, 3, 1, 4)
-    k_BKHT = k_BTKH.transpose(0, 2, 3, 1)
-    v_BKTH = v_BTKH.transpose(0, 2, 1, 3)
-    steps = jnp.arange(T)
-    outs = []
-    for start in range(0, T, query_block):
-        end = min(start + query_block, T)
-        causal = (steps[start:end, None] >= steps[None, :end])[None]
-        same = segments_BT[:, start:end, None] == segments_BT[:, None, :end]
-        q = q_BKGTH[:, :, :, start:end].reshape(B, K, -1, H)
-        scores = jnp.matmul(q, k_BKHT[..., :end], preferred_element_type=jnp.float32)
-        # Added, not selected with where: jax hoists the mask out of a scan over layers,
-        # and would hold a selection's mask broadcast over all heads.
-        bias = jnp.where(causal & same, 0.0, kv.MASKED)[:, None, None]
-        scores = scores.reshape(B, K, G, end - start, end) + bias
-        weights = jax.nn.softmax(scores, axis=-1).astype(v_BKTH.dtype)
-        out = weights.reshape(B, K, -1, end) @ v_BKTH[:, :, :end]
-        outs.append(out.reshape(B, K, G, end - start, H))
-    out_BKGTH = outs[0] if len(outs) == 1 else jnp.concatenate(outs, axis=3)
-    return out_BKGTH.transpose(0, 3, 1, 2, 4).reshape(B, T, N * H)
-
-
 class RMSNorm(nn.Module):
     """Root-mean-square norm, x / rms(x) * scale, computed in float32."""
 
@@ -181,14 +150,15 @@ class Linear(nn.Module):
             (fan_in, self.features),
             param_dtype,
         )
-        out = x @ kernel.astype(x.dtype)
+        out = product(x, kernel.astype(x.dtype))
         if c.lora_rank:
             # In float32 even over a bfloat16 base, where small updates would vanish.
             a = self.variable("lora", "a", self._init_a, (fan_in, c.lora_rank))
             b_shape = (c.lora_rank, self.features)
             b = self.variable("lora", "b", jnp.zeros, b_shape, jnp.float32)
-            delta = (x @ a.value.astype(x.dtype)) @ b.value.astype(x.dtype)
-            out = out + (c.lora_alpha / c.lora_rank) * delta
+            low_rank = product(x, a.value.astype(x.dtype))
+            low_rank *= c.lora_alpha / c.lora_rank
+            out = out + product(low_rank, b.value.astype(x.dtype))
         if self.bias:
             zeros = nn.initializers.zeros
             bias = self.param("bias", zeros, (self.features,), param_dtype)

@@ -13,7 +13,7 @@ from repair.model.sharding import place_batch
 from repair.rollout.collect import RolloutSeed, collect_rollouts
 from repair.tasks import Bug, Task
 from repair.text.episodes import Example
-from repair.text.packing import Batch, pack, plan_rows
+from repair.text.packing import Batch, capacity, pack, plan_rows
 from repair.training import sft
 from repair.training.evaluation import verify_groups
 from repair.training.policy import Policy
@@ -71,7 +71,10 @@ def pack_examples(episodes: Sequence[Example], config, mesh) -> list[Batch]:
     rows += [[]] * (-len(rows) % config.rows)
     starts = range(0, len(rows), config.rows)
     parts = [rows[start : start + config.rows] for start in starts]
-    return [place_batch(mesh, pack(fitting, p, config.row_length)) for p in parts]
+    counts = [int(np.count_nonzero(episode.mask)) for episode in fitting]
+    room = capacity(rows, counts, config.row_length)
+    packed = (pack(fitting, part, config.row_length, scored=room) for part in parts)
+    return [place_batch(mesh, batch) for batch in packed]
 
 
 @functools.partial(jax.jit, static_argnames=("model", "chunk"))

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from repair.errors import expect, expect_between
 from repair.model.api import Model
+from repair.model.packed import Branches
 from repair.text.packing import Batch
 
 RATIOS = ("token", "sequence")
@@ -76,12 +77,18 @@ class TokenStats(NamedTuple):
 
 
 def token_stats(
-    head, hidden_BTD, tokens_BT, temperature=1.0, chunk: int = 0
+    head,
+    hidden_BTD,
+    tokens_BT,
+    temperature=1.0,
+    chunk: int = 0,
+    scored_BA=None,
+    sources_BA=None,
 ) -> TokenStats:
     """Put activations through the head and compare with the tokens.
 
     The one place where outputs and tokens are shifted against one another: the
-    output at t - 1 predicts the token at t.
+    output at t - 1 predicts the token at t, or that at another source.
 
     Args:
       head: Function from activations with any leading axes to logits.
@@ -90,6 +97,9 @@ def token_stats(
       temperature: Logits are divided by it.
       chunk: Tokens of each row whose logits exist at once, forward and backward, a
         divisor of T; 0 for all.
+      scored_BA: Indices of the tokens to compare, T for none; others get zeros. None
+        for all.
+      sources_BA: Indices of the outputs that predict them; for `scored_BA` only.
     """
 
     def compare(hidden_BTD, next_BT):
@@ -100,8 +110,17 @@ def token_stats(
         hits = jnp.argmax(logits_BTV, axis=-1) == next_BT
         return picked, entropy, hits.astype(jnp.float32)
 
-    T = tokens_BT.shape[1]
-    args = hidden_BTD, jnp.pad(tokens_BT[:, 1:], ((0, 0), (0, 1)))
+    if scored_BA is None:
+        args = hidden_BTD, jnp.pad(tokens_BT[:, 1:], ((0, 0), (0, 1)))
+    else:
+        if 0 < chunk < scored_BA.shape[1]:
+            filling = (0, 0), (0, -scored_BA.shape[1] % chunk)
+            last = tokens_BT.shape[1]
+            scored_BA = jnp.pad(scored_BA, filling, constant_values=last)
+            sources_BA = jnp.pad(sources_BA, filling)
+        picked_BAD = jnp.take_along_axis(hidden_BTD, sources_BA[..., None], axis=1)
+        args = picked_BAD, jnp.take_along_axis(tokens_BT, scored_BA, 1, mode="clip")
+    B, T = args[1].shape
     if 0 < chunk < T:
         # Chunks in front for the loop; what is within is computed anew backwards.
         parts = jax.tree.map(
@@ -111,21 +130,26 @@ def token_stats(
             args,
         )
         found = jax.lax.map(lambda part: jax.checkpoint(compare)(*part), parts)
-        found = [x.swapaxes(0, 1).reshape(tokens_BT.shape) for x in found]
+        found = [x.swapaxes(0, 1).reshape(B, T) for x in found]
     else:
         found = compare(*args)
-    return TokenStats(*(jnp.pad(x[:, :-1], ((0, 0), (1, 0))) for x in found))
+    if scored_BA is None:
+        return TokenStats(*(jnp.pad(x[:, :-1], ((0, 0), (1, 0))) for x in found))
+    at = jnp.arange(B)[:, None], scored_BA
+    zeros = jnp.zeros(tokens_BT.shape, jnp.float32)
+    return TokenStats(*(zeros.at[at].set(x, mode="drop") for x in found))
 
 
 def batch_stats(
     model: Model, params, batch: Batch, temperature=1.0, chunk: int = 0
 ) -> TokenStats:
     """Return the token statistics of a batch; see `token_stats`."""
-    hidden_BTD, _ = model.hidden(
-        params, batch.tokens, None, batch.positions, batch.segments
-    )
-    head = model.head(params)
-    return token_stats(head, hidden_BTD, batch.tokens, temperature, chunk)
+    segments = batch.segments
+    if batch.parents is not None:
+        segments = Branches(segments, batch.parents)
+    hidden_BTD, _ = model.hidden(params, batch.tokens, None, batch.positions, segments)
+    shared = batch.tokens, temperature, chunk, batch.scored, batch.sources
+    return token_stats(model.head(params), hidden_BTD, *shared)
 
 
 def kl_to_reference(log_probs, ref_log_probs):

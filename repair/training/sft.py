@@ -27,7 +27,7 @@ from repair.model.api import Model
 from repair.model.lora import join
 from repair.model.sharding import constrain, place_batch
 from repair.text.episodes import ENVIRONMENT, Example
-from repair.text.packing import Batch, pack, plan_rows
+from repair.text.packing import Batch, capacity, pack, plan_rows
 from repair.training import losses
 from repair.training.loop import Loop
 from repair.training.optimizer import (
@@ -189,11 +189,13 @@ class Layout:
       episodes: Episodes that fit a row.
       rows: For each row the indices of its episodes.
       left_out: Number of episodes that are too long for a row.
+      scored: Room for the tokens of a row that have a loss.
     """
 
     episodes: list[Example]
     rows: list[list[int]]
     left_out: int
+    scored: int
 
 
 def lay_out(episodes: list[Example], config: SftConfig) -> Layout:
@@ -210,7 +212,15 @@ def lay_out(episodes: list[Example], config: SftConfig) -> Layout:
             f" give {len(rows)} rows, fewer than a batch of {config.rows}; make more"
             " demonstrations or lower sft.rows"
         )
-    return Layout(fitting, rows, len(episodes) - len(fitting))
+    scored = scored_room(fitting, rows, config)
+    return Layout(fitting, rows, len(episodes) - len(fitting), scored)
+
+
+def scored_room(episodes: list[Example], rows: list[list[int]], config: SftConfig):
+    """Return `packing.capacity` of rows under the loss of this stage."""
+    weights = (loss_weights(episode, config.state_weight) for episode in episodes)
+    counts = [int(np.count_nonzero(each)) for each in weights]
+    return capacity(rows, counts, config.row_length)
 
 
 def batch_at(layout: Layout, config: SftConfig, seed: int, step: int) -> Batch:
@@ -225,7 +235,7 @@ def batch_at(layout: Layout, config: SftConfig, seed: int, step: int) -> Batch:
         for r in rows
         for i in r
     }
-    return pack(layout.episodes, rows, config.row_length, weights=weights)
+    return pack(layout.episodes, rows, config.row_length, weights, scored=layout.scored)
 
 
 def loss_weights(episode: Example, state_weight: float) -> np.ndarray:

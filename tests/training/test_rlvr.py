@@ -19,7 +19,7 @@ from repair.training.optimizer import init_state
 from repair.training.rlvr import Scores, Setup
 from repair.training.rlvr_config import RlvrConfig
 from repair.training.rollout_metrics import rollout_metrics
-from tests.dummies import check_batch
+from tests.dummies import check_batch, unpacked
 
 CONFIG = RlvrConfig(problems=2, samples=2, rows=2, row_length=40)
 LENGTH = 32
@@ -108,12 +108,7 @@ def test_batches_hold_the_groups_with_signal(experience, silent):
         check_batch(batch)
         assert batch.tokens.shape == (2, 40)
     kept = {tuple(r.episode.ids) for r in experience}
-    assert kept == {
-        tuple(row[segments == s].tolist())
-        for batch in batches
-        for row, segments in zip(batch.tokens, batch.segments, strict=True)
-        for s in range(1, segments.max() + 1)
-    }
+    assert kept == {ids for batch in batches for ids in unpacked(batch, "tokens")}
 
 
 def test_advantages_are_of_the_turn_among_samples_of_the_bug(play, bugs):
@@ -123,11 +118,7 @@ def test_advantages_are_of_the_turn_among_samples_of_the_bug(play, bugs):
     batches, _ = make_batches(mixed, CONFIG)
     found = {}
     for batch in batches:
-        for row, segments, values in zip(
-            batch.tokens, batch.segments, batch.advantages, strict=True
-        ):
-            for s in range(1, segments.max() + 1):
-                found[tuple(row[segments == s].tolist())] = values[segments == s]
+        found |= unpacked(batch, "advantages")
     wanted = [[1.0], [0.5, 1.0], [-1.0], [-0.5, -1.0]]
     for rollout, by_turn in zip(mixed, wanted, strict=True):
         episode = rollout.episode
@@ -438,8 +429,12 @@ def test_what_the_environment_wrote_gets_no_gradient(experience, loss):
     )
     pulled = np.abs(grads["logits"]).max(axis=-1) > 0
     sampled = np.zeros_like(pulled)
-    sampled[:, :-1] = batch.mask[:, 1:] > 0
-    assert sampled.sum() == sum(sum(r.episode.mask) for r in experience)
+    scored = batch.scored < batch.tokens.shape[1]
+    assert scored.sum() == sum(sum(r.episode.mask) for r in experience)
+    rows = np.broadcast_to(np.arange(len(scored))[:, None], scored.shape)
+    sampled[rows[scored], batch.sources[scored]] = True
+    # First tokens of branches share the last output of their prefix.
+    assert 0 < scored.sum() - sampled.sum() < len(experience)
     np.testing.assert_array_equal(pulled, sampled)
 
 
