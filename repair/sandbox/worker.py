@@ -34,6 +34,7 @@ ZYGOTE = pathlib.Path(__file__).with_name("zygote.py")
 _ENDS = {ENDED: "answered", USED_UP: "used up", TOO_LONG: "too long"}
 _AHEAD = 8  # jobs that wait in a worker's socket: it never waits for the trainer
 _GRACE = 5.0  # seconds beyond a job's own limit before a worker counts as hung
+_KEPT = ("PYTHONPATH", "HOME", "LANG", "LC_ALL", "TZ")  # of the environment, for pytest
 _SHUTDOWN = 2.0  # seconds for a worker to end by itself
 
 
@@ -89,10 +90,13 @@ class Worker:
     Args:
       folder: An empty folder, where the programs run.
       without: Layers of isolation to leave out, for tests.
+      project: File with the settings of a project, for a worker that runs pytest.
     """
 
-    def __init__(self, folder: str, without: tuple[str, ...] = ()):
-        self._folder, self._without = folder, without
+    def __init__(
+        self, folder: str, without: tuple[str, ...] = (), project: str | None = None
+    ):
+        self._folder, self._without, self._project = folder, without, project
         self._process: subprocess.Popen | None = None
         self._sockets: list[socket.socket] = []  # requests, reports
         self._closed = False
@@ -159,8 +163,14 @@ class Worker:
         # By exec, since a process that holds jax must not be forked. Not -I, which
         # would ignore the hash seed that makes sets come in one order.
         command = [sys.executable, "-S", "-s", "-P", str(ZYGOTE)]
-        if self._without:
+        environment = {"PYTHONHASHSEED": "0", "PATH": os.defpath}
+        if self._project:  # sees what is installed
+            command = [sys.executable, "-P", str(ZYGOTE)]
+            environment |= {k: os.environ[k] for k in _KEPT if k in os.environ}
+        if self._without or self._project:
             command.append(",".join(self._without))
+        if self._project:
+            command.append(self._project)
         pairs = [socket.socketpair(), socket.socketpair()]
         try:
             process = subprocess.Popen(
@@ -169,7 +179,7 @@ class Worker:
                 stdout=pairs[1][1].fileno(),
                 stderr=subprocess.DEVNULL,
                 cwd=self._folder,
-                env={"PYTHONHASHSEED": "0", "PATH": os.defpath},
+                env=environment,
                 start_new_session=True,
             )
         except OSError as error:
