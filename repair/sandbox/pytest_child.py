@@ -28,6 +28,7 @@ SHOWN = 300  # characters of a value
 SHORT = 80  # of a value that may stand in a shown test
 TEXT = 6000  # of a failure as pytest prints it
 FRAMES = 40  # of a traceback
+NAMES = 30  # of a frame
 FILE_BYTES = 64 << 20  # of one written file
 DESCRIPTORS = 256
 # No processes here; and the same order and examples in every run.
@@ -273,9 +274,8 @@ class Reporter:
             if place := self._place(code.co_filename):
                 frames.append([place, line, code.co_name])
                 if os.path.abspath(code.co_filename) != self._program:
-                    names = code.co_varnames[: code.co_argcount]
-                    given = {n: frame.f_locals[n] for n in names if n in frame.f_locals}
-                    shown = {n: _represent(v, SHORT) for n, v in given.items()}
+                    local = list(frame.f_locals.items())[:NAMES]
+                    shown = {n: _represent(v, SHORT) for n, v in local}
                     values = {n: text for n, text in shown.items() if len(text) < SHORT}
             elif code.co_name.startswith("assert") and "first" in frame.f_locals:
                 got = _represent(frame.f_locals["first"], SHOWN)  # of unittest

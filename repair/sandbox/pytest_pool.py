@@ -1,9 +1,9 @@
 """The real pytest on a project, in locked children of warm workers.
 
-A worker holds the project's files in memory and has imported pytest. Each job replaces
-some of the files, and a child runs pytest on the result in a private folder: no network,
-no other process, no file written elsewhere, installed packages readable. The tests run
-in the program's own process, so every verdict is of the kind trust="in_child".
+A worker holds the project's files in memory and has imported pytest. A job replaces
+some of the files, and a child runs pytest on the result in a private folder: no
+network, no other process, no file written elsewhere, installed packages readable. The
+tests run in the program's own process, so a verdict is of the kind trust="in_child".
 """
 
 import base64
@@ -63,7 +63,7 @@ class Failure:
       frames: (path below the root, line, function) of the traceback, innermost last.
       got: Representation of the left side of a comparison that does not hold.
       source: Example of a doctest.
-      values: Representations of a test's arguments, by name.
+      values: Representations of a test's local variables, by name.
     """
 
     id: str
@@ -146,7 +146,7 @@ class PytestSandbox:
         worker = self._idle.get()
         try:
             memory = self.limits.memory_mb
-            return isolation.measure_level(worker, memory, readable=("packages",))
+            return isolation.measure_level(worker, memory, allowed=("packages",))
         finally:
             self._idle.put(worker)
 
@@ -191,7 +191,7 @@ class PytestSandbox:
         path = pathlib.Path(f"{folder}.json")
         path.write_text(json.dumps(settings), encoding="utf-8")
         path.chmod(0o600)
-        return Worker(self._folder, without, str(path))
+        return Worker(folder, without, str(path))
 
     def _run(self, job: Mapping[str, bytes], cpu_seconds: float) -> PytestReport:
         files = [[path, _encode(data)] for path, data in job.items()]
@@ -205,16 +205,19 @@ class PytestSandbox:
         try:
             (answer,) = worker.ask([request], nothing)
             if answer.end == "too long":
-                patient = {"seconds": _PATIENCE * seconds, "patience": _PATIENCE}
-                request = dataclasses.replace(request, **patient)
-                (answer,) = worker.ask([request], nothing)
+                longer = _PATIENCE * seconds
+                patient = Request(body, longer, *limits[1:], patience=_PATIENCE)
+                (answer,) = worker.ask([patient], nothing)
         finally:
             self._idle.put(worker)
         if answer.end == "too long" and worker.knows_queues:
             raise SandboxError("the machine is too busy to run the tests; try again")
         if answer.end == "answered" and not answer.text:
             raise SandboxError("pytest cannot start in the sandbox")
-        return read_report(answer)
+        # One name for the project's folder, whichever worker it is.
+        text = answer.text.replace(worker.folder + "/tree/", "")
+        text = text.replace(worker.folder, "")
+        return read_report(dataclasses.replace(answer, text=text))
 
 
 def read_report(answer: Answer) -> PytestReport:
@@ -250,7 +253,9 @@ def _read_failure(name: str, found: dict[str, Any]) -> Failure:
     got = found["got"]
     return Failure(
         name,
-        *(str(found[key]) for key in ("kind", "message", "text")),
+        str(found["kind"]),
+        str(found["message"]),
+        str(found["text"]),
         tuple((str(path), int(line), str(at)) for path, line, at in found["frames"]),
         None if got is None else str(got),
         str(found["source"]),

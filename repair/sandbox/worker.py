@@ -96,7 +96,7 @@ class Worker:
     def __init__(
         self, folder: str, without: tuple[str, ...] = (), project: str | None = None
     ):
-        self._folder, self._without, self._project = folder, without, project
+        self.folder, self._without, self._project = folder, without, project
         self._process: subprocess.Popen | None = None
         self._sockets: list[socket.socket] = []  # requests, reports
         self._closed = False
@@ -178,7 +178,7 @@ class Worker:
                 stdin=pairs[0][1].fileno(),
                 stdout=pairs[1][1].fileno(),
                 stderr=subprocess.DEVNULL,
-                cwd=self._folder,
+                cwd=self.folder,
                 env=environment,
                 start_new_session=True,
             )
