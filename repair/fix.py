@@ -6,6 +6,7 @@ best version is shown and the file is untouched; 2 bad input.
 """
 
 import ast
+import importlib.util
 import json
 import pathlib
 import time
@@ -73,6 +74,11 @@ def _open_judge(file: SourceFile, path: str) -> AssertJudge | PytestJudge:
         asserts = plain_asserts(read_source(where).code, file.path.stem)
         if asserts is not None:
             return AssertJudge(file, asserts, limits)
+    if importlib.util.find_spec("pytest") is None:
+        raise UserError(
+            f"{args.tests} is for pytest, which is not installed here; run pip install"
+            " pytest, or give a file of asserts alone"
+        )
     return PytestJudge(file, read_project(file.path, args.tests, args.pytest), limits)
 
 
@@ -131,7 +137,7 @@ def _repair(
     screen.say(
         f"1 greedy attempt, then {args.samples} at temperature {args.temperature:g}; an"
         f" attempt takes up to {turns} edits, each some {max(seconds, 0.1):.1f} s of"
-        f" tests (at most {judge.cpu_seconds:g} s) and the model's own time"
+        f" tests (at most {judge.cpu_seconds:.1f} s) and the model's own time"
     )
     best = (file.code, before, 0, 0)
     count = 0
@@ -176,8 +182,8 @@ def _choose(policy, path: str, code: str, before: Outcome) -> list[tuple[View, B
     args, text = flags.FLAGS, policy.config.text
     if policy.config.mode != "coe":
         raise UserError(
-            f"{args.checkpoint} was trained in mode {policy.config.mode!r}, to answer in"
-            " one piece; fix needs one that edits (mode 'coe')"
+            f"{args.checkpoint} was trained in mode {policy.config.mode!r}, to answer"
+            " in one piece; fix needs one that edits (mode 'coe')"
         )
     tokenizer = policy.engine.tokenizer
 

@@ -160,13 +160,20 @@ class PytestJudge(_Judge):
       file: The program.
       project: Its project.
       limits: Limits of a run.
+      workers: Number of processes.
     """
 
-    def __init__(self, file: SourceFile, project: Project, limits: Limits):
+    def __init__(
+        self,
+        file: SourceFile,
+        project: Project,
+        limits: Limits,
+        workers: int | None = None,
+    ):
         super().__init__(file)
         self.project, self.cpu_seconds = project, limits.cpu_seconds
         self._limits = limits
-        self._sandbox = PytestSandbox(project, limits=limits)
+        self._sandbox = PytestSandbox(project, workers, limits)
         self._known: tuple[str, ...] | None = None  # tests that must not vanish
         self._skipped: frozenset[str] = frozenset()
         self._examples = _examples(file.code)

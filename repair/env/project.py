@@ -20,13 +20,14 @@ _PLAYFUL = frozenset(("antigravity", "this"))  # that act when they are imported
 
 
 def find_root(program: pathlib.Path, tests: pathlib.Path) -> pathlib.Path:
-    """Return the nearest marked folder above both paths, or the nearest at all."""
+    """Return the nearest marked folder above both paths, else the one of packages."""
     folder = tests if tests.is_dir() else tests.parent
     common = pathlib.Path(os.path.commonpath((program.parent, folder)))
     for each in (common, *common.parents):
         if any((each / mark).exists() for mark in _MARKS):
             return each
-    return common
+    outer = (x for x in (common, *common.parents) if not (x / "__init__.py").exists())
+    return next(outer, common)
 
 
 def read_project(program: pathlib.Path, tests: str, options: str) -> Project:

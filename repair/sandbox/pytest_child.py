@@ -32,7 +32,7 @@ NAMES = 30  # of a frame
 FILE_BYTES = 64 << 20  # of one written file
 DESCRIPTORS = 256
 # No processes here; and the same order and examples in every run.
-STEADY = {"xdist": "-n0", "hypothesispytest": "--hypothesis-seed=0"}
+STEADY = {"xdist": "-n0", "hypothesis": "--hypothesis-seed=0"}
 REHEARSAL = """\
 import unittest
 import pytest
@@ -95,7 +95,9 @@ class Project:
             with contextlib.suppress(Exception):  # the tests will meet it themselves
                 importlib.import_module(name)
         installed = {e.name for e in importlib.metadata.entry_points(group="pytest11")}
-        self._steady += [STEADY[name] for name in sorted(STEADY.keys() & installed)]
+        # Hypothesis is slow to import, so only for a project that does it anyway.
+        used = installed & {"xdist"} | sys.modules.keys() & {"hypothesis"}
+        self._steady += [STEADY[name] for name in sorted(used)]
         known = set(sys.modules)
         with self._written([("test_rehearsal.py", REHEARSAL.encode())]):
             pytest.main(["-p", "no:cacheprovider", *self._steady, "."])
