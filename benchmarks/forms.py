@@ -290,7 +290,7 @@ FORMS = {
             path.write_text("\\n".join(lines) + "\\n")
             shutil.copy(path, path.with_suffix(".bak"))
         """,
-        *("+ \"\\n\"", ""),
+        *('+ "\\n"', ""),
         """
         import os
         from calc import save
@@ -352,8 +352,10 @@ FORMS = {
         def test_add():
             assert add(1, 1) == 2
         """,
-        files={"pytest.ini": "[pytest]\naddopts = --strict-markers\n"
-               "markers =\n    quick: takes no time\n"},
+        files={
+            "pytest.ini": "[pytest]\naddopts = --strict-markers\n"
+            "markers =\n    quick: takes no time\n"
+        },
     ),
     "relative imports": _form(
         "",
@@ -507,8 +509,10 @@ FORMS = {
         def test_second():
             assert add(1, 2) == 3
         """,
-        files={"pyproject.toml": "[tool.pytest.ini_options]\n"
-               'addopts = "-q -x -k \'not slow\'"\n'},
+        files={
+            "pyproject.toml": "[tool.pytest.ini_options]\n"
+            "addopts = \"-q -x -k 'not slow'\"\n"
+        },
     ),
     "one test of a file": _form(
         _ADD,
@@ -644,7 +648,10 @@ def compare(form: Form) -> list[dict]:
     """Judge both versions of a form by pytest and by us; return a row for each."""
     rows = []
     for broken in (False, True):
-        with tempfile.TemporaryDirectory() as ours, tempfile.TemporaryDirectory() as own:
+        with (
+            tempfile.TemporaryDirectory() as ours,
+            tempfile.TemporaryDirectory() as own,
+        ):
             form.write(pathlib.Path(ours), broken)
             form.write(pathlib.Path(own), broken)
             code, outcomes, seconds = ask_judge(form, pathlib.Path(ours))

@@ -125,6 +125,7 @@ class Project:
         cwd = os.path.join(self.tree, self._settings["cwd"])
         os.makedirs(cwd, exist_ok=True)
         os.chdir(cwd)
+        importlib.invalidate_caches()  # these folders were not there before
         sys.addaudithook(make_guard(self.folder))
         reporter = Reporter(fd, self.tree, self._settings["program"])
         # To list what is installed takes longer than a small test.

@@ -35,6 +35,7 @@ _ENDS = {ENDED: "answered", USED_UP: "used up", TOO_LONG: "too long"}
 _AHEAD = 8  # jobs that wait in a worker's socket: it never waits for the trainer
 _GRACE = 5.0  # seconds beyond a job's own limit before a worker counts as hung
 _KEPT = ("PYTHONPATH", "HOME", "LANG", "LC_ALL", "TZ")  # of the environment, for pytest
+_START = 60.0  # the same, of one that imports pytest and packages first
 _SHUTDOWN = 2.0  # seconds for a worker to end by itself
 
 
@@ -231,7 +232,8 @@ class Worker:
 
     def _receive(self, channel: "_Channel", request: Request) -> Answer:
         reports = self._sockets[1]
-        deadline = time.monotonic() + request.seconds + _GRACE
+        grace = _START if self._project else _GRACE
+        deadline = time.monotonic() + request.seconds + grace
         with channel.socket:
             poll = select.poll()  # unlike select, takes descriptors above 1023
             poll.register(reports, select.POLLIN)

@@ -64,9 +64,8 @@ def test_a_right_program_passes_and_a_wrong_one_tells_how_it_fails(sandbox):
 def test_no_run_sees_another(sandbox):
     leaving = "import os\nopen('left', 'w').close()\nos.mkdir('deep')\n" + RIGHT
     assert judge(sandbox, leaving).passed
-    looking = "import os\nassert os.listdir() == ['calc.py', 'test_calc.py']\n" + RIGHT
-    report = judge(sandbox, looking.replace("listdir()", "listdir('.')[:0] + [*sorted("
-                   "x for x in os.listdir() if x[0] not in '._')]"))
+    looking = "import os\nassert not {'left', 'deep'} & set(os.listdir())\n" + RIGHT
+    report = judge(sandbox, looking)
     assert report.passed, report.failures
 
 
@@ -85,7 +84,10 @@ ATTACKS = {
         "__import__('_io').FileIO(__import__('os').open('{outside}', 65))",
         "PermissionError",
     ),
-    "changes modes outside": ("__import__('os').chmod('{mode}', 0o777)", "OSError"),
+    "changes modes outside": (
+        "__import__('os').chmod('{mode}', 0o777)",
+        "OSError PermissionError FileNotFoundError",
+    ),
     "opens a socket": ("__import__('socket').socket()", "PermissionError"),
     "connects": (
         "__import__('urllib.request').request.urlopen('http://127.0.0.1:9')",
@@ -103,7 +105,7 @@ ATTACKS = {
         "PermissionError",
     ),
     "reads secrets": ("open('/etc/shadow').read()", "PermissionError"),
-    "prints 100 MB": ("print('x' * (100 << 20))", "OSError"),
+    "prints 100 MB": ("print('x' * (100 << 20))", "OSError MemoryError"),
 }
 
 
@@ -118,10 +120,7 @@ def test_an_attack_fails_its_test_and_nothing_else(sandbox, tmp_path, name):
     report = judge(sandbox, f"def add(a, b):\n    {statement}\n    return a + b\n")
     assert report.exit_code == 1 and len(report.failing) == 2
     found = {failure.kind for failure in report.failures}
-    if kind == "OSError":  # of any sort
-        assert found <= {"OSError", "PermissionError", "FileNotFoundError"}
-    else:
-        assert found == {kind}
+    assert found <= set(kind.split()), report.failures
     assert not outside.exists() and mode.stat().st_mode & 0o777 == 0o600
     assert judge(sandbox, RIGHT).passed
 
