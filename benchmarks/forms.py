@@ -553,7 +553,8 @@ RIGHT = {
     "sum_upto": ("range(1, num)", "range(1, num + 1)"),
     "zip_items": (
         "    for i in range(len(values)):\n        x = values[i] - values[i]",
-        "    out = []\n    for i in range(len(values)):\n        x = values[i] - other[i]",
+        "    out = []\n    for i in range(len(values)):\n"
+        "        x = values[i] - other[i]",
     ),
 }
 

@@ -15,7 +15,13 @@ from absl import flags
 from rich.console import Console
 
 from repair import cli
-from repair.env.judges import AssertJudge, Outcome, PytestJudge, plain_asserts
+from repair.env.judges import (
+    SYNTAX_ERRORS,
+    AssertJudge,
+    Outcome,
+    PytestJudge,
+    plain_asserts,
+)
 from repair.env.project import read_project
 from repair.env.sourcefile import SourceFile, check_writable, read_source
 from repair.env.state_text import join_state
@@ -48,7 +54,7 @@ def main(path: str) -> int:
         )
     screen = Screen(console, args.verbose)
     with _open_judge(file, path) as judge:
-        before = _first_outcome(judge, path)
+        before = _first_outcome(judge)
         if before.passed:
             screen.end(f"{path} passes all {before.total} tests; it is left alone")
             return _report(path, before, before)
@@ -82,7 +88,7 @@ def _open_judge(file: SourceFile, path: str) -> AssertJudge | PytestJudge:
     return PytestJudge(file, read_project(file.path, args.tests, args.pytest), limits)
 
 
-def _first_outcome(judge: AssertJudge | PytestJudge, path: str) -> Outcome:
+def _first_outcome(judge: AssertJudge | PytestJudge) -> Outcome:
     """Run the file as it is; refuse tests that pytest cannot use."""
     if isinstance(judge, AssertJudge):
         return judge.outcome(judge.file.code)
@@ -97,17 +103,18 @@ def _first_outcome(judge: AssertJudge | PytestJudge, path: str) -> Outcome:
         lines = [line for line in report.text.split("\n") if line.strip()]
         found = next((x for x in lines if x.startswith("ERROR")), "".join(lines[-1:]))
         raise UserError(f"pytest refuses {tests}: {found.removeprefix('ERROR: ')}")
-    missing = [f for f in report.failures if f.kind == "ModuleNotFoundError"]
-    if missing and not any(frame[0] == path for frame in missing[0].frames):
-        name = missing[0].message.partition("'")[2].partition("'")[0]
-        top = name.partition(".")[0]
-        inside = any(
-            top in p.replace(".py", "").split("/") for p in judge.project.files
-        )
-        if top and not inside:
+    project = judge.project
+    for failure in report.failures:
+        where, line, _ = failure.frames[-1] if failure.frames else ("", 0, "")
+        if where in ("", project.program):
+            continue
+        if failure.kind in SYNTAX_ERRORS:
+            raise UserError(f"{where}:{line} is not valid Python: {failure.message}")
+        name = failure.message.partition("No module named '")[2].partition("'")[0]
+        if name and not any(name.split(".")[0] in p for p in project.files):
             raise UserError(
-                f"the tests import {name}, which is not installed here; install it, or"
-                " run repair in the environment in which these tests run"
+                f"{where}:{line} imports {name}, which is not installed here; install"
+                " it, or run repair in the environment in which these tests run"
             )
     return outcome
 

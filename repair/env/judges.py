@@ -20,6 +20,7 @@ from repair.sandbox.pytest_pool import Failure, Project, PytestReport, PytestSan
 from repair.sandbox.syntax import parse_program
 from repair.sandbox.verdict import ENDED, USED_UP, clean_line
 
+SYNTAX_ERRORS = ("SyntaxError", "IndentationError", "TabError")
 _SHOWN = 60  # characters of a value, as in the sandbox's own feedback
 _MESSAGE = 80  # of a message
 _FACTOR, _LEAST = 10, 1.0  # time of an attempt: times the first run's, seconds
@@ -144,7 +145,10 @@ class AssertJudge(_Judge):
         found = []
         for result in self._sandbox.map([(code, order) for code in codes]):
             shown = tuple(order[i] for i in result.failed_tests)
-            details = [result.feedback, *[""] * (len(shown) - 1)][: len(shown)]
+            told = result.feedback.removeprefix(
+                f"test {min(result.failed_tests or (0,)) + 1}: "
+            )
+            details = [told, *[""] * (len(shown) - 1)][: len(shown)]
             total = len(self.tests)
             found.append(Outcome(result, total, shown, tuple(details), "", shown))
         return found
@@ -258,7 +262,7 @@ class PytestJudge(_Judge):
             forbidden = failure.kind == "PermissionError"
             asserts = failure.kind in ("AssertionError", "DocTestFailure", "Failed")
             status = "failed" if asserts else "forbidden" if forbidden else "error"
-            if failure.kind in ("SyntaxError", "IndentationError", "TabError"):
+            if failure.kind in SYNTAX_ERRORS:
                 status = "syntax_error"
             return status, self._say(failure)
         if report.exit_code is None:
