@@ -101,8 +101,9 @@ def _first_outcome(judge: AssertJudge | PytestJudge) -> Outcome:
         )
     if report.exit_code == _USAGE and "while loading conftest" not in report.text:
         lines = [line for line in report.text.split("\n") if line.strip()]
-        found = next((x for x in lines if x.startswith("ERROR")), "".join(lines[-1:]))
-        raise UserError(f"pytest refuses {tests}: {found.removeprefix('ERROR: ')}")
+        told = [x.partition(": error: ")[2] or x.partition("ERROR: ")[2] for x in lines]
+        told = [x for x in told if x and not x.startswith("usage:")] or lines[-1:]
+        raise UserError(f"pytest refuses {tests}: {''.join(told[:1])}")
     project = judge.project
     for failure in report.failures:
         where, line, _ = failure.frames[-1] if failure.frames else ("", 0, "")

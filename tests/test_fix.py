@@ -242,7 +242,7 @@ def test_arguments_of_pytest_are_passed_on(run):
         run([REPAIR], pytest="--no-such")
     code, out = run([NEARLY, EXIT], pytest="-k one")
     assert code == 1 and "fails 1 of 1 tests" in out
-    assert "keep_test.py::TestKeep::test_one  got [5, 1]" in out
+    assert "keep_test.py::TestKeep::test_one  got [[5, 1]]" in out
 
 
 def test_files_that_cannot_be_repaired_are_refused_before_all_else(run):
