@@ -1,7 +1,7 @@
 """Test files of the forms that people write, each with a right and a broken program.
 
 Each form is a small project: files, the program's path, the line of it that is broken,
-and that line as it should be. `compare` judges both versions, by `repair.fix`'s judges
+and that line as it should be. `compare` judges both versions, by `repair.fix`'s sandbox
 and by pytest in a process of its own.
 """
 
@@ -17,13 +17,15 @@ import tempfile
 import textwrap
 import time
 
-from repair.env.judges import AssertJudge, PytestJudge, plain_asserts
+from repair.env.judges import plain_asserts
 from repair.env.project import read_project
 from repair.env.sourcefile import read_source
-from repair.sandbox import Limits
+from repair.sandbox import Limits, Sandbox
+from repair.sandbox.pytest_pool import PytestSandbox
 
 BROKEN = pathlib.Path(__file__).parent / "broken"
 LIMITS = Limits(seconds=60, cpu_seconds=20)
+TIMES = 3  # of a verdict, to take the fastest
 _OUTCOME = re.compile(r"^(\S.*?) (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b")
 _SUBTEST = re.compile(r"^SUBFAILED\S* (.+?) - ")
 _WORDS = {"SKIPPED": "skipped", "XFAIL": "skipped", "PASSED": "passed"} | {
@@ -614,56 +616,69 @@ def ask_pytest(form: Form, folder: pathlib.Path) -> tuple[int, dict[str, str]]:
     return done.returncode, outcomes
 
 
-def ask_judge(
-    form: Form, folder: pathlib.Path
-) -> tuple[int | None, dict[str, str], float]:
-    """Return the exit code, the outcomes and the seconds of a warm verdict of ours."""
+def ask_judges(
+    form: Form, folder: pathlib.Path, texts: list[str]
+) -> list[tuple[int | None, dict[str, str], float]]:
+    """Return exit code, outcomes and the least seconds of a verdict for each version.
+
+    Args:
+      form: The form, which has been written.
+      folder: Its folder.
+      texts: Versions of its program.
+    """
     file = read_source(folder / form.program)
     where = folder / form.tests
-    path = pathlib.Path(str(where).partition("::")[0])
-    asserts = _asserts(form, path)
-    with contextlib.ExitStack() as stack:
-        if asserts is not None:
-            judge = stack.enter_context(AssertJudge(file, asserts, LIMITS))
-            outcome = judge.outcome(file.code)
-            started = time.perf_counter()
-            judge.outcome(file.code + "\n")
-            seconds = time.perf_counter() - started
-            names = {f"{form.tests}::test_{i}": t for i, t in enumerate(asserts)}
-            outcomes = {
-                name: "failed" if test in outcome.failing else "passed"
-                for name, test in names.items()
-            }
-            return int(not outcome.passed), outcomes, seconds
-        stack.enter_context(contextlib.chdir(folder))
+    asserts = _asserts(form, pathlib.Path(str(where).partition("::")[0]))
+    if asserts is not None:
+        with Sandbox(1, LIMITS, cache=False) as sandbox:
+            return [_ask_sandbox(sandbox, form, asserts, text) for text in texts]
+    with contextlib.chdir(folder):
         project = read_project(file.path, str(where), form.options)
-        judge = stack.enter_context(PytestJudge(file, project, LIMITS, workers=1))
-        _, report = judge.start()
+    with PytestSandbox(project, 1, LIMITS) as sandbox:
+        return [_ask_worker(sandbox, form, text) for text in texts]
+
+
+def _ask_sandbox(sandbox: Sandbox, form: Form, asserts: list[str], text: str):
+    seconds = []
+    for _ in range(TIMES):
         started = time.perf_counter()
-        judge.outcome(file.code)
-        seconds = time.perf_counter() - started
-    return report.exit_code, dict(report.outcomes), seconds
+        result = sandbox.run(text, asserts)
+        seconds.append(time.perf_counter() - started)
+    outcomes = {
+        f"{form.tests}::test_{i}": "failed" if i in result.failed_tests else "passed"
+        for i in range(len(asserts))
+    }
+    return int(not result.passed), outcomes, min(seconds)
+
+
+def _ask_worker(sandbox: PytestSandbox, form: Form, text: str):
+    seconds = []
+    for _ in range(TIMES):
+        started = time.perf_counter()
+        (report,) = sandbox.map([{form.program: text.encode()}])
+        seconds.append(time.perf_counter() - started)
+    return report.exit_code, dict(report.outcomes), min(seconds)
 
 
 def compare(form: Form) -> list[dict]:
     """Judge both versions of a form by pytest and by us; return a row for each."""
-    rows = []
+    theirs, texts = [], []
     for broken in (False, True):
-        with (
-            tempfile.TemporaryDirectory() as ours,
-            tempfile.TemporaryDirectory() as own,
-        ):
-            form.write(pathlib.Path(ours), broken)
-            form.write(pathlib.Path(own), broken)
-            code, outcomes, seconds = ask_judge(form, pathlib.Path(ours))
-            theirs = ask_pytest(form, pathlib.Path(own))
-        rows.append(
-            {
-                "broken": broken,
-                "exit_codes": (theirs[0], code),
-                "outcomes": (theirs[1], outcomes),
-                "same": theirs == (code, outcomes),
-                "seconds": seconds,
-            }
+        with tempfile.TemporaryDirectory() as folder:
+            path = form.write(pathlib.Path(folder), broken)
+            texts.append(path.read_text())
+            theirs.append(ask_pytest(form, pathlib.Path(folder)))
+    with tempfile.TemporaryDirectory() as folder:
+        form.write(pathlib.Path(folder), broken=False)
+        ours = ask_judges(form, pathlib.Path(folder), texts)
+    return [
+        {
+            "exit_codes": (their_code, code),
+            "outcomes": (their_outcomes, outcomes),
+            "same": (their_code, their_outcomes) == (code, outcomes),
+            "seconds": seconds,
+        }
+        for (their_code, their_outcomes), (code, outcomes, seconds) in zip(
+            theirs, ours, strict=True
         )
-    return rows
+    ]

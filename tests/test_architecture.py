@@ -171,7 +171,11 @@ def test_within_a_room_imports_have_an_order(room):
 @pytest.mark.parametrize("room", [*HOST_ROOMS[:4], "integrations/problems.py"])
 def test_host_rooms_load_no_jax(room):
     """Each of their modules, but a script of its own and one that needs an extra."""
-    apart = {"sandbox/zygote.py", "sandbox/pytest_child.py", "tasks/mbpp/mbpp_dataset_builder.py"}
+    apart = {
+        "sandbox/zygote.py",
+        "sandbox/pytest_child.py",
+        "tasks/mbpp/mbpp_dataset_builder.py",
+    }
     modules = [
         module_of(path).removesuffix(".__init__")
         for path in FILES

@@ -105,7 +105,10 @@ def test_lines_are_those_of_the_view(tmp_path):
         view = function_views(file.code, (), set())[0]
         judge.look_at(view, ("assert double(3) == 6",))
         loading, encoded = judge.map(
-            [("def double(x):\n    return z",), ("def double(x):\n    return '\ud800'",)]
+            [
+                ("def double(x):\n    return z",),
+                ("def double(x):\n    return '\ud800'",),
+            ]
         )
     assert loading.feedback == "line 2: NameError: name 'z' is not defined"
     assert encoded.status == "error" and "cannot write" in encoded.feedback
