@@ -16,9 +16,9 @@ Exits 1 unless at least 5 of 10 are repaired and all of that holds.
 
 With --verdicts no model is needed: the ten files and those of benchmarks.forms, right
 and broken, are judged by the command's sandbox and by pytest in a process of its own.
-The table shows how many tests pass by both, and the milliseconds of a verdict on a warm
-worker, the fastest of three. Exits 1 unless all outcomes are the same and the median of
-the times is below 100 ms.
+The table shows how many tests pass by both, and the milliseconds of processor time of a
+verdict on a warm worker, the least of three. Exits 1 unless all outcomes are the same
+and the median of these times is below 100 ms.
 """
 
 import argparse

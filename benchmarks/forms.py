@@ -15,13 +15,12 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-import time
 
 from repair.env.judges import plain_asserts
 from repair.env.project import read_project
 from repair.env.sourcefile import read_source
 from repair.sandbox import Limits, Sandbox
-from repair.sandbox.pytest_pool import PytestSandbox
+from repair.sandbox.project_pool import PytestSandbox
 
 BROKEN = pathlib.Path(__file__).parent / "broken"
 LIMITS = Limits(seconds=60, cpu_seconds=20)
@@ -619,7 +618,7 @@ def ask_pytest(form: Form, folder: pathlib.Path) -> tuple[int, dict[str, str]]:
 def ask_judges(
     form: Form, folder: pathlib.Path, texts: list[str]
 ) -> list[tuple[int | None, dict[str, str], float]]:
-    """Return exit code, outcomes and the least seconds of a verdict for each version.
+    """Return exit code, outcomes and the least processor seconds of each version.
 
     Args:
       form: The form, which has been written.
@@ -639,11 +638,8 @@ def ask_judges(
 
 
 def _ask_sandbox(sandbox: Sandbox, form: Form, asserts: list[str], text: str):
-    seconds = []
-    for _ in range(TIMES):
-        started = time.perf_counter()
-        result = sandbox.run(text, asserts)
-        seconds.append(time.perf_counter() - started)
+    results = [sandbox.run(text, asserts) for _ in range(TIMES)]
+    result, seconds = results[0], [each.seconds for each in results]
     outcomes = {
         f"{form.tests}::test_{i}": "failed" if i in result.failed_tests else "passed"
         for i in range(len(asserts))
@@ -652,11 +648,8 @@ def _ask_sandbox(sandbox: Sandbox, form: Form, asserts: list[str], text: str):
 
 
 def _ask_worker(sandbox: PytestSandbox, form: Form, text: str):
-    seconds = []
-    for _ in range(TIMES):
-        started = time.perf_counter()
-        (report,) = sandbox.map([{form.program: text.encode()}])
-        seconds.append(time.perf_counter() - started)
+    reports = sandbox.map([{form.program: text.encode()}] * TIMES)
+    report, seconds = reports[0], [each.seconds for each in reports]
     return report.exit_code, dict(report.outcomes), min(seconds)
 
 

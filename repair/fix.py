@@ -18,7 +18,7 @@ from repair import cli
 from repair.env.judges import (
     SYNTAX_ERRORS,
     AssertJudge,
-    Outcome,
+    Judgement,
     PytestJudge,
     plain_asserts,
 )
@@ -88,7 +88,7 @@ def _open_judge(file: SourceFile, path: str) -> AssertJudge | PytestJudge:
     return PytestJudge(file, read_project(file.path, args.tests, args.pytest), limits)
 
 
-def _first_outcome(judge: AssertJudge | PytestJudge) -> Outcome:
+def _first_outcome(judge: AssertJudge | PytestJudge) -> Judgement:
     """Run the file as it is; refuse tests that pytest cannot use."""
     if isinstance(judge, AssertJudge):
         return judge.outcome(judge.file.code)
@@ -121,8 +121,8 @@ def _first_outcome(judge: AssertJudge | PytestJudge) -> Outcome:
 
 
 def _repair(
-    file: SourceFile, path: str, judge, before: Outcome, screen: Screen
-) -> tuple[str, Outcome, int, int]:
+    file: SourceFile, path: str, judge, before: Judgement, screen: Screen
+) -> tuple[str, Judgement, int, int]:
     """Return the best code, its outcome, and the attempt and edits that made it."""
     # Imported here, since they import jax, which the checks before do not need.
     from repair.training.attempts import try_repairs
@@ -181,7 +181,7 @@ def _repair(
     return best
 
 
-def _choose(policy, path: str, code: str, before: Outcome) -> list[tuple[View, Bug]]:
+def _choose(policy, path: str, code: str, before: Judgement) -> list[tuple[View, Bug]]:
     """Return the parts of the file that fit the model's context, as bugs.
 
     Raises:
@@ -220,7 +220,7 @@ def _choose(policy, path: str, code: str, before: Outcome) -> list[tuple[View, B
 
 
 def _finish(
-    file: SourceFile, path: str, before: Outcome, best: tuple, screen: Screen
+    file: SourceFile, path: str, before: Judgement, best: tuple, screen: Screen
 ) -> int:
     """Write the repair, unless this is a dry run; say what passed and what did not."""
     code, outcome, number, edits = best
@@ -245,7 +245,9 @@ def _finish(
     return _report(path, before, outcome, file.code, code, number, edits, **more)
 
 
-def _report(path: str, before: Outcome, after: Outcome, old="", new="", *rest, **more):
+def _report(
+    path: str, before: Judgement, after: Judgement, old="", new="", *rest, **more
+):
     """Print one object of JSON if asked to; return the exit code."""
     attempt, edits = rest or (0, 0)
     found = {

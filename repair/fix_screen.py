@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from repair.env.editor import split_program
-from repair.env.judges import Outcome
+from repair.env.judges import Judgement
 
 _STYLES = {"+": "green", "-": "red", "@": "cyan"}
 _LINES = 24  # before the end, unless verbose; the end takes up to 14
@@ -50,7 +50,7 @@ class Screen:
         """Print a line that always counts."""
         _print(self._console, text, style)
 
-    def failures(self, path: str, outcome: Outcome) -> None:
+    def failures(self, path: str, outcome: Judgement) -> None:
         """Print which tests fail, and how."""
         self.say(f"{path} fails {_count(outcome)}: {outcome.result.feedback}", "bold")
         for line in _failing(outcome, self._verbose):
@@ -75,7 +75,7 @@ class Screen:
         if over and greedy:
             self._greedy = seconds
 
-    def best(self, old: str, new: str, outcome: Outcome, number: int, edits: int):
+    def best(self, old: str, new: str, outcome: Judgement, number: int, edits: int):
         """Print the best version as a diff."""
         if not edits:
             return
@@ -86,7 +86,7 @@ class Screen:
         for line in lines[:most]:
             self.end(line, _STYLES.get(line[0], ""))
 
-    def advice(self, path: str, outcome: Outcome, edits: int, args) -> None:
+    def advice(self, path: str, outcome: Judgement, edits: int, args) -> None:
         """Say what has not been reached, and what to try."""
         if not edits:
             self.end("no edit made it better")
@@ -106,13 +106,13 @@ def diff_of(old: str, new: str, around: int) -> list[str]:
     return list(lines)[2:]
 
 
-def _count(outcome: Outcome) -> str:
+def _count(outcome: Judgement) -> str:
     if not outcome.total:
         return "before any test runs"
     return f"{len(outcome.failing)} of {outcome.total} tests"
 
 
-def _failing(outcome: Outcome, verbose: bool) -> list[str]:
+def _failing(outcome: Judgement, verbose: bool) -> list[str]:
     most = len(outcome.failing) if verbose else _FAILURES
     pairs = list(zip(outcome.failing, outcome.details, strict=True))
     lines = [f"  {name}" + (f"  {told}" if told else "") for name, told in pairs[:most]]

@@ -37,7 +37,7 @@ FENCED = {
         path.removesuffix(".py") in ENTRY_POINTS | {"cli", "config_flag"}
     ),
     "jax": lambda path: not path.startswith(HOST_ROOMS),
-    "pytest": lambda path: path == "sandbox/pytest_child.py",
+    "pytest": lambda path: path == "sandbox/project_child.py",
     "gymnasium": lambda path: path == "integrations/gym_env.py",
     "verifiers": lambda path: path == "integrations/verifiers_env.py",
     "openai": lambda path: path == "integrations/verifiers_env.py",
@@ -173,7 +173,7 @@ def test_host_rooms_load_no_jax(room):
     """Each of their modules, but a script of its own and one that needs an extra."""
     apart = {
         "sandbox/zygote.py",
-        "sandbox/pytest_child.py",
+        "sandbox/project_child.py",
         "tasks/mbpp/mbpp_dataset_builder.py",
     }
     modules = [

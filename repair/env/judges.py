@@ -16,7 +16,7 @@ from repair.env.sourcefile import SourceFile
 from repair.env.view import View, whole_view
 from repair.errors import UserError
 from repair.sandbox import Level, Limits, Result, Sandbox
-from repair.sandbox.pytest_pool import Failure, Project, PytestReport, PytestSandbox
+from repair.sandbox.project_pool import Failure, Project, PytestReport, PytestSandbox
 from repair.sandbox.syntax import parse_program
 from repair.sandbox.verdict import ENDED, USED_UP, clean_line
 
@@ -27,7 +27,7 @@ _FACTOR, _LEAST = 10, 1.0  # time of an attempt: times the first run's, seconds
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
+class Judgement:
     """The tests' answer to one version of a file.
 
     Attributes:
@@ -73,13 +73,13 @@ class _Judge:
         self.file, self.view = file, whole_view(file.code)
         self.shown: tuple[str, ...] = ()
         self.counts: collections.Counter[str] = collections.Counter()
-        self._outcomes: dict[str, Outcome] = {}
+        self._outcomes: dict[str, Judgement] = {}
 
-    def outcome(self, code: str) -> Outcome:
+    def outcome(self, code: str) -> Judgement:
         """Return the tests' answer to a version of the file."""
         return self.outcomes([code])[0]
 
-    def outcomes(self, codes: Sequence[str]) -> list[Outcome]:
+    def outcomes(self, codes: Sequence[str]) -> list[Judgement]:
         """Return the tests' answers to versions of the file, each run once."""
         new = [code for code in dict.fromkeys(codes) if code not in self._outcomes]
         self._outcomes.update(zip(new, self._run(new), strict=True))
@@ -104,7 +104,7 @@ class _Judge:
 
     cpu_seconds: float
 
-    def _run(self, codes: list[str]) -> list[Outcome]:
+    def _run(self, codes: list[str]) -> list[Judgement]:
         raise NotImplementedError
 
     def __enter__(self) -> Self:
@@ -140,7 +140,7 @@ class AssertJudge(_Judge):
     def close(self) -> None:
         self._sandbox.close()
 
-    def _run(self, codes: list[str]) -> list[Outcome]:
+    def _run(self, codes: list[str]) -> list[Judgement]:
         order = (*self.shown, *(t for t in self.tests if t not in self.shown))
         found = []
         for result in self._sandbox.map([(code, order) for code in codes]):
@@ -150,7 +150,7 @@ class AssertJudge(_Judge):
             )
             details = [told, *[""] * (len(shown) - 1)][: len(shown)]
             total = len(self.tests)
-            found.append(Outcome(result, total, shown, tuple(details), "", shown))
+            found.append(Judgement(result, total, shown, tuple(details), "", shown))
         return found
 
 
@@ -190,7 +190,7 @@ class PytestJudge(_Judge):
     def close(self) -> None:
         self._sandbox.close()
 
-    def start(self) -> tuple[Outcome, PytestReport]:
+    def start(self) -> tuple[Judgement, PytestReport]:
         """Run the file as it is: its tests must stay, its time bounds the attempts."""
         (report,) = self._sandbox.map([{}])
         self._known = report.ids
@@ -201,7 +201,7 @@ class PytestJudge(_Judge):
             self.cpu_seconds = min(least, self._limits.cpu_seconds)
         return self._judge(self.file.code, report), report
 
-    def _run(self, codes: list[str]) -> list[Outcome]:
+    def _run(self, codes: list[str]) -> list[Judgement]:
         jobs, refused = [], {}
         for code in codes:
             try:
@@ -216,11 +216,11 @@ class PytestJudge(_Judge):
             for code in codes
         ]
 
-    def _refuse(self, reason: str) -> Outcome:
+    def _refuse(self, reason: str) -> Judgement:
         result = Result(False, "error", reason, (), 0.0, "in_child")
-        return Outcome(result, 0, (), ())
+        return Judgement(result, 0, (), ())
 
-    def _judge(self, code: str, report: PytestReport) -> Outcome:
+    def _judge(self, code: str, report: PytestReport) -> Judgement:
         known = self._known or ()
         passed = {x for x, o in report.outcomes.items() if o == "passed"}
         gone = [x for x in known if x not in passed | self._skipped]
@@ -241,7 +241,7 @@ class PytestJudge(_Judge):
         ]
         passes = status == "passed"
         counted = () if passes else tuple(range(len(self.shown)))
-        return Outcome(
+        return Judgement(
             Result(passes, status, feedback, counted, report.seconds, "in_child"),
             len(set(known) | set(report.ids)),
             failing,

@@ -6,7 +6,7 @@ import re
 import shlex
 
 from repair.errors import UserError
-from repair.sandbox.pytest_pool import Project
+from repair.sandbox.project_pool import Project
 
 # pytest's own, and what else marks the root of a project.
 _MARKS = (

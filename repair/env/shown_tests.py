@@ -7,7 +7,7 @@ import ast
 import copy
 from collections.abc import Mapping
 
-from repair.sandbox.pytest_pool import Failure
+from repair.sandbox.project_pool import Failure
 
 _MOST = 200  # characters
 _DEPTH = 4  # of variables that are put in place of one another

@@ -29,7 +29,6 @@ import jax.numpy as jnp
 
 from repair.errors import expect, expect_between
 from repair.model import kv_cache as kv
-from repair.model.product import product
 from repair.model.rope import Rope, rope_tables, rotate
 from repair.model.sharding import over_rows, over_vocabulary
 
@@ -182,15 +181,14 @@ class Linear(nn.Module):
             (fan_in, self.features),
             param_dtype,
         )
-        out = product(x, kernel.astype(x.dtype))
+        out = x @ kernel.astype(x.dtype)
         if c.lora_rank:
             # In float32 even over a bfloat16 base, where small updates would vanish.
             a = self.variable("lora", "a", self._init_a, (fan_in, c.lora_rank))
             b_shape = (c.lora_rank, self.features)
             b = self.variable("lora", "b", jnp.zeros, b_shape, jnp.float32)
-            low_rank = product(x, a.value.astype(x.dtype))
-            low_rank *= c.lora_alpha / c.lora_rank
-            out = out + product(low_rank, b.value.astype(x.dtype))
+            delta = (x @ a.value.astype(x.dtype)) @ b.value.astype(x.dtype)
+            out = out + (c.lora_alpha / c.lora_rank) * delta
         if self.bias:
             zeros = nn.initializers.zeros
             bias = self.param("bias", zeros, (self.features,), param_dtype)

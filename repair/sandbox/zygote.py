@@ -74,7 +74,7 @@ def main() -> None:
         os.execv(sys.executable, sys.orig_argv)  # it holds for new programs only
     project, reach = None, lockdown.NOWHERE
     if len(sys.argv) > 2:
-        project = sibling("pytest_child").Project(sys.argv[2])
+        project = sibling("project_child").WarmProject(sys.argv[2])
         reach = lockdown.Reach(project.folder, tuple(project.readable()))
     sys.argv = ["program"]
     signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))

@@ -5,7 +5,7 @@ import textwrap
 import pytest
 
 from repair.env.shown_tests import show_test
-from repair.sandbox.pytest_pool import Failure
+from repair.sandbox.project_pool import Failure
 
 
 @pytest.mark.parametrize(

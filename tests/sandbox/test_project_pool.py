@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from repair.sandbox import Limits
-from repair.sandbox.pytest_pool import Project, PytestSandbox, read_report
+from repair.sandbox.project_pool import Project, PytestSandbox, read_report
 from repair.sandbox.worker import Answer
 
 TESTS = """
@@ -176,7 +176,7 @@ def test_garbage_in_an_answer_is_no_pass():
 
 
 def test_the_child_imports_nothing_of_the_package():
-    from repair.sandbox import pytest_pool
+    from repair.sandbox import project_pool
 
-    path = pathlib.Path(pytest_pool.__file__).with_name("pytest_child.py")
+    path = pathlib.Path(project_pool.__file__).with_name("project_child.py")
     assert "repair" not in path.read_text().replace("to repair", "")

@@ -4,7 +4,7 @@ Runs in the zygote and its children; imports pytest and the standard library. Th
 holds the project's files in memory and has imported pytest with its plugins. A child
 writes them to the private folder, changes what its job says, and runs pytest there. It
 reports one line of JSON for each event, at once, so that a test that ends the process
-leaves the outcomes before it. Nobody trusts the lines: see `pytest_pool`.
+leaves the outcomes before it. Nobody trusts the lines: see `project_pool`.
 """
 
 import base64
@@ -52,7 +52,7 @@ NOT_ALLOWED = frozenset(
 )
 
 
-class Project:
+class WarmProject:
     """The files of a project, and how pytest is called in them.
 
     Args:
@@ -243,34 +243,41 @@ class Reporter:
         self.send(event="collect", id="", failure=self._describe(excinfo, ""))
 
     def _describe(self, excinfo: Any, text: str) -> dict:
-        """Describe a failure; see `pytest_pool.Failure`."""
+        """Describe a failure; see `project_pool.Failure`."""
+        found = {
+            "kind": "XPassStrict",
+            "message": "",
+            "text": text[-TEXT:],
+            "got": None,
+        }
+        found |= {"frames": [], "source": "", "values": {}}
         if excinfo is None:  # a strict xfail that passes
-            return _failure("XPassStrict", text[-SHOWN:], text, [], None, "", {})
+            return found
         error, trace = excinfo.value, excinfo.tb
         if isinstance(error, pytest.Collector.CollectError) and error.__cause__:
             error = error.__cause__
             trace = error.__traceback__
         error = getattr(error, "failures", [error])[0]  # of a doctest
-        kind, message = type(error).__name__, _text_of(error)
-        frames, values, got = self._walk(trace)
+        found |= self._walk(trace)
+        found |= {"kind": type(error).__name__, "message": _text_of(error)}
         if isinstance(error, SyntaxError) and error.filename and error.lineno:
-            message = error.msg
+            found["message"] = error.msg
             if place := self._place(error.filename):
-                frames.append([place, error.lineno, ""])
-        source = ""
+                found["frames"].append([place, error.lineno, ""])
         if example := getattr(error, "example", None):
-            kind, source = "DocTestFailure", example.source + example.want
-            got = getattr(error, "got", "").strip() or None
-            inner = getattr(error, "exc_info", None)
-            if inner:
-                kind, message = inner[0].__name__, _text_of(inner[1])
-                frames = self._walk(inner[2])[0]
-        elif kind == "AssertionError" and got is None:
-            got = self._compared
-        return _failure(kind, message, text, frames, got, source, values)
+            found |= {"kind": "DocTestFailure", "source": example.source + example.want}
+            found["got"] = getattr(error, "got", "").strip() or None
+            if inner := getattr(error, "exc_info", None):
+                found |= {"kind": inner[0].__name__, "message": _text_of(inner[1])}
+                found["frames"] = self._walk(inner[2])["frames"]
+        elif found["kind"] == "AssertionError" and found["got"] is None:
+            found["got"] = self._compared
+        for name in ("message", "source"):
+            found[name] = found[name][:SHOWN]
+        return found
 
-    def _walk(self, trace: Any) -> tuple[list, dict, str | None]:
-        """Return frames of the project, values at the last of its tests, and a side."""
+    def _walk(self, trace: Any) -> dict:
+        """Return frames of the project, values in its last test, and a left side."""
         frames, values, got = [], {}, None
         for frame, line in traceback.walk_tb(trace):
             code = frame.f_code
@@ -282,7 +289,7 @@ class Reporter:
                     values = {n: text for n, text in shown.items() if len(text) < SHORT}
             elif code.co_name.startswith("assert") and "first" in frame.f_locals:
                 got = _represent(frame.f_locals["first"], SHOWN)  # of unittest
-        return frames[-FRAMES:], values, got
+        return {"frames": frames[-FRAMES:], "values": values, "got": got}
 
     def _place(self, path: str) -> str | None:
         """Return a path below the tree, or None."""
@@ -309,26 +316,6 @@ def make_guard(folder: str) -> Callable:
                 raise PermissionError("the sandbox writes to its own folder only")
 
     return guard
-
-
-def _failure(
-    kind: str,
-    message: str,
-    text: str,
-    frames: list,
-    got: str | None,
-    source: str,
-    values: dict,
-) -> dict:
-    return {
-        "kind": kind,
-        "message": message[:SHOWN],
-        "text": text[-TEXT:],
-        "frames": frames,
-        "got": got,
-        "source": source[:SHOWN],
-        "values": values,
-    }
 
 
 def _represent(value: object, most: int) -> str:
