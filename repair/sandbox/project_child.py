@@ -19,7 +19,7 @@ import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -99,7 +99,9 @@ class WarmProject:
         used = installed & {"xdist"} | sys.modules.keys() & {"hypothesis"}
         self._steady += [STEADY[name] for name in sorted(used)]
         known = set(sys.modules)
-        with self._written([("test_rehearsal.py", REHEARSAL.encode())]):
+        folder = os.path.join(self.folder, "rehearsal")
+        _write_files(folder, [("test_rehearsal.py", REHEARSAL.encode())])
+        with contextlib.chdir(folder):
             pytest.main(["-p", "no:cacheprovider", *self._steady, "."])
         for name in set(sys.modules) - known:
             if name.startswith("test_rehearsal"):
@@ -169,18 +171,6 @@ class WarmProject:
         for mapping in _mappings():
             mapping.update({name: move(path) for name, path in mapping.items()})
 
-    @contextlib.contextmanager
-    def _written(self, files: list[tuple[str, bytes]]) -> Iterator[None]:
-        """Write some files and enter their folder for the time of a block."""
-        before, folder = os.getcwd(), os.path.join(self.folder, "rehearsal")
-        _write_files(folder, files)
-        os.chdir(folder)
-        try:
-            yield
-        finally:
-            os.chdir(before)
-            shutil.rmtree(folder)
-
 
 class Reporter:
     """A plugin of pytest that reports what it collects and how each test ends."""
@@ -244,13 +234,8 @@ class Reporter:
 
     def _describe(self, excinfo: Any, text: str) -> dict:
         """Describe a failure; see `project_pool.Failure`."""
-        found = {
-            "kind": "XPassStrict",
-            "message": "",
-            "text": text[-TEXT:],
-            "got": None,
-        }
-        found |= {"frames": [], "source": "", "values": {}}
+        found: dict[str, Any] = {"kind": "XPassStrict", "text": text[-TEXT:]}
+        found |= {"message": "", "source": "", "got": None, "frames": [], "values": {}}
         if excinfo is None:  # a strict xfail that passes
             return found
         error, trace = excinfo.value, excinfo.tb
