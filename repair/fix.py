@@ -1,239 +1,270 @@
 """Repair a file: python -m repair.fix FILE --tests=TESTS --checkpoint=DIR.
 
-Exit codes: 0 repaired, or nothing to repair; 1 not repaired, the best attempt is shown
-and the file is untouched; 2 bad input.
+TESTS is what pytest takes: a file, a folder or FILE::TEST; further arguments of pytest
+are given by --pytest. Exit codes: 0 repaired, or nothing to repair; 1 not repaired, the
+best version is shown and the file is untouched; 2 bad input.
 """
 
 import ast
-import difflib
+import importlib.util
+import json
+import pathlib
+import time
 
 from absl import flags
 from rich.console import Console
-from rich.text import Text
 
 from repair import cli
-from repair.env.editor import split_program
+from repair.env.judges import (
+    SYNTAX_ERRORS,
+    AssertJudge,
+    Judgement,
+    PytestJudge,
+    plain_asserts,
+)
+from repair.env.project import read_project
 from repair.env.sourcefile import SourceFile, check_writable, read_source
 from repair.env.state_text import join_state
 from repair.env.tools import LineEditor
-from repair.env.usertests.doubts import check_imports, doubts
-from repair.env.usertests.read import Tests, read_tests
+from repair.env.view import View, function_views, names_in, whole_view
 from repair.errors import MOST_SAMPLES, UserError
-from repair.sandbox import Limits, Result, Sandbox
+from repair.fix_screen import Screen, diff_of
+from repair.sandbox import Limits
 from repair.sandbox.syntax import parse_program
-from repair.sandbox.verdict import failure_class
 from repair.tasks import Bug, Task
 
-_STYLES = {"+": "green", "-": "red", "@": "cyan"}
-# Explanations of classes of failure.
-_HINTS = {
-    "timeout": (
-        "it takes longer than --cpu_seconds, {limits.cpu_seconds:g} s in all, or needs"
-        " more than {limits.memory_mb} MiB"
-    ),
-    "crashed": "it ends the interpreter in a way that no test can catch",
-    "forbidden": "the sandbox has no network and no files to write, nor will a repair",
-    "SystemExit": "it ends the interpreter when it is loaded, or when tests call it",
-    "EOFError": "there is no input to read in the sandbox",
-    "FileNotFoundError": "of files, the sandbox has the standard library's alone",
-}
+_CPU_SECONDS = 10.0
+_VIEWS = 3  # functions to try of a file that is longer than the context
+_SHOWN = 5  # tests in the prompt
+# pytest's exit codes
+_USAGE, _NO_TESTS = 4, 5
 
 
 def main(path: str) -> int:
     """Run the checks that need no model, then repair the file or show an attempt."""
-    args, console = flags.FLAGS, Console()
+    args = flags.FLAGS
+    console = Console(stderr=args.json)
     file = read_source(path)
     if not args.dry_run:
         check_writable(file.path)
-    tests = _read_tests(file, path, args.tests)
     if args.samples and not args.temperature > 0:
         raise UserError(
             "--temperature is 0, so that all samples would be the greedy attempt; give"
             " more, or --samples=0"
         )
+    screen = Screen(console, args.verbose)
+    with _open_judge(file, path) as judge:
+        before = _first_outcome(judge)
+        if before.passed:
+            screen.end(f"{path} passes all {before.total} tests; it is left alone")
+            return _report(path, before, before)
+        screen.failures(path, before)
+        if judge.level.name == "weak":
+            screen.say(judge.level.line(), "yellow")
+        best = _repair(file, path, judge, before, screen)
+    return _finish(file, path, before, best, screen)
+
+
+def _open_judge(file: SourceFile, path: str) -> AssertJudge | PytestJudge:
+    args = flags.FLAGS
     limits = Limits(
         seconds=Limits.seconds + args.cpu_seconds, cpu_seconds=args.cpu_seconds
     )
-    with Sandbox(limits=limits) as sandbox:
-        for doubt in doubts(tests, args.tests, path, file.code, sandbox):
-            _say(console, doubt, "yellow")
-        before = sandbox.run(file.code, tests.sources, tests.setup)
-        if before.passed:
-            _say(console, f"{path} passes all tests; there is nothing to repair")
-            return 0
-        check_imports(file, before)
-        _say(console, _told(path, before, tests, limits))
-        if sandbox.level.name == "weak":
-            _say(console, sandbox.level.line(), "yellow")
-        task = Task(
-            path, args.text or _about(file.code), file.code, tests.sources, tests.setup
-        )
-        best = _attempt(Bug(path, task, file.code), before, sandbox, console)
-    if best is None:
-        _say(console, f"not repaired; {path} is as it was")
-        return 1
-    return _finish(file, path, best, console)
-
-
-def _read_tests(file: SourceFile, path: str, where: str) -> Tests:
-    tests = read_source(where)
-    if tests.path == file.path:
+    where = pathlib.Path(args.tests.partition("::")[0])
+    if where.resolve() == file.path and "--doctest-modules" not in args.pytest:
         raise UserError(
             f"{where} is the file to be repaired; give tests in a file of their own,"
-            " which no repair can change"
+            " which no repair can change, or its doctests by --pytest=--doctest-modules"
         )
-    return read_tests(tests.code, where, file.path.stem, file.code)
+    if where.is_file():
+        asserts = plain_asserts(read_source(where).code, file.path.stem)
+        if asserts is not None:
+            return AssertJudge(file, asserts, limits)
+    if importlib.util.find_spec("pytest") is None:
+        raise UserError(
+            f"{args.tests} is for pytest, which is not installed here; run pip install"
+            " pytest, or give a file of asserts alone"
+        )
+    return PytestJudge(file, read_project(file.path, args.tests, args.pytest), limits)
 
 
-def _attempt(bug: Bug, before: Result, sandbox: Sandbox, console: Console):
-    """Return the code of the first attempt that passes; else show the best one."""
+def _first_outcome(judge: AssertJudge | PytestJudge) -> Judgement:
+    """Run the file as it is; refuse tests that pytest cannot use."""
+    if isinstance(judge, AssertJudge):
+        return judge.outcome(judge.file.code)
+    outcome, report = judge.start()
+    tests = flags.FLAGS.tests
+    if report.exit_code == _NO_TESTS:
+        raise UserError(
+            f"pytest finds no test in {tests}; give tests, or asserts alone such as"
+            " `assert f(1) == 2`"
+        )
+    if report.exit_code == _USAGE and "while loading conftest" not in report.text:
+        lines = [line for line in report.text.split("\n") if line.strip()]
+        told = [x.partition(": error: ")[2] or x.partition("ERROR: ")[2] for x in lines]
+        told = [x for x in told if x and not x.startswith("usage:")] or lines[-1:]
+        raise UserError(f"pytest refuses {tests}: {''.join(told[:1])}")
+    project = judge.project
+    for failure in report.failures:
+        where, line, _ = failure.frames[-1] if failure.frames else ("", 0, "")
+        if where in ("", project.program):
+            continue
+        if failure.kind in SYNTAX_ERRORS:
+            raise UserError(f"{where}:{line} is not valid Python: {failure.message}")
+        name = failure.message.partition("No module named '")[2].partition("'")[0]
+        if name and not any(name.split(".")[0] in p for p in project.files):
+            raise UserError(
+                f"{where}:{line} imports {name}, which is not installed here; install"
+                " it, or run repair in the environment in which these tests run"
+            )
+    return outcome
+
+
+def _repair(
+    file: SourceFile, path: str, judge, before: Judgement, screen: Screen
+) -> tuple[str, Judgement, int, int]:
+    """Return the best code, its outcome, and the attempt and edits that made it."""
     # Imported here, since they import jax, which the checks before do not need.
-    from repair.training.attempts import best_of, try_repairs
+    from repair.training.attempts import try_repairs
     from repair.training.policy import load_policy
 
     args = flags.FLAGS
     cli.use_compile_cache()
-    with console.status("loading the model"):
+    with screen.status("loading the model"):
         policy = load_policy(
             args.checkpoint,
-            verifier=sandbox,
+            verifier=judge,
             base=args.base,
             slots=max(args.samples, 1),
             cohorts=1,
             places=1,
             prefill=1,
         )
-    _check_policy(policy, bug, before)
-    with _Display(console, args.samples) as display:
-        attempts = try_repairs(
-            policy,
-            bug,
-            samples=args.samples,
-            temperature=args.temperature,
-            seed=args.seed,
-            watch=display.show,
-        )
-    best, total = best_of(attempts, sandbox, bug), len(bug.task.test_list)
-    held = f"attempt {best.number} passes {total - best.failing} of {total} tests"
-    held += f" after {best.edits} edit{'s' * (best.edits != 1)}"
-    console.rule(held if best.passed else f"best: {held}")
-    _print_diff(console, bug.faulty_code, best.code, 3)
-    return best.code if best.passed else None
+    bugs = _choose(policy, path, file.code, before)
+    turns = policy.config.text.max_turns
+    seconds = before.result.seconds
+    screen.say(
+        f"1 greedy attempt, then {args.samples} at temperature {args.temperature:g}; an"
+        f" attempt takes up to {turns} edits, each some {max(seconds, 0.1):.1f} s of"
+        f" tests (at most {judge.cpu_seconds:.1f} s) and the model's own time"
+    )
+    best = (file.code, before, 0, 0)
+    count = 0
+    for view, bug in bugs:
+        if view.name:
+            screen.say(f"working on {view.name}, since the file exceeds the context")
+        judge.look_at(view, bug.task.test_list)
+        started = time.monotonic()
+
+        def watch(attempt, steps, started=started) -> None:
+            screen.show(attempt, steps, time.monotonic() - started)
+
+        with screen.status("attempts"):
+            attempts = try_repairs(
+                policy,
+                bug,
+                samples=args.samples,
+                temperature=args.temperature,
+                seed=args.seed,
+                first=count + 1,
+                watch=watch,
+            )
+        count += len(attempts)
+        for attempt in attempts:
+            edits = 0
+            for step in attempt.steps:
+                edits += step.before != step.after
+                code = view.whole(step.after)
+                found = (code, judge.outcome(code), attempt.number, edits)
+                best = min(best, found, key=lambda x: (*x[1].rank, x[3]))
+        if best[1].passed:
+            break
+    return best
 
 
-def _check_policy(policy, bug: Bug, before: Result) -> None:
-    """Refuse a checkpoint that writes no edits, and a file too long for its context."""
-    where, text = flags.FLAGS.checkpoint, policy.config.text
+def _choose(policy, path: str, code: str, before: Judgement) -> list[tuple[View, Bug]]:
+    """Return the parts of the file that fit the model's context, as bugs.
+
+    Raises:
+      UserError: The checkpoint writes no edits, or nothing fits.
+    """
+    args, text = flags.FLAGS, policy.config.text
     if policy.config.mode != "coe":
         raise UserError(
-            f"{where} was trained in mode {policy.config.mode!r}, to answer in one"
-            " piece; fix needs one that edits (mode 'coe')"
+            f"{args.checkpoint} was trained in mode {policy.config.mode!r}, to answer"
+            " in one piece; fix needs one that edits (mode 'coe')"
         )
-    state = join_state(LineEditor(bug.faulty_code).render(), before.feedback)
     tokenizer = policy.engine.tokenizer
-    used = len(tokenizer.prompt_ids(bug.task)) + len(tokenizer.encode(state))
-    if used + text.max_command > text.max_length:
+
+    def fit(view: View) -> Bug | None:
+        about = args.text or _about(view.code)
+        for count in range(min(len(before.shown), _SHOWN), 0, -1):
+            task = Task(path, about, view.code, before.shown[:count])
+            state = join_state(LineEditor(view.code).render(), before.result.feedback)
+            used = len(tokenizer.prompt_ids(task)) + len(tokenizer.encode(state))
+            if used + text.max_command <= text.max_length:
+                return Bug(path, task, view.code)
+        return None
+
+    whole = whole_view(code)
+    if bug := fit(whole):
+        return [(whole, bug)]
+    names = set().union(*map(names_in, before.shown))
+    views = function_views(code, before.lines, names)
+    fitting = [(view, bug) for view in views if (bug := fit(view))]
+    if not fitting:
         raise UserError(
-            f"{bug.bug_id} and its tests are {used} tokens, and the model's context has"
-            f" {text.max_length}, {text.max_command} of them for a command; give a"
-            " shorter file or fewer tests"
+            f"no function of {path} fits the model's context of {text.max_length}"
+            " tokens together with a test; give a checkpoint with a longer context"
         )
+    return fitting[:_VIEWS]
 
 
-def _finish(file: SourceFile, path: str, code: str, console: Console) -> int:
-    """Write the repair, unless this is a dry run."""
-    data = file.with_code(code)
+def _finish(
+    file: SourceFile, path: str, before: Judgement, best: tuple, screen: Screen
+) -> int:
+    """Write the repair, unless this is a dry run; say what passed and what did not."""
+    code, outcome, number, edits = best
+    screen.best(file.code, code, outcome, number, edits)
+    if not outcome.passed:
+        screen.advice(path, outcome, edits, flags.FLAGS)
+        return _report(path, before, outcome, file.code, code, number, edits)
+    written = backup = None
     if flags.FLAGS.dry_run:
-        _say(console, f"repaired; --dry_run leaves {path} as it was")
-        return 0
-    backup = None if file.in_git() else file.back_up()
-    try:
-        file.write(data)
-    except UserError:
-        if backup:
+        screen.end(f"repaired; --dry_run leaves {path} as it was")
+    else:
+        data = file.with_code(code)
+        backup = file.back_up()
+        try:
+            file.write(data)
+        except UserError:
             backup.unlink()
-        raise
-    if backup:
-        _say(console, f"the old program is in {backup}")
-    _say(console, f"repaired {path}: all tests pass")
-    return 0
+            raise
+        written = True
+        screen.end(f"repaired {path}: all {outcome.total} tests pass; was: {backup}")
+    more = {"written": bool(written), "backup": str(backup) if backup else None}
+    return _report(path, before, outcome, file.code, code, number, edits, **more)
 
 
-class _Display:
-    """Display of the greedy attempt turn by turn, and of samples as each ends."""
-
-    _ENDS = {
-        "exited_unsolved": "stopped here",
-        "max_turns": "out of turns",
-        "truncated": "out of context",
-        "fault": "broke off",
+def _report(
+    path: str, before: Judgement, after: Judgement, old="", new="", *rest, **more
+):
+    """Print one object of JSON if asked to; return the exit code."""
+    attempt, edits = rest or (0, 0)
+    found = {
+        "file": path,
+        "repaired": after.passed and bool(edits),
+        "tests": max(before.total, after.total),
+        "failing_before": dict(zip(before.failing, before.details, strict=True)),
+        "failing": dict(zip(after.failing, after.details, strict=True)),
+        "attempt": attempt,
+        "edits": edits,
+        "diff": "\n".join(diff_of(old, new, 3)),
+        "trust": after.result.trust,
     }
-
-    def __init__(self, console: Console, samples: int):
-        self._console, self._samples = console, samples
-        self._turn, self._ended = 0, 0
-        self._status = console.status("attempt 1: greedy")
-
-    def __enter__(self):
-        self._status.start()
-        return self
-
-    def __exit__(self, *exception):
-        self._status.stop()
-
-    def show(self, attempt, steps) -> None:
-        """Show the new steps of an attempt."""
-        over = attempt.passed or attempt.ended is not None
-        if attempt.number == 1:
-            if len(attempt.steps) == len(steps):
-                self._console.rule("attempt 1: greedy")
-            self._print(attempt, steps, over)
-            return
-        self._ended += over
-        if len(attempt.steps) > self._turn:
-            self._turn = len(attempt.steps)
-            if not self._console.is_terminal:
-                _say(self._console, self._progress(), "dim")
-        self._status.update(self._progress())
-        if over:
-            self._console.rule(f"attempt {attempt.number}: a sample")
-            self._print(attempt, attempt.steps, over)
-
-    def _progress(self) -> str:
-        last = 1 + self._samples
-        name = "attempt 2" if last == 2 else f"attempts 2 to {last}"
-        return f"{name}: turn {self._turn}, {self._ended} of {self._samples} ended"
-
-    def _print(self, attempt, steps, over: bool) -> None:
-        for step in steps:
-            _say(self._console, step.command, "bold")
-            _print_diff(self._console, step.before, step.after, 1)
-            _say(self._console, step.said or "all tests pass", "dim")
-        if over and not attempt.passed:
-            _say(self._console, self._ENDS[attempt.ended], "dim")
-
-
-def _print_diff(console: Console, old: str, new: str, around: int) -> None:
-    """Print a coloured diff, with some lines around the changes."""
-    lines = difflib.unified_diff(
-        split_program(old), split_program(new), lineterm="", n=around
-    )
-    for line in list(lines)[2:]:
-        _say(console, line, _STYLES.get(line[0], ""))
-
-
-def _say(console: Console, text: str, style: str = "") -> None:
-    """Print text without markup, line cuts and control characters of terminals."""
-    shown = "".join(c if c.isprintable() or c == "\t" else repr(c)[1:-1] for c in text)
-    console.print(Text(shown, style), soft_wrap=True, highlight=False)
-
-
-def _told(path: str, before: Result, tests: Tests, limits: Limits) -> str:
-    """Describe the failure of the program in one line."""
-    failing, total = len(before.failed_tests), len(tests.sources)
-    text = f"{path} fails {failing} of {total} tests; {before.feedback}"
-    hint = _HINTS.get(failure_class(before), "").format(limits=limits)
-    return f"{text} ({hint})" if hint else text
+    if flags.FLAGS.json:
+        print(json.dumps(found | {"written": False, "backup": None} | more))
+    return 0 if after.passed else 1
 
 
 def _about(code: str) -> str:
@@ -251,12 +282,11 @@ def define() -> None:
     """Define the flags."""
     cli.define_compile_cache()
     flags.declare_key_flag("compile_cache")
-    flags.DEFINE_string(
-        "tests", None, "A file of plain asserts, or of pytest functions."
-    )
+    flags.DEFINE_string("tests", None, "Tests as pytest takes them, or plain asserts.")
     flags.DEFINE_string(
         "checkpoint", None, "WORKDIR/checkpoints/STAGE, a step below it, or best."
     )
+    flags.DEFINE_string("pytest", "", "Further arguments of pytest, as in -x -k=name.")
     flags.DEFINE_string("base", "", "Base model of adapters, if it has moved.")
     flags.DEFINE_string("text", "", "What the program should do; else its docstring.")
     flags.DEFINE_integer(
@@ -266,12 +296,14 @@ def define() -> None:
     flags.DEFINE_integer("seed", 0, "Another draws other samples.", 0)
     flags.DEFINE_float(
         "cpu_seconds",
-        Limits.cpu_seconds,
-        "What all tests of a program may take.",
+        _CPU_SECONDS,
+        "Processor time of one run of all tests.",
         lower_bound=0.01,
         upper_bound=3600,
     )
     flags.DEFINE_bool("dry_run", False, "Show the repair, write nothing.")
+    flags.DEFINE_bool("verbose", False, "Show every edit and whole failures.")
+    flags.DEFINE_bool("json", False, "Print one object of JSON; the rest to stderr.")
     flags.mark_flags_as_required(["tests", "checkpoint"])
 
 

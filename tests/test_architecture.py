@@ -37,6 +37,7 @@ FENCED = {
         path.removesuffix(".py") in ENTRY_POINTS | {"cli", "config_flag"}
     ),
     "jax": lambda path: not path.startswith(HOST_ROOMS),
+    "pytest": lambda path: path == "sandbox/project_child.py",
     "gymnasium": lambda path: path == "integrations/gym_env.py",
     "verifiers": lambda path: path == "integrations/verifiers_env.py",
     "openai": lambda path: path == "integrations/verifiers_env.py",
@@ -50,9 +51,7 @@ SHARED_NAMES = {"main", "command", "define", "read", "update", "train"}
 MAX_FILE, MAX_FUNCTION, MAX_PARAMETERS = 350, 60, 8
 # Tests of more than one module, or of files outside of the package.
 WIDER_TESTS = {
-    "env/test_doubts.py",
-    "env/test_reading_tests.py",
-    "env/test_usertests.py",
+    "env/test_forms.py",
     "integrations/test_docs_page.py",
     "integrations/test_without_jax.py",
     "model/hf/test_import.py",
@@ -172,7 +171,11 @@ def test_within_a_room_imports_have_an_order(room):
 @pytest.mark.parametrize("room", [*HOST_ROOMS[:4], "integrations/problems.py"])
 def test_host_rooms_load_no_jax(room):
     """Each of their modules, but a script of its own and one that needs an extra."""
-    apart = {"sandbox/zygote.py", "tasks/mbpp/mbpp_dataset_builder.py"}
+    apart = {
+        "sandbox/zygote.py",
+        "sandbox/project_child.py",
+        "tasks/mbpp/mbpp_dataset_builder.py",
+    }
     modules = [
         module_of(path).removesuffix(".__init__")
         for path in FILES
@@ -209,12 +212,7 @@ def test_public_names_have_one_meaning():
 
 
 def test_modules_have_names_of_their_own():
-    """The names in `usertests` are private to it."""
-    stems = collections.Counter(
-        path.stem
-        for path in FILES
-        if path.stem != "__init__" and "usertests" not in path.parts
-    )
+    stems = collections.Counter(path.stem for path in FILES if path.stem != "__init__")
     assert not [stem for stem, count in stems.items() if count > 1]
 
 

@@ -13,7 +13,6 @@ import os
 import pathlib
 import re
 import stat
-import subprocess
 import tempfile
 import tokenize
 
@@ -139,21 +138,6 @@ class SourceFile:
                     f"no backup can be written to {backup} ({error.strerror});"
                     f" {self.path} is as it was"
                 ) from error
-
-    def in_git(self) -> bool:
-        """Return True if git's last commit has these bytes: no backup is needed."""
-        found = []
-        for command in (
-            ["rev-parse", "--verify", "--quiet", f"HEAD:./{self.path.name}"],
-            ["hash-object", "--no-filters", "--", self.path.name],
-        ):
-            git = ["git", "-C", str(self.path.parent), *command]
-            try:
-                done = subprocess.run(git, capture_output=True, text=True)
-            except FileNotFoundError:  # no git here
-                return False
-            found.append(done.stdout.strip() if done.returncode == 0 else None)
-        return found[0] is not None and found[0] == found[1]
 
 
 def read_source(path: str | pathlib.Path) -> SourceFile:

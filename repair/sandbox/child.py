@@ -59,7 +59,13 @@ class Forbidden(PermissionError):
 
 
 def confine(
-    cpu_seconds: int, memory_mb: int, keep: int, forbid_processes: Callable
+    cpu_seconds: int,
+    memory_mb: int,
+    keep: int,
+    forbid_processes: Callable,
+    *,
+    file_bytes: int = 0,
+    descriptors: int = MAX_DESCRIPTORS,
 ) -> None:
     """Set the limits of this child; the isolation is inherited.
 
@@ -69,6 +75,8 @@ def confine(
       keep: The socket of the job, the only descriptor kept open above the standard
         ones, which lead to /dev/null.
       forbid_processes: Forbids new processes and signals to others.
+      file_bytes: Size of a file that it may write.
+      descriptors: Number of descriptors.
     """
     os.setsid()
     os.closerange(STANDARD, keep)
@@ -76,9 +84,10 @@ def confine(
     forbid_processes()
     limit("AS", memory_mb << 20, memory_mb << 20)
     limit("CPU", cpu_seconds, cpu_seconds + 1)
-    for kind in ("FSIZE", "CORE", "MEMLOCK", "MSGQUEUE"):
+    for kind in ("CORE", "MEMLOCK", "MSGQUEUE"):
         limit(kind, 0, 0)
-    limit("NOFILE", MAX_DESCRIPTORS, MAX_DESCRIPTORS)
+    limit("FSIZE", file_bytes, file_bytes)
+    limit("NOFILE", descriptors, descriptors)
 
 
 def limit(name: str, soft: int, hard: int) -> None:

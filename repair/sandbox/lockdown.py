@@ -27,6 +27,7 @@ import struct
 import sys
 import sysconfig
 from collections.abc import Callable
+from typing import NamedTuple
 
 LAYERS = tuple(
     "mounts network ipc pids user landlock seccomp forks signals hooks".split()
@@ -41,12 +42,21 @@ _PR_CAPBSET_DROP, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 24, 36, 38
 _CAPABILITY_VERSION = 0x20080522
 # System calls without a function in the C library; numbers equal on all machines.
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
+_MOUNT_SETATTR, _AT_FDCWD, _AT_RECURSIVE, _RDONLY = 442, -100, 0x8000, 1
 # Landlock's rights are bits: execute 0, write 1, read a file 2, read a folder 3, ...
 # This is the last one that each version of the interface knows.
 _LAST_RIGHT = {1: 12, 2: 13, 3: 14, 4: 14}
 _BIND_CONNECT_TCP, _SCOPE_ALL = 0b11, 0b11
-_READ_FILE, _READ_FOLDER = 1 << 2, 1 << 3
+_WRITE_FILE, _READ_FILE, _READ_FOLDER, _TRUNCATE = 1 << 1, 1 << 2, 1 << 3, 1 << 14
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
+# The standard library reads these on behalf of programs.
+_SYSTEM_FILES = tuple(
+    f"/etc/{name}"
+    for name in (
+        "localtime mime.types passwd group nsswitch.conf ld.so.cache os-release"
+    ).split()
+)
+_PRIVATE_OPTIONS = "mode=1777,size=256m"
 _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
 _THIRD_PARTY = frozenset(("site-packages", "dist-packages"))
 _NO_RANDOM_ADDRESSES = 0x0040000  # ADDR_NO_RANDOMIZE
@@ -55,7 +65,22 @@ LINUX = sys.platform == "linux"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def separate(without: tuple[str, ...]) -> dict[str, str]:
+class Reach(NamedTuple):
+    """The files of a worker that runs more than one program of the standard library.
+
+    Attributes:
+      private: A folder to write to, seen by this worker only; "" for none.
+      readable: Folders to read from, with all that is below them.
+    """
+
+    private: str = ""
+    readable: tuple[str, ...] = ()
+
+
+NOWHERE = Reach()
+
+
+def separate(without: tuple[str, ...], reach: Reach = NOWHERE) -> dict[str, str]:
     """Enter new namespaces; return {layer: reason why it is missing, or ""}.
 
     The "pids" layer holds for the processes started afterwards.
@@ -64,7 +89,7 @@ def separate(without: tuple[str, ...]) -> dict[str, str]:
         # A user namespace gives an ordinary user the right to the others.
         _reason(lambda: _unshare(_NEW_USER))
     steps = {
-        "mounts": _separate_mounts,
+        "mounts": lambda: _separate_mounts(reach),
         "network": lambda: _unshare(_NEW_NETWORK),
         "ipc": lambda: _unshare(_NEW_IPC),
         "pids": lambda: _unshare(_NEW_PIDS),
@@ -72,11 +97,13 @@ def separate(without: tuple[str, ...]) -> dict[str, str]:
     return _run_steps(steps, without)
 
 
-def drop(without: tuple[str, ...], filter_program: Callable) -> dict[str, str]:
+def drop(
+    without: tuple[str, ...], filter_program: Callable, reach: Reach = NOWHERE
+) -> dict[str, str]:
     """Give up all rights that programs do not need; report as `separate` does."""
     steps = {
         "user": _drop_user,
-        "landlock": _landlock,
+        "landlock": lambda: _landlock(reach),
         "seccomp": lambda: load_filter(filter_program()),
     }
     return _run_steps(steps, without)
@@ -149,25 +176,57 @@ def _mount(source: str, target: str, kind: str, flags: int, data: str = "") -> N
     _check(_libc.mount(*words, ctypes.c_ulong(flags), data.encode()))
 
 
-def _separate_mounts() -> None:
+def _separate_mounts(reach: Reach) -> None:
     """Enter a mount namespace in which everyone may read the standard library.
 
     Where a directory above it is closed to others, such as the home of the super-user,
     an empty file system covers that directory, and only the library is mounted back.
+    With a private folder, all else is read-only.
     """
     _unshare(_NEW_MOUNTS)
     _mount("none", "/", "none", _MS_REC | _MS_PRIVATE)
-    library = os.path.realpath(sysconfig.get_path("stdlib"))
-    closed = _closed_parent(library)
-    if closed is None or os.geteuid() != 0:
-        return
-    fd = os.open(library, os.O_PATH)
+    root = os.geteuid() == 0
+    if root:
+        _uncover([os.path.realpath(sysconfig.get_path("stdlib")), *reach.readable])
+    if reach.private:
+        os.makedirs(reach.private, exist_ok=True)
+        if root:
+            _mount("none", reach.private, "tmpfs", 0, _PRIVATE_OPTIONS)
+        else:  # who has no users to own what is in a file system of its own
+            _mount(reach.private, reach.private, "none", _MS_BIND)
+        _set_read_only("/", True, _AT_RECURSIVE)
+        _set_read_only(reach.private, False)
+
+
+def _uncover(paths: list[str]) -> None:
+    """Mount paths below closed directories back over empty ones."""
+    outer = [each for each in paths if not any(_below(each, p) for p in paths)]
+    closed = {path: _closed_parent(path) for path in outer}
+    kept = {p: os.open(p, os.O_PATH) for p, parent in closed.items() if parent}
     try:
-        _mount("none", closed, "tmpfs", 0, "mode=755,size=64k")
-        os.makedirs(library)
-        _mount(f"/proc/self/fd/{fd}", library, "none", _MS_BIND)
+        for parent in {parent for parent in closed.values() if parent}:
+            _mount("none", parent, "tmpfs", 0, "mode=755,size=64k")
+        for path, fd in kept.items():
+            if os.path.isdir(f"/proc/self/fd/{fd}"):
+                os.makedirs(path, exist_ok=True)
+            else:
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o644))
+            _mount(f"/proc/self/fd/{fd}", path, "none", _MS_BIND)
     finally:
-        os.close(fd)
+        for fd in kept.values():
+            os.close(fd)
+
+
+def _below(path: str, folder: str) -> bool:
+    return path.startswith(folder + os.sep)
+
+
+def _set_read_only(path: str, on: bool, flags: int = 0) -> None:
+    attributes = struct.pack("=4Q", _RDONLY * on, _RDONLY * (not on), 0, 0)
+    buffer = ctypes.create_string_buffer(attributes, len(attributes))
+    number, here = _MOUNT_SETATTR, _AT_FDCWD
+    _check(_libc.syscall(number, here, path.encode(), flags, buffer, len(attributes)))
 
 
 def _closed_parent(path: str) -> str | None:
@@ -194,7 +253,7 @@ def _drop_user() -> None:
         raise OSError(errno.EACCES, f"nobody else may read {library}")
 
 
-def _landlock() -> None:
+def _landlock(reach: Reach) -> None:
     version = _check(_libc.syscall(_LANDLOCK_CREATE, None, 0, 1))
     rights = (1 << (_LAST_RIGHT.get(version, 15) + 1)) - 1
     count = 1 + (version >= 4) + (version >= 6)
@@ -204,8 +263,18 @@ def _landlock() -> None:
     buffer = ctypes.create_string_buffer(attributes, len(attributes))
     ruleset = _check(_libc.syscall(_LANDLOCK_CREATE, buffer, len(attributes), 0))
     try:
-        for path, rights in _readable().items():
-            _allow(ruleset, path, rights)
+        for path in _SYSTEM_FILES if reach.readable else ():
+            if os.path.exists(path):
+                _allow(ruleset, path, _READ_FILE | _READ_FOLDER)
+        for path in reach.readable:
+            _allow(ruleset, path, _READ_FILE | _READ_FOLDER)
+        if reach.private:
+            _allow(ruleset, reach.private, rights)
+            _allow(
+                ruleset, "/dev/null", rights & (_READ_FILE | _WRITE_FILE | _TRUNCATE)
+            )
+        for path, wanted in _readable().items():
+            _allow(ruleset, path, wanted)
         # Without rights the system demands this first.
         _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
         _check(_libc.syscall(_LANDLOCK_RESTRICT, ruleset, 0))
@@ -255,7 +324,7 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
     fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
         if not os.path.isdir(path):
-            rights &= _READ_FILE  # all that a file knows
+            rights &= _READ_FILE | _WRITE_FILE | _TRUNCATE  # all that a file knows
         rule = struct.pack("=Qi", rights, fd)
         buffer = ctypes.create_string_buffer(rule, len(rule))
         _check(_libc.syscall(_LANDLOCK_ADD, ruleset, 1, buffer, 0))

@@ -62,9 +62,39 @@ _AARCH64 = (
         "164 clone 220 clone3 435 "
     ),
 )
+# More calls of a worker that writes files: Landlock and mounts say where.
+_FILE_CALLS = {
+    "x86_64": (
+        "pwrite64 18 sendfile 40 shutdown 48 getsockname 51 getpeername 52 "
+        "setsockopt 54 getsockopt 55 flock 73 fsync 74 fdatasync 75 truncate 76 "
+        "ftruncate 77 getdents 78 chdir 80 fchdir 81 rename 82 mkdir 83 rmdir 84 "
+        "creat 85 link 86 unlink 87 symlink 88 umask 95 getpgrp 111 "
+        "rt_sigpending 127 rt_sigsuspend 130 statfs 137 fstatfs 138 getxattr 191 "
+        "lgetxattr 192 fgetxattr 193 listxattr 194 llistxattr 195 flistxattr 196 "
+        "fadvise64 221 mkdirat 258 unlinkat 263 renameat 264 linkat 265 "
+        "symlinkat 266 fallocate 285 preadv 295 pwritev 296 renameat2 316 "
+        "copy_file_range 326"
+    ),
+    "aarch64": (
+        "getxattr 8 lgetxattr 9 fgetxattr 10 listxattr 11 llistxattr 12 "
+        "flistxattr 13 flock 32 mkdirat 34 unlinkat 35 symlinkat 36 linkat 37 "
+        "renameat 38 statfs 43 fstatfs 44 truncate 45 ftruncate 46 fallocate 47 "
+        "chdir 49 fchdir 50 pwrite64 68 preadv 69 pwritev 70 sendfile 71 fsync 82 "
+        "fdatasync 83 rt_sigsuspend 133 rt_sigpending 136 umask 166 "
+        "getsockname 204 getpeername 205 setsockopt 208 getsockopt 209 "
+        "shutdown 210 fadvise64 223 renameat2 276 copy_file_range 285"
+    ),
+}
+# Landlock does not govern them.
+_MODE_CALLS = {
+    "x86_64": "chmod 90 fchmod 91 utime 132 utimes 235 fchmodat 268 utimensat 280",
+    "aarch64": "fchmod 52 fchmodat 53 utimensat 88",
+}
+_CLONE_THREAD = 0x00010000
 # F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC. F_SETOWN and F_SETSIG
 # would let a program send signals to any process of its user.
 _FCNTLS = (0, 1, 2, 3, 4, 1030)
+_LOCKS = (5, 6, 7)  # F_GETLK, F_SETLK, F_SETLKW
 _MACHINES = {"x86_64": _X86_64, "aarch64": _AARCH64, "arm64": _AARCH64}
 
 # Of files and sockets: TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX.
@@ -80,12 +110,22 @@ def _machine() -> tuple[int, dict[str, int]]:
         audit, table = _MACHINES[platform.machine()]
     except KeyError:
         raise OSError(f"no filter for {platform.machine()}") from None
+    return audit, _numbers(table)
+
+
+def _numbers(table: str) -> dict[str, int]:
     words = table.split()
-    return audit, dict(zip(words[::2], map(int, words[1::2]), strict=True))
+    return dict(zip(words[::2], map(int, words[1::2]), strict=True))
 
 
-def worker_filter() -> bytes:
-    """Return the filter of the zygote, which programs inherit; OSError if unknown."""
+def worker_filter(files: bool = False, modes: bool = False) -> bytes:
+    """Return the filter of the zygote, which programs inherit; OSError if unknown.
+
+    Args:
+      files: Allow calls that write files.
+      modes: Allow those that change a file's mode and times too; else these do nothing
+        and succeed, since to copy a file is to call them.
+    """
     audit, calls = _machine()
     guarded = {
         "open": _unless_any(1, _WRITES),
@@ -99,17 +139,25 @@ def worker_filter() -> bytes:
         "clone3": [_ret(ERRNO | ENOSYS)],
     }
     program = [*_head(audit)]
+    if files:
+        machine = "x86_64" if platform.machine() == "x86_64" else "aarch64"
+        guarded |= {"open": [_ret(ALLOW)], "openat": [_ret(ALLOW)]}
+        guarded["fcntl"] = _if_one_of(1, (*_FCNTLS, *_LOCKS))
+        changes = _numbers(_MODE_CALLS[machine])
+        calls |= _numbers(_FILE_CALLS[machine]) | changes
+        guarded |= dict.fromkeys(changes, [_ret(ALLOW if modes else ERRNO)])
     for name, number in calls.items():
         program += _when(number, guarded.get(name, [_ret(ALLOW)]))
     return b"".join([*program, _ret(ERRNO | EPERM)])
 
 
-def child_filter(pid: int, forks: bool, signals: bool) -> bytes:
+def child_filter(pid: int, forks: bool, signals: bool, threads: bool = False) -> bytes:
     """Return the filter of one child; OSError if the machine is unknown.
 
     Args:
       pid: The child.
       forks: Forbid new processes and threads.
+      threads: Allow threads nevertheless.
       signals: Forbid signals to other processes. Kernels before 6.12 know no other way.
     """
     audit, calls = _machine()
@@ -120,6 +168,12 @@ def child_filter(pid: int, forks: bool, signals: bool) -> bytes:
     forbidden = ["recvmsg"]  # descriptors from other processes
     if forks:
         forbidden += ["clone", "clone3", "fork", "vfork"]
+    if threads:
+        forbidden.remove("clone")
+        program += _when(calls["clone"], _only_with(0, _CLONE_THREAD))
+        # The C library falls back to clone.
+        forbidden.remove("clone3")
+        program += _when(calls["clone3"], [_ret(ERRNO | ENOSYS)])
     for name in forbidden:
         if name in calls:
             program += _when(calls[name], [_ret(ERRNO | EPERM)])
@@ -162,6 +216,12 @@ def _argument(index: int) -> bytes:  # the low half: the machines are little-end
 def _unless_any(index: int, bits: int) -> list[bytes]:
     """Allow the call if an argument has none of the bits."""
     check = _instruction(0x45, bits, 0, 1)
+    return [_argument(index), check, _ret(ERRNO | EPERM), _ret(ALLOW)]
+
+
+def _only_with(index: int, bit: int) -> list[bytes]:
+    """Allow the call if an argument has the bit."""
+    check = _instruction(0x45, bit, 1, 0)
     return [_argument(index), check, _ret(ERRNO | EPERM), _ret(ALLOW)]
 
 

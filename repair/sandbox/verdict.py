@@ -179,7 +179,7 @@ def _failure(
                 shown = ", ".join(
                     decoding.format_value(value) for value in found.seen(check)
                 )
-                return "failed", f"got {_clean(shown, private, _SHOWN_CHARS)}"
+                return "failed", f"got {clean_line(shown, private, _SHOWN_CHARS)}"
         found.require(len(test.steps))
     except Fault as fault:
         status, text = _describe(fault.content, private)
@@ -198,13 +198,13 @@ def _describe(fault: dict, private: tuple[str, ...]) -> tuple[str, str]:
         case _:
             raise decoding.Garbled
     where = f"line {line}: " if line else ""
-    message = _clean(_ORIGIN.sub("", message), private, _MESSAGE_CHARS)
-    kind = _clean(kind, private, _SHOWN_CHARS)
+    message = clean_line(_ORIGIN.sub("", message), private, _MESSAGE_CHARS)
+    kind = clean_line(kind, private, _SHOWN_CHARS)
     text = where + kind + (f": {message}" if message else "")
     return "forbidden" if fault.get("forbidden") is True else "error", text
 
 
-def _clean(text: str, private: tuple[str, ...], most: int) -> str:
+def clean_line(text: str, private: tuple[str, ...], most: int) -> str:
     """Return one short printable line without addresses or private paths."""
     for path in private:
         text = text.replace(path, "")

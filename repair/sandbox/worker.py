@@ -34,6 +34,8 @@ ZYGOTE = pathlib.Path(__file__).with_name("zygote.py")
 _ENDS = {ENDED: "answered", USED_UP: "used up", TOO_LONG: "too long"}
 _AHEAD = 8  # jobs that wait in a worker's socket: it never waits for the trainer
 _GRACE = 5.0  # seconds beyond a job's own limit before a worker counts as hung
+_KEPT = ("PYTHONPATH", "HOME", "LANG", "LC_ALL", "TZ")  # of the environment, for pytest
+_START = 60.0  # the same, of one that imports pytest and packages first
 _SHUTDOWN = 2.0  # seconds for a worker to end by itself
 
 
@@ -89,10 +91,13 @@ class Worker:
     Args:
       folder: An empty folder, where the programs run.
       without: Layers of isolation to leave out, for tests.
+      project: File with the settings of a project, for a worker that runs pytest.
     """
 
-    def __init__(self, folder: str, without: tuple[str, ...] = ()):
-        self._folder, self._without = folder, without
+    def __init__(
+        self, folder: str, without: tuple[str, ...] = (), project: str | None = None
+    ):
+        self.folder, self._without, self._project = folder, without, project
         self._process: subprocess.Popen | None = None
         self._sockets: list[socket.socket] = []  # requests, reports
         self._closed = False
@@ -159,8 +164,14 @@ class Worker:
         # By exec, since a process that holds jax must not be forked. Not -I, which
         # would ignore the hash seed that makes sets come in one order.
         command = [sys.executable, "-S", "-s", "-P", str(ZYGOTE)]
-        if self._without:
+        environment = {"PYTHONHASHSEED": "0", "PATH": os.defpath}
+        if self._project:  # sees what is installed
+            command = [sys.executable, "-P", str(ZYGOTE)]
+            environment |= {k: os.environ[k] for k in _KEPT if k in os.environ}
+        if self._without or self._project:
             command.append(",".join(self._without))
+        if self._project:
+            command.append(self._project)
         pairs = [socket.socketpair(), socket.socketpair()]
         try:
             process = subprocess.Popen(
@@ -168,8 +179,8 @@ class Worker:
                 stdin=pairs[0][1].fileno(),
                 stdout=pairs[1][1].fileno(),
                 stderr=subprocess.DEVNULL,
-                cwd=self._folder,
-                env={"PYTHONHASHSEED": "0", "PATH": os.defpath},
+                cwd=self.folder,
+                env=environment,
                 start_new_session=True,
             )
         except OSError as error:
@@ -221,7 +232,8 @@ class Worker:
 
     def _receive(self, channel: "_Channel", request: Request) -> Answer:
         reports = self._sockets[1]
-        deadline = time.monotonic() + request.seconds + _GRACE
+        grace = _START if self._project else _GRACE
+        deadline = time.monotonic() + request.seconds + grace
         with channel.socket:
             poll = select.poll()  # unlike select, takes descriptors above 1023
             poll.register(reports, select.POLLIN)

@@ -67,14 +67,18 @@ child, encode, seccomp, lockdown, probe = map(
 
 def main() -> None:
     """Isolate this process, then serve requests until standard input ends."""
-    without = tuple(sys.argv[1].split(",")) if len(sys.argv) > 1 else ()
+    without = tuple(filter(None, "".join(sys.argv[1:2]).split(",")))
     if "linux" in without:
         lockdown.LINUX = False
     if lockdown.fix_addresses():
         os.execv(sys.executable, sys.orig_argv)  # it holds for new programs only
+    project, reach = None, lockdown.NOWHERE
+    if len(sys.argv) > 2:
+        project = sibling("project_child").WarmProject(sys.argv[2])
+        reach = lockdown.Reach(project.folder, tuple(project.readable()))
     sys.argv = ["program"]
     signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
-    layers = lockdown.separate(without)
+    layers = lockdown.separate(without, reach)
     launcher = fork_init() if layers["pids"] == "" else None
     requests = socket.socket(fileno=os.dup(0))
     reports = os.dup(1)
@@ -86,9 +90,11 @@ def main() -> None:
     for name in WARM:
         importlib.import_module(name)
     json.loads(json.dumps(child.run_job(REHEARSAL, encode)))
+    if project is not None:
+        project.warm()
     # Sent now, since a worker may not send descriptors later.
     rehearsals, *ends = send_rehearsals()
-    zygote = Zygote(layers, without, requests, reports)
+    zygote = Zygote(layers, without, (requests, reports), project, reach)
     if launcher is not None:
         # Programs may signal process 1 of their namespace, where it has a handler.
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -165,10 +171,12 @@ class Zygote:
         self,
         layers: dict[str, str],
         without: tuple[str, ...],
-        requests: socket.socket,
-        reports: int,
+        ends: tuple[socket.socket, int],
+        project: Any = None,
+        reach: Any = None,
     ):
-        self._requests, self._reports = requests, reports
+        self._requests, self._reports = ends
+        self._project = project
         self._alone = layers["pids"] == ""  # with its children in its namespace
         self._children = None
         if lockdown.LINUX and not self._alone:
@@ -177,7 +185,13 @@ class Zygote:
             path = f"/proc/self/task/{os.getpid()}/children"
             with contextlib.suppress(OSError):
                 self._children = open(path, "rb", buffering=0)
-        self._layers = layers | lockdown.drop(without, seccomp.worker_filter)
+        read_only = project is not None and layers["mounts"] == ""
+
+        def calls() -> bytes:
+            return seccomp.worker_filter(files=project is not None, modes=read_only)
+
+        reach = reach or lockdown.NOWHERE
+        self._layers = layers | lockdown.drop(without, calls, reach)
         self._hooks = "hooks" not in without
         self._without = without
         self._wakeup, end = os.pipe()  # a child's end wakes the wait for it
@@ -233,8 +247,10 @@ class Zygote:
         limited = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU
         if end == ENDED and (limited or spent > cpu):
             end = USED_UP
+        # Before the report: the next job of a worker that is not clean needs another.
+        clean = self._project is None or self._project.clean()
         os.write(self._reports, REPORT.pack(end, spent))
-        return True
+        return clean
 
     def _run_child(self, fd: int, cpu: float, memory_mb: int) -> None:
         signal.set_wakeup_fd(-1)
@@ -242,26 +258,35 @@ class Zygote:
         child.settle_addresses()
         # Whole seconds have to do if this process cannot watch the child's clock.
         most = int(cpu) + 2 if lockdown.LINUX else math.ceil(cpu)
-        child.confine(most, memory_mb, fd, self._forbid_processes)
+        options = {}
+        if self._project is not None:
+            options = self._project.limits
+            memory_mb += self._project.size_mb
+        child.confine(most, memory_mb, fd, self._forbid_processes, **options)
         job = child.read_job(fd)
         if "probe" in job:
             child.write_all(fd, probe.attempt(job["probe"]))
         elif "report" in job:
             child.write_all(fd, json.dumps(self._layers).encode() + b"\n")
+        elif "files" in job:
+            self._project.run(job, fd)
         else:
             child.answer_job(job, fd, self._hooks, encode)
 
     def _forbid_processes(self) -> None:
         forks, signals = (name not in self._without for name in ("forks", "signals"))
-        if forks:
+        threads = self._project is not None and lockdown.LINUX
+        if forks and not threads:
             child.limit("NPROC", 0, 0)  # does not bind the super-user
         if self._alone:
             # A namespace of its own: there is nobody to signal. To load a filter takes
             # as long as to fork.
-            signals, forks = False, forks and os.getuid() == 0
+            signals, forks = False, forks and (threads or os.getuid() == 0)
         if lockdown.LINUX and (forks or signals):
             with contextlib.suppress(OSError):  # no filter for this machine
-                filter_program = seccomp.child_filter(os.getpid(), forks, signals)
+                filter_program = seccomp.child_filter(
+                    os.getpid(), forks, signals, threads and forks
+                )
                 lockdown.load_filter(filter_program)
 
     def _watch(

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
-from repair.env import LineEditor, Verifier
+from repair.env import LineEditor
 from repair.env.state_text import split_state
 from repair.rollout.collect import Observer, RolloutSeed, collect_rollouts
 from repair.rollout.rollout import Rollout
@@ -33,12 +33,11 @@ class Attempt:
     """An attempt, finished or not.
 
     Attributes:
-      number: From 1, the greedy one first.
+      number: From 1, the greedy one of a view first.
       code: The program as it stands.
       steps: Its turns.
       passed: True if the program passes every test.
       ended: How the episode ended; None while it goes on.
-      failing: How many tests the program fails; known once it has ended.
     """
 
     number: int
@@ -46,7 +45,6 @@ class Attempt:
     steps: list[AttemptStep] = dataclasses.field(default_factory=list)
     passed: bool = False
     ended: str | None = None
-    failing: int | None = None
 
     @property
     def edits(self) -> int:
@@ -75,6 +73,7 @@ def try_repairs(
     samples: int,
     temperature: float,
     seed: int = 0,
+    first: int = 1,
     watch: Callable[[Attempt, list[AttemptStep]], None],
 ) -> list[Attempt]:
     """Try greedily, then by samples in parallel; stop at the first that passes.
@@ -85,6 +84,7 @@ def try_repairs(
       samples: Attempts after the greedy one.
       temperature: Their temperature.
       seed: Another gives other samples.
+      first: Number of the first attempt.
       watch: Called with an attempt and its new steps after each of its turns.
 
     Returns:
@@ -93,13 +93,13 @@ def try_repairs(
     """
     attempts: list[Attempt] = []
     for count, heat in ((1, 0.0), (samples, temperature)):
-        first = len(attempts) + 1
+        start = first + len(attempts)
         here: dict[int, Attempt] = {}
 
-        def follow(rollout: Rollout, first=first, here=here) -> bool:
+        def follow(rollout: Rollout, start=start, here=here) -> bool:
             if any(attempt.passed for attempt in here.values()):
                 return True
-            number = first + rollout.sample
+            number = start + rollout.sample
             attempt = here.setdefault(number, Attempt(number, bug.faulty_code))
             watch(attempt, attempt.follow(rollout))
             return attempt.passed
@@ -118,14 +118,3 @@ def try_repairs(
         if any(attempt.passed for attempt in attempts):
             break
     return attempts
-
-
-def best_of(attempts: list[Attempt], verifier: Verifier, bug: Bug) -> Attempt:
-    """Return the attempt that passes; else of most tests passed, then fewest edits."""
-    task = bug.task
-    results = verifier.map(
-        [(each.code, task.test_list, task.test_setup_code) for each in attempts]
-    )
-    for attempt, result in zip(attempts, results, strict=True):
-        attempt.failing = len(result.failed_tests)
-    return min(attempts, key=lambda a: (not a.passed, a.failing, a.edits, a.number))

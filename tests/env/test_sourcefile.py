@@ -2,7 +2,6 @@
 
 import os
 import stat
-import subprocess
 
 import pytest
 
@@ -131,21 +130,6 @@ def test_a_backup_that_fails_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="no backup can be written"):
         file.back_up()
     assert os.listdir(tmp_path) == ["a.py"]
-
-
-def test_git_is_a_backup_of_what_it_has(tmp_path):
-    def git(*command):
-        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
-        subprocess.run(["git", "-C", tmp_path, *who, *command], check=True)
-
-    file = source(tmp_path, b"x = 1\n")
-    assert not file.in_git()
-    git("init", "-q")
-    git("add", ".")
-    assert not file.in_git()  # in the index only
-    git("commit", "-qm", "a")
-    assert file.in_git()
-    assert not source(tmp_path, b"x = 2\n").in_git()
 
 
 @pytest.mark.parametrize("place", ["a.py", "."])

@@ -121,3 +121,40 @@ def test_an_unknown_machine_has_no_filter(monkeypatch):
     monkeypatch.setattr(seccomp.platform, "machine", lambda: "riscv64")
     with pytest.raises(OSError, match="no filter for riscv64"):
         seccomp.worker_filter()
+
+
+def test_a_worker_that_writes_files_has_their_calls_and_no_others(machine):
+    audit = MACHINES[machine]
+    _, calls = seccomp._machine()
+    files = seccomp._numbers(seccomp._FILE_CALLS[machine])
+    modes = seccomp._numbers(seccomp._MODE_CALLS[machine])
+    assert not (files.keys() | modes.keys()) & calls.keys()
+    numbers = [*calls.values(), *files.values(), *modes.values()]
+    assert len(set(numbers)) == len(numbers)
+    for allowed in (True, False):
+        program = seccomp.worker_filter(files=True, modes=allowed)
+        for number in files.values():
+            assert decide(program, number, audit) == seccomp.ALLOW
+        # A call that does nothing returns 0.
+        expected = seccomp.ALLOW if allowed else seccomp.ERRNO
+        for number in modes.values():
+            assert decide(program, number, audit) == expected
+        writing = (0, 0, os.O_WRONLY | os.O_CREAT)
+        assert decide(program, OPENAT[machine], audit, writing) == seccomp.ALLOW
+        for number in set(range(500)) - set(numbers):
+            assert decide(program, number, audit) == REFUSED, number
+        clone = calls["clone"]
+        assert decide(program, clone, audit, (NEW_USER,)) == REFUSED
+
+
+def test_a_child_with_threads_has_no_processes(machine):
+    audit = MACHINES[machine]
+    _, calls = seccomp._machine()
+    program = seccomp.child_filter(7, True, False, threads=True)
+    thread = (seccomp._CLONE_THREAD | 0x100,)
+    assert decide(program, calls["clone"], audit, thread) == seccomp.ALLOW
+    assert decide(program, calls["clone"], audit, (17,)) == REFUSED
+    assert decide(program, calls["clone3"], audit) == seccomp.ERRNO | seccomp.ENOSYS
+    for name in ("fork", "vfork"):
+        if name in calls:
+            assert decide(program, calls[name], audit) == REFUSED
