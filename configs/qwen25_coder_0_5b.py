@@ -9,9 +9,11 @@ bfloat16. Hardware, time and figures: not measured. The memory that it needs on 
 devices: the same command with --plan (docs/scaling.md).
 """
 
-from repair.training.recipes import paper
+from repair.training.recipes import laptop, paper
 
 
-def get_config(mode="coe"):
-    """Return the config of one of the three modes."""
-    return paper("qwen25_coder_0_5b", mode)
+def get_config(arg="coe"):
+    """Return the config of one of the three modes, such as coe or laptop_coe."""
+    if arg.partition("_")[0] == "laptop":
+        return laptop("qwen25_coder_0_5b", arg.partition("_")[2])
+    return paper("qwen25_coder_0_5b", arg)

@@ -61,3 +61,41 @@ def paper(name: str, mode: str, **mesh: int) -> ml_collections.ConfigDict:
     c.rlvr.optimizer.learning_rate = 2e-5
     c.rlvr.optimizer.decay = "constant"
     return c
+
+
+def laptop(name: str, mode: str) -> ml_collections.ConfigDict:
+    """Return the config of one model for hours on two CPU cores, trained on MBPP.
+
+    Against the paper's recipe: float32, the short prompt, contexts of 1,024 tokens, one
+    corruption a program, edits from the top down, small batches, a higher learning rate
+    and a cost of giving up.
+
+    Args:
+      name: As in `repair.model.presets`.
+      mode: "coe", "direct" or "cot"; "" for the first.
+
+    Raises:
+      UserError: Another mode.
+    """
+    c = paper(name, mode)
+    c.model.dtype = c.model.param_dtype = "float32"
+    c.model.remat = "none"
+    c.loss_chunk = 0
+    c.tasks.eval, c.tasks.eval_count = "mbpp/validation", 64
+    c.demos.per_task, c.demos.max_corruptions = 4, 1
+    c.demos.order = "top_down"
+    c.rewards.exit_unsolved = -0.5
+    c.text.prompt = "short"
+    c.text.max_length = 1024
+    c.text.max_command = {"coe": 64, "direct": 256, "cot": 384}[c.mode]
+    c.sampler.slots, c.sampler.cohorts, c.sampler.prefill = 16, 2, 1
+    c.sampler.block = 256
+    c.sampler.warm_up = False
+    c.sft.steps, c.sft.rows, c.sft.row_length = 200, 1, 1024
+    c.sft.eval_every, c.eval.subset = 100, 32
+    c.sft.optimizer.learning_rate = 2e-3
+    c.rlvr.steps, c.rlvr.problems, c.rlvr.samples = 20, 8, 4
+    c.rlvr.rows, c.rlvr.row_length = 2, 1024
+    c.rlvr.eval_every = 10
+    c.rlvr.optimizer.learning_rate = 3e-4
+    return c
