@@ -92,7 +92,7 @@ def _attempt(bug: Bug, before: Result, sandbox: Sandbox, console: Console):
     from repair.training.policy import load_policy
 
     args = flags.FLAGS
-    cli.use_compile_cache()
+    cli.use_compile_cache(args.compile_cache)
     with console.status("loading the model"):
         policy = load_policy(
             args.checkpoint,

@@ -97,7 +97,12 @@ def run(tmp_path, monkeypatch, capsys):
 
         monkeypatch.setattr("repair.training.policy.load_policy", load)
         monkeypatch.setattr(attempts_module, "collect_rollouts", Reciter.collect)
-        settings = {"text": "", "samples": len(attempts) - 1, "temperature": 0.8}
+        settings = {
+            "text": "",
+            "compile_cache": "",
+            "samples": len(attempts) - 1,
+            "temperature": 0.8,
+        }
         settings |= {"dry_run": False, "seed": 0, "cpu_seconds": Limits.cpu_seconds}
         settings |= {
             "tests": str(tests),
