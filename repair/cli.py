@@ -96,11 +96,10 @@ def define_compile_cache() -> None:
     )
 
 
-def use_compile_cache() -> None:
-    """Keep compiled programs in the folder that --compile_cache names."""
+def use_compile_cache(given: str | None) -> None:
+    """Keep compiled programs in the folder that --compile_cache names, or else ours."""
     from repair.model.compile_cache import default_folder, keep_compiled
 
-    given = flags.FLAGS.compile_cache
     keep_compiled(default_folder() if given is None else given)
 
 

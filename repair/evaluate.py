@@ -30,7 +30,7 @@ from repair.training.workdir import write_whole
 def main():
     """Run episodes of the tasks; print pass@1, pass@k, outcomes by status and turn."""
     args, console = flags.FLAGS, Console()
-    cli.use_compile_cache()
+    cli.use_compile_cache(args.compile_cache)
     settings = EvalConfig(args.samples, args.temperature)
     chosen = {
         name: getattr(args, name)

@@ -129,7 +129,7 @@ def _repair(
     from repair.training.policy import load_policy
 
     args = flags.FLAGS
-    cli.use_compile_cache()
+    cli.use_compile_cache(args.compile_cache)
     with screen.status("loading the model"):
         policy = load_policy(
             args.checkpoint,

@@ -42,7 +42,7 @@ def main():
         )
     if args.distributed or args.coordinator:
         multihost.connect(args.coordinator, args.processes, args.process)
-    cli.use_compile_cache()
+    cli.use_compile_cache(args.compile_cache)
     console = Console(quiet=not multihost.first())
 
     def say(line: str) -> None:  # whole, however narrow the log is taken to be

@@ -70,7 +70,7 @@ def command(monkeypatch, tmp_path, capsys):
         )
         monkeypatch.setattr(evaluate, "load_policy", lambda *a, **k: policy)
         monkeypatch.setattr(evaluate, "measure", measure)
-        chosen = types.SimpleNamespace(**fields | given)
+        chosen = types.SimpleNamespace(compile_cache="", **fields | given)
         monkeypatch.setattr(evaluate, "flags", types.SimpleNamespace(FLAGS=chosen))
         evaluate.main()
         out = chosen.out or tmp_path / "run/evaluations/held-out_tasks_of_the_run"

@@ -98,7 +98,7 @@ def run(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(attempts_module, "collect_rollouts", Reciter.collect)
         settings = {"text": "", "samples": len(attempts) - 1, "temperature": 0.8}
         settings |= {"dry_run": False, "seed": 0, "cpu_seconds": 5.0, "pytest": ""}
-        settings |= {"verbose": False, "json": False}
+        settings |= {"verbose": False, "json": False, "compile_cache": ""}
         settings |= {
             "tests": str(tests),
             "checkpoint": "runs/tiny",

@@ -24,7 +24,7 @@ RLVR = {
     "kl": 0.005036406684666872,
     "policy_loss": 0.2018958330154419,
     "gradient_norm": 0.9913693070411682,
-    "real_share": 0.5933837890625,
+    "real_share": 0.7291015625,
     "sandbox_passed": 0.5,
     "sandbox_syntax_error": 0.375,
 }
