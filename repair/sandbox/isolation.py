@@ -9,7 +9,7 @@ import sysconfig
 import tempfile
 
 from repair.errors import UserError
-from repair.sandbox.worker import Request, Worker
+from repair.sandbox.worker import Request, SandboxError, Worker
 
 LEVELS = ("weak", "standard", "full")
 REFUSED = "refused"
@@ -91,6 +91,8 @@ def measure_level(
         return [answer.text for answer in worker.ask(requests, requests[0])]
 
     (report,) = ask({"report": True})
+    if not report:
+        raise SandboxError("a sandbox worker does not report its isolation")
     reasons = json.loads(report)
     if sys.platform != "linux":
         return Level("weak", {"seccomp": f"not on {sys.platform}"}, reasons)
