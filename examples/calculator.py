@@ -25,8 +25,8 @@ from repair.env import FunctionVerifier, MalformedCommand
 from repair.errors import UserError
 from repair.tasks import Bug, Task
 from repair.training.config import read
-from repair.training.metrics import results_table
 from repair.training.run import run
+from repair.training.tables import results_table
 
 OPERATIONS = {"ADD": operator.add, "SUB": operator.sub, "MUL": operator.mul}
 VERBS = {ast.Add: "ADD", ast.Sub: "SUB", ast.Mult: "MUL"}

@@ -7,6 +7,10 @@ import sys
 
 import pytest
 
+from configs import tiny
+from repair.training.config import read
+from repair.training.workdir import open_workdir
+
 TINY = "--config=configs/tiny.py"
 SHIPPED = (
     "llama31_8b, llama32_1b, llama32_3b, qwen25_coder_0_5b, qwen25_coder_1_5b,"
@@ -164,7 +168,7 @@ OF_OTHERS = {
     ),
     "make_data --per_task=0": "--per_task=0: expected a positive integer",
     "fix a.py --checkpoint=x": (
-        "--tests is missing; give a file of plain asserts, or of pytest functions"
+        "--tests is missing; give tests as pytest takes them, or plain asserts"
     ),
     "fix --tests=x --checkpoint=x": "missing argument FILE; see --help",
     "fix a.py --dry_run=perhaps": "--dry_run=perhaps: expected true or false",
@@ -238,12 +242,11 @@ def test_help_tells_the_modules_own_flags(request):
 
 
 def test_stages_may_be_separated_by_commas(refused, tmp_path):
-    """Both are understood; the task set that does not exist is refused later."""
-    stages, nowhere = "--config.stages=rlvr,eval", "--config.tasks.train=nowhere"
-    said = refused("train", TINY, f"--workdir={tmp_path}", stages, nowhere)
-    assert "nowhere" in said
-    stages = json.loads((tmp_path / "config.json").read_text())["stages"]
-    assert stages == ["rlvr", "eval"]
+    """They pass in the right order; the missing task set is refused later."""
+    command = "train", TINY, f"--workdir={tmp_path}", "--config.tasks.train=nowhere"
+    said = refused(*command, "--config.stages=eval,rlvr")
+    assert "('eval', 'rlvr')" in said and "in the order rlvr,eval" in said
+    assert "unknown tasks 'nowhere'" in refused(*command, "--config.stages=rlvr,eval")
 
 
 def test_runs_that_are_none_are_refused(refused, tmp_path):
@@ -263,10 +266,14 @@ def test_a_workdir_below_a_file_is_refused(refused, tmp_path):
 
 
 def test_a_workdir_of_another_config_is_refused_by_field(refused, tmp_path):
-    refusal = ("train", TINY, f"--workdir={tmp_path}", "--config.tasks.train=nowhere")
-    assert "nowhere" in refused(*refusal)  # after the workdir was made
-    said = refused(*refusal, "--config.sft.rows=7")
-    assert "sft.rows" in said and "7 here" in said
+    config = tiny.get_config()
+    config.tasks.train_count = config.tasks.eval_count = 4
+    open_workdir(tmp_path, read(config))
+    (tmp_path / "checkpoints/sft/1/rest").mkdir(parents=True)
+    counts = "--config.tasks.train_count=4", "--config.tasks.eval_count=4"
+    rows = "--config.sft.rows=7"
+    said = refused("train", TINY, f"--workdir={tmp_path}", *counts, rows)
+    assert "sft.rows: 5 there, 7 here" in said
 
 
 def test_a_missing_checkpoint_is_refused(refused, tmp_path):
