@@ -107,9 +107,6 @@ FORMS = {
             @unittest.skip("later")
             def test_later(self):
                 self.fail()
-
-        if __name__ == "__main__":
-            unittest.main()
         """,
     ),
     "fixtures": _form(
