@@ -9,7 +9,7 @@ import numpy as np
 from repair.text.branches import Prefixes, pieces
 
 _FLOATS = ("mask", "log_probs", "advantages")
-_SIZES = 8  # of `capacity`, each compiled once
+_SIZES = 4  # of `capacity`, each compiled once
 
 
 @jax.tree_util.register_dataclass
@@ -82,7 +82,7 @@ def plan_rows(lengths: Sequence[int], row_length: int) -> list[list[int]]:
 def capacity(rows: list[list[int]], counts: Sequence[int], row_length: int) -> int:
     """Return the most tokens with a weight in any of the rows, rounded up.
 
-    There are at most eight such sizes, so that few shapes are compiled.
+    There are at most four such sizes, so that few shapes are compiled.
 
     Args:
       rows: For each row the indices of its episodes.

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import jax
 import pytest
 
 from repair.errors import UserError
@@ -41,7 +42,8 @@ def test_a_second_process_compiles_nothing_and_says_nothing(tmp_path, monkeypatc
     assert not (tmp_path / "other").exists()
 
 
-def test_a_folder_that_cannot_be_made_is_a_mistake(tmp_path):
+def test_a_folder_that_cannot_be_made_is_a_mistake(monkeypatch, tmp_path):
+    monkeypatch.setitem(jax.config.values, "jax_compilation_cache_dir", None)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="--compile_cache=.*/file/x: Not a directory"):
         keep_compiled(str(tmp_path / "file" / "x"))
