@@ -12,20 +12,17 @@ import collections
 import concurrent.futures
 import dataclasses
 import functools
-import os
-import queue
 import secrets
-import shutil
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any
 
 from repair.sandbox import asserts, isolation, verdict
 from repair.sandbox.cores import available_cores
 from repair.sandbox.limits import Limits, make_request
 from repair.sandbox.worker import ZYGOTE, Answer, Request, SandboxError, Worker
+from repair.sandbox.worker_group import WorkerGroup
 
 _BATCH = 64  # most jobs that a worker takes at once
 _SHARES = 4  # least shares of a worker: a slow one holds up fewer jobs
@@ -36,7 +33,7 @@ _ATTEMPT_FACTOR, _ATTEMPT_LEAST = 10, 0.25
 _PATIENCE = 4  # times the wall clock of a job that waited too long for a processor
 
 
-class Sandbox:
+class Sandbox(WorkerGroup):
     """Run programs in worker processes; a context manager, safe for threads.
 
     `counts` counts the answers by status and trust, and those from the cache. A worker
@@ -58,7 +55,7 @@ class Sandbox:
         cache: bool = True,
         without: tuple[str, ...] = (),
     ):
-        self.limits = limits or Limits()
+        super().__init__(limits or Limits(), "sandbox")
         self.counts: collections.Counter[str] = collections.Counter()
         self._without = without
         self._cache: collections.OrderedDict | None = (
@@ -67,31 +64,16 @@ class Sandbox:
         self._lock = threading.RLock()  # over counts, cache and _references
         self._references: Sandbox | None = None
         count = workers or available_cores()
-        self._folder = os.path.realpath(tempfile.mkdtemp(prefix="sandbox-"))
-        os.chmod(self._folder, 0o755)  # the workers are other users
         private = {self._folder, sys.prefix, sys.base_prefix, str(ZYGOTE.parent)}
         self._private = tuple(sorted(private, key=len, reverse=True))
-        self._workers = [Worker(self._folder, without) for _ in range(count)]
-        self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
-        for each in self._workers:
-            self._idle.put(each)
         # Twice the workers: one thread waits while another splits tests.
-        self._threads = concurrent.futures.ThreadPoolExecutor(2 * count, "sandbox")
-        try:
-            for each in self._workers:
-                each.start()
-        except SandboxError:
-            self.close()
-            raise
+        started = [Worker(self._folder, without) for _ in range(count)]
+        self._start_workers(started, threads=2 * count)
 
     @functools.cached_property
     def level(self) -> isolation.Level:
         """Isolation level that a probe measures in a child of a worker."""
-        idle = self._idle.get()
-        try:
-            return isolation.measure_level(idle, self.limits.memory_mb)
-        finally:
-            self._idle.put(idle)
+        return self._measure_level()
 
     @property
     def references(self) -> "Sandbox":
@@ -108,22 +90,11 @@ class Sandbox:
                 self._references = twin
             return self._references
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
     def close(self) -> None:
         """End all workers and the programs that still run; may be called again."""
         if self._references not in (None, self):
             self._references.close()
-        for each in self._workers:
-            each.terminate()
-        self._threads.shutdown(cancel_futures=True)
-        for each in self._workers:
-            each.stop()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        super().close()
 
     def run(
         self,

@@ -7,23 +7,20 @@ tests run in the program's own process, so a verdict is of the kind trust="in_ch
 """
 
 import base64
-import concurrent.futures
 import dataclasses
 import functools
 import json
 import os
 import pathlib
-import queue
-import shutil
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 from repair.sandbox import isolation
 from repair.sandbox.cores import available_cores
 from repair.sandbox.limits import Limits
 from repair.sandbox.worker import Answer, Request, SandboxError, Worker
+from repair.sandbox.worker_group import WorkerGroup
 
 _MOST = 16 << 20  # bytes of an answer
 _WORKERS = 4
@@ -109,7 +106,7 @@ class PytestReport:
         return tuple(x for x in self.ids if self.outcomes.get(x, "failed") == "failed")
 
 
-class PytestSandbox:
+class PytestSandbox(WorkerGroup):
     """Run pytest on versions of a project; a context manager.
 
     Args:
@@ -126,44 +123,18 @@ class PytestSandbox:
         limits: Limits | None = None,
         without: tuple[str, ...] = (),
     ):
-        self.limits = limits or Limits()
+        super().__init__(limits or Limits(), "pytest")
         count = workers or min(available_cores(), _WORKERS)
-        self._folder = os.path.realpath(tempfile.mkdtemp(prefix="pytest-"))
-        os.chmod(self._folder, 0o755)  # the workers are other users
         # Longest first: one path may be a part of another.
         private = {self._folder, project.root, sys.prefix, sys.base_prefix}
         self.private = tuple(sorted(private, key=len, reverse=True))
-        self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
-        self._workers = [self._worker(project, i, without) for i in range(count)]
-        self._threads = concurrent.futures.ThreadPoolExecutor(count, "pytest")
-        for each in self._workers:
-            self._idle.put(each)
-            each.start()
+        started = [self._worker(project, i, without) for i in range(count)]
+        self._start_workers(started, threads=count)
 
     @functools.cached_property
     def level(self) -> isolation.Level:
         """Isolation level that a probe measures; packages are readable on purpose."""
-        worker = self._idle.get()
-        try:
-            memory = self.limits.memory_mb
-            return isolation.measure_level(worker, memory, allowed=("packages",))
-        finally:
-            self._idle.put(worker)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End all workers; may be called again."""
-        for each in self._workers:
-            each.terminate()
-        self._threads.shutdown(cancel_futures=True)
-        for each in self._workers:
-            each.stop()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        return self._measure_level(allowed=("packages",))
 
     def map(
         self, jobs: Sequence[Mapping[str, bytes]], cpu_seconds: float | None = None

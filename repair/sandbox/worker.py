@@ -34,8 +34,8 @@ ZYGOTE = pathlib.Path(__file__).with_name("zygote.py")
 _ENDS = {ENDED: "answered", USED_UP: "used up", TOO_LONG: "too long"}
 _AHEAD = 8  # jobs that wait in a worker's socket: it never waits for the trainer
 _GRACE = 5.0  # seconds beyond a job's own limit before a worker counts as hung
-_KEPT = ("PYTHONPATH", "HOME", "LANG", "LC_ALL", "TZ")  # of the environment, for pytest
 _START = 180.0  # the same, of one that imports pytest and packages first
+_KEPT = ("PYTHONPATH", "HOME", "LANG", "LC_ALL", "TZ")  # of the environment, for pytest
 _SHUTDOWN = 2.0  # seconds for a worker to end by itself
 
 

@@ -174,10 +174,11 @@ def test_every_program_has_its_own_time():
 
 def test_a_sleeper_ends_at_four_times_its_allowance():
     with Sandbox(workers=1, limits=Limits(cpu_seconds=0.1)) as sandbox:
+        assert sandbox.run(RIGHT, TESTS).passed  # the worker has started
         started = time.monotonic()
         result = sandbox.run("import time\ntime.sleep(99)", TESTS)
         assert (result.status, result.feedback) == ("timeout", USED_UP)
-        assert 0.4 < time.monotonic() - started < 3.0  # on a busy machine
+        assert 0.4 < time.monotonic() - started < 1.0
         # Shorter naps are allowed.
         nap = "import time\ntime.sleep(0.25)\n" + RIGHT
         assert sandbox.run(nap, TESTS).passed
