@@ -79,16 +79,17 @@ def plan_rows(lengths: Sequence[int], row_length: int) -> list[list[int]]:
     return rows
 
 
-def capacity(rows: list[list[int]], counts: Sequence[int], row_length: int) -> int:
+def capacity(rows: list[list[int]], weights: Sequence, row_length: int) -> int:
     """Return the most tokens with a weight in any of the rows, rounded up.
 
     There are at most four such sizes, so that few shapes are compiled.
 
     Args:
       rows: For each row the indices of its episodes.
-      counts: Per episode the number of its tokens with a weight.
+      weights: Per episode the weights of its tokens, as for `pack`.
       row_length: T.
     """
+    counts = [int(np.count_nonzero(each)) for each in weights]
     most = max((sum(counts[i] for i in row) for row in rows), default=0)
     size = -(-row_length // _SIZES)
     return min(max(-(-most // size), 1) * size, row_length)

@@ -6,11 +6,7 @@ import numpy as np
 
 from repair.rollout.rollout import Rollout
 from repair.text.branches import plan_branches, shared_prefixes
-from repair.text.packing import (
-    Batch,
-    capacity,
-    pack,
-)
+from repair.text.packing import Batch, capacity, pack
 from repair.training.advantages import AdvantageConfig, turn_advantages
 
 
@@ -42,7 +38,7 @@ def make_batches(
     advantages, active, metrics = advantages_of(rollouts, config.advantages)
     kept = [i for i, is_active in enumerate(active) if is_active]
     episodes = [rollouts[i].episode for i in kept]
-    # What all samples of a bug begin with stands once in a row.
+    # Put the common beginning of a bug's samples once in a row.
     prefixes = shared_prefixes(episodes, [rollouts[i].bug.bug_id for i in kept])
     rows = plan_branches([len(e) for e in episodes], prefixes, config.row_length)
     rows += [[]] * (-len(rows) % config.rows)
@@ -50,8 +46,7 @@ def make_batches(
     # each small update would have nearly one sign.
     shuffled = np.random.default_rng(order).permutation(len(rows))
     rows = [rows[i] for i in shuffled]
-    counts = [int(np.count_nonzero(episode.mask)) for episode in episodes]
-    room = capacity(rows, counts, config.row_length)
+    room = capacity(rows, [episode.mask for episode in episodes], config.row_length)
     batches = [
         pack(
             episodes,

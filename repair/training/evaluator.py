@@ -71,8 +71,7 @@ def pack_examples(episodes: Sequence[Example], config, mesh) -> list[Batch]:
     rows += [[]] * (-len(rows) % config.rows)
     starts = range(0, len(rows), config.rows)
     parts = [rows[start : start + config.rows] for start in starts]
-    counts = [int(np.count_nonzero(episode.mask)) for episode in fitting]
-    room = capacity(rows, counts, config.row_length)
+    room = capacity(rows, [episode.mask for episode in fitting], config.row_length)
     packed = (pack(fitting, part, config.row_length, scored=room) for part in parts)
     return [place_batch(mesh, batch) for batch in packed]
 

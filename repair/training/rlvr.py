@@ -5,9 +5,9 @@ The life of the data through one step:
 1. The curriculum picks P bugs; the engine plays C rollouts of each.
 2. Rewards of each turn become advantages against the group's living peers; groups
    without signal leave the batch (`batches.make_batches`).
-3. The other episodes are packed into rows, where what the samples of a bug begin with
-   stands once (`text.branches`), and these shuffled by (seed, step) into micro-batches
-   of one fixed shape. Only sampled tokens go through the head.
+3. The other episodes are packed into rows, where the common beginning of a bug's
+   samples stands once (`text.branches`), and these shuffled by (seed, step) into
+   micro-batches of one fixed shape. Only sampled tokens go through the head.
 4. Gradients of the clipped policy loss, with a KL to the policy that the stage began
    with, are summed over the micro-batches; the denominator is the number of sampled
    tokens of the whole batch. One update, or several over the same batch (`update`).

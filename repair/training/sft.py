@@ -212,15 +212,9 @@ def lay_out(episodes: list[Example], config: SftConfig) -> Layout:
             f" give {len(rows)} rows, fewer than a batch of {config.rows}; make more"
             " demonstrations or lower sft.rows"
         )
-    scored = scored_room(fitting, rows, config)
+    weights = [loss_weights(episode, config.state_weight) for episode in fitting]
+    scored = capacity(rows, weights, config.row_length)
     return Layout(fitting, rows, len(episodes) - len(fitting), scored)
-
-
-def scored_room(episodes: list[Example], rows: list[list[int]], config: SftConfig):
-    """Return `packing.capacity` of rows under the loss of this stage."""
-    weights = (loss_weights(episode, config.state_weight) for episode in episodes)
-    counts = [int(np.count_nonzero(each)) for each in weights]
-    return capacity(rows, counts, config.row_length)
 
 
 def batch_at(layout: Layout, config: SftConfig, seed: int, step: int) -> Batch:

@@ -55,7 +55,7 @@ def packed_both_ways(seed: int, answers_only: bool = False):
     episodes, keys, advantages = groups_of_episodes(seed, answers_only)
     prefixes = shared_prefixes(episodes, keys)
     rows = plan_branches([len(e) for e in episodes], prefixes, LENGTH)
-    assert capacity(rows, [sum(e.mask) for e in episodes], LENGTH) <= ROOM
+    assert capacity(rows, [e.mask for e in episodes], LENGTH) <= ROOM
     filled = rows + [[]] * (ROWS - len(rows))
     batch = pack(episodes, filled, LENGTH, None, advantages, ROOM, prefixes)
     alone = [[i] for i in range(len(episodes))]
@@ -197,8 +197,7 @@ def test_the_gathered_head_gives_the_loss_and_gradients_of_all_logits(seed, chun
     rows = [[i] for i in range(len(episodes))]
     rows += [[]] * (ROWS - len(rows))
     plain = pack(episodes, rows, LENGTH, weights)
-    counts = [int(np.count_nonzero(w)) for w in weights]
-    assert 0 < capacity(rows, counts, LENGTH) <= ROOM < LENGTH
+    assert 0 < capacity(rows, weights, LENGTH) <= ROOM < LENGTH
     some = pack(episodes, rows, LENGTH, weights, scored=ROOM)
     params = init_params(jax.random.key(seed))
 
