@@ -16,6 +16,7 @@ from repair.model import multihost
 from repair.training import plan
 from repair.training.config import read
 from repair.training.inputs import check_inputs
+from repair.training.loggers import check_packages
 from repair.training.run import run
 from repair.training.tables import results_table
 from repair.training.task_set import RepairTaskSet, open_task_set
@@ -29,6 +30,7 @@ def main():
         return _plan(config, args.plan)
     if args.check:
         task_set = open_task_set(config, RepairTaskSet)
+        check_packages(config.log)
         check_inputs(task_set)
         task_set.tasks()
         print("the config is right, and all that it names can be read")

@@ -9,12 +9,11 @@ from repair.tasks import load_faulty
 from repair.text.tokenizer import load_tokenizer
 from repair.training.checkpoint import is_checkpoint
 from repair.training.initial_weights import tokenizer_source
-from repair.training.loggers import check_packages
 from repair.training.task_set import TaskSet
 
 
 def check_inputs(task_set: TaskSet) -> None:
-    """Check the inputs of a run but for its tasks: packages, model, tokenizer, files.
+    """Check the inputs of a run but for its tasks: model, tokenizer, files.
 
     A model on the Hub is fetched; no weight is read.
 
@@ -22,7 +21,6 @@ def check_inputs(task_set: TaskSet) -> None:
       UserError: One of them is missing or wrong.
     """
     c = task_set.config
-    check_packages(c.log)
     if c.init_from and not is_checkpoint(c.init_from):
         check_source(c.init_from)
     if words := c.text.tokenizer or c.init_from:

@@ -47,14 +47,20 @@ from repair.training.evaluator import Evaluator, choose_tasks, pack_examples
 from repair.training.initial_weights import source_digest, starting_weights
 from repair.training.inputs import check_inputs
 from repair.training.interrupts import Interrupts, handle_interrupts
-from repair.training.loggers import Loggers
+from repair.training.loggers import Loggers, check_packages
 from repair.training.loop import Loop, StageContext
 from repair.training.machine import note_machine
 from repair.training.policy import Policy, make_policy
 from repair.training.prepare import prepare_demos, prepare_tokenizer
 from repair.training.task_set import RepairTaskSet, TaskSet, open_task_set
 from repair.training.trajectories import FOLDER
-from repair.training.workdir import Results, hold_workdir, open_workdir, path_digest
+from repair.training.workdir import (
+    Results,
+    begun_stages,
+    hold_workdir,
+    open_workdir,
+    path_digest,
+)
 
 
 def run(
@@ -82,10 +88,13 @@ def run(
         or some input is bad.
     """
     opened = open_task_set(config, task_set)
-    multihost.once(lambda: check_inputs(opened))
-    tasks = opened.tasks()
+    check_packages(config.log)
     mesh = make_mesh(**dataclasses.asdict(config.mesh), devices=devices)
     check_mesh(config, mesh)
+    # A run with a checkpoint has copies of its tokenizer and demonstrations.
+    if not begun_stages(workdir):
+        multihost.once(lambda: check_inputs(opened))
+    tasks = opened.tasks()
     say = report if multihost.first() else _say_nothing
     with contextlib.ExitStack() as stack:
         interrupts = stack.enter_context(handle_interrupts(say))

@@ -75,7 +75,7 @@ def open_workdir(
         history = saved.pop(_HISTORY, [])
         new, defaults = flatten(mine), flatten(dataclasses.asdict(type(config)()))
         changes = changed_fields(flatten(saved), new, json.loads(json.dumps(defaults)))
-        begun = [p.name for p in workdir.glob("checkpoints/*") if any(p.glob("*/rest"))]
+        begun = begun_stages(workdir)
         if is_other_run(changes, new) and not begun:
             aside = _set_aside(workdir)
             report(f"the files of a run without a checkpoint are now in {aside}")
@@ -89,6 +89,12 @@ def open_workdir(
             history = [*history, changes]
     text = json.dumps(mine | ({_HISTORY: history} if history else {}), indent=2)
     write_whole(path, text + "\n")
+
+
+def begun_stages(workdir) -> list[str]:
+    """Return the stages that have checkpoints in a workdir."""
+    stages = pathlib.Path(workdir).glob("checkpoints/*")
+    return [stage.name for stage in stages if any(stage.glob("*/rest"))]
 
 
 def _set_aside(workdir: pathlib.Path) -> pathlib.Path:

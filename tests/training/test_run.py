@@ -236,6 +236,8 @@ def test_made_demonstrations_take_the_place_of_the_runs_own(finished, tmp_path):
     found, _ = load_params(tmp_path / "run" / "checkpoints" / "sft")
     jax.tree.map(np.testing.assert_array_equal, found, expected)
     assert (tmp_path / "run" / "demos.jsonl").read_bytes() == lines
+    path.unlink()  # no longer needed
+    experiment.run(config, tmp_path / "run", report=lambda line: None)
 
 
 @pytest.mark.slow
