@@ -3,17 +3,20 @@ r"""Qwen2.5-Coder-0.5B-Instruct by the paper's recipe (repair/training/recipes.p
   python -m repair.train --config=configs/qwen25_coder_0_5b.py:coe \
       --workdir=runs/qwen25_coder_0_5b --config.tasks.path=mbpp.jsonl
 
-Arguments: coe (default), direct or cot. Weights come from the Hub, from a folder by
+Arguments: coe (default), direct or cot; laptop, laptop_direct or laptop_cot for small
+batches and contexts on two CPU cores. Weights come from the Hub, from a folder by
 --config.init_from, or from a GGUF file by --config.init_from=FILE.gguf; 1.0 GB in
-bfloat16. Hardware, time and figures: not measured. The memory that it needs on your
+bfloat16. The memory that it needs on your
 devices: the same command with --plan (docs/scaling.md).
+Hardware, time and figures (docs/results.md):
+
+  laptop   not measured
+  others   not measured
 """
 
-from repair.training.recipes import laptop, paper
+from repair.training.recipes import published
 
 
 def get_config(arg="coe"):
-    """Return the config of one of the three modes, such as coe or laptop_coe."""
-    if arg.partition("_")[0] == "laptop":
-        return laptop("qwen25_coder_0_5b", arg.partition("_")[2])
-    return paper("qwen25_coder_0_5b", arg)
+    """Return the config of a mode, such as coe, or laptop_direct."""
+    return published("qwen25_coder_0_5b", arg)

@@ -63,6 +63,20 @@ def paper(name: str, mode: str, **mesh: int) -> ml_collections.ConfigDict:
     return c
 
 
+def published(name: str, arg: str) -> ml_collections.ConfigDict:
+    """Return the config of a model by the paper's recipe, or for a laptop.
+
+    Args:
+      name: As in `repair.model.presets`.
+      arg: "coe", "direct" or "cot", alone or behind "laptop_"; "laptop" for the first.
+
+    Raises:
+      UserError: Another argument.
+    """
+    first, _, mode = arg.partition("_")
+    return laptop(name, mode) if first == "laptop" else paper(name, arg)
+
+
 def laptop(name: str, mode: str) -> ml_collections.ConfigDict:
     """Return the config of one model for hours on two CPU cores, trained on MBPP.
 
