@@ -103,6 +103,38 @@ def use_compile_cache(given: str | None) -> None:
     keep_compiled(default_folder() if given is None else given)
 
 
+def define_policy() -> None:
+    """Define the flags that name a trained policy."""
+    flags.DEFINE_string(
+        "checkpoint", None, "WORKDIR/checkpoints/STAGE, a step below it, or best."
+    )
+    flags.DEFINE_string(
+        "adapter", "", "Folder that repair.export --adapter wrote; no checkpoint then."
+    )
+    flags.DEFINE_string(
+        "model",
+        "",
+        "Base model of adapters, a GGUF file, a folder or a name on the Hub, if it is"
+        " not the one of the training.",
+    )
+
+
+def policy_source(args) -> str:
+    """Return the checkpoint or the folder of adapters that the flags name.
+
+    Raises:
+      UserError: They name none, or both.
+    """
+    if args.checkpoint and args.adapter:
+        raise UserError("--checkpoint and --adapter name two policies; give one")
+    if not (args.checkpoint or args.adapter):
+        raise UserError(
+            "--checkpoint is missing; give WORKDIR/checkpoints/STAGE, a step below it,"
+            " or best; or --adapter and --model"
+        )
+    return args.checkpoint or args.adapter
+
+
 def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
     """Return "; did you mean ...?" with the prefix and the nearest name, if any."""
     near = difflib.get_close_matches(name, known, 1)

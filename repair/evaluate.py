@@ -39,10 +39,14 @@ def main():
     }
     spec = args.tasks or "held-out tasks of the run"
     name = spec.replace("/", "_").replace(" ", "_")
-    out = pathlib.Path(args.out or workdir_of(args.checkpoint) / "evaluations" / name)
+    source = cli.policy_source(args)
+    beside = pathlib.Path("evaluations", pathlib.Path(source).name)
+    if args.checkpoint:
+        beside = workdir_of(source) / "evaluations"
+    out = pathlib.Path(args.out or beside / name)
     own = _set_settings(args)
     verifier = own and Sandbox(limits=own.limits)
-    policy = load_policy(args.checkpoint, verifier=verifier, base=args.base, **chosen)
+    policy = load_policy(source, verifier=verifier, base=args.model, **chosen)
     seed = policy.config.eval.seed if args.seed is None else args.seed
     settings = dataclasses.replace(settings, seed=own.corruptions.seed if own else seed)
     _claim(out)
@@ -59,7 +63,7 @@ def main():
             out / "trajectories.jsonl",
             f"evaluation ({spec})",
         )
-    results = {"stages": {spec: figures}, "checkpoint": args.checkpoint, "tasks": told}
+    results = {"stages": {spec: figures}, "checkpoint": source, "tasks": told}
     results["seed"] = settings.seed
     if others:
         results["against"] = {"path": args.against, "differences": {}}
@@ -151,9 +155,9 @@ def define() -> None:
     """Define the flags."""
     cli.define_compile_cache()
     flags.declare_key_flag("compile_cache")
-    flags.DEFINE_string(
-        "checkpoint", None, "WORKDIR/checkpoints/STAGE, a step below it, or best."
-    )
+    cli.define_policy()
+    for name in ("checkpoint", "adapter", "model"):
+        flags.declare_key_flag(name)
     flags.DEFINE_string(
         "tasks", "", "generated/SPLIT, mbpp/SPLIT, a set or FILE.jsonl."
     )
@@ -165,7 +169,6 @@ def define() -> None:
     flags.DEFINE_float("temperature", 0.8, "Of the samples; pass@1 is greedy.", 0.0)
     flags.DEFINE_integer("top_k", None, "Of the samples; as trained if unset.")
     flags.DEFINE_float("top_p", None, "Of the samples; as trained if unset.")
-    flags.DEFINE_string("base", "", "Base model of adapters, if it has moved.")
     flags.DEFINE_integer("seed", None, "Of bugs and samples; the run's if unset.", 0)
     flags.DEFINE_string(
         "against", "", "Results of the same bugs to compare with: a folder or a file."
@@ -173,8 +176,9 @@ def define() -> None:
     flags.DEFINE_float("cpu_seconds", None, "Of a program of a published set.")
     flags.DEFINE_string("corruptions", None, "LOW,HIGH, of a set without bugs.")
     flags.DEFINE_list("kinds", None, "Of these corruptions.")
-    flags.DEFINE_string("out", "", "Folder for results; by default in the workdir.")
-    flags.mark_flags_as_required(["checkpoint"])
+    flags.DEFINE_string(
+        "out", "", "Folder for results; else in the workdir, or here for adapters."
+    )
 
 
 def command() -> None:

@@ -22,6 +22,7 @@ from repair.training.initial_weights import (
     load_checkpoint,
     tokenizer_source,
     workdir_of,
+    write_record,
 )
 from repair.training.policy import check_same_tokenizer
 
@@ -34,9 +35,11 @@ def main():
     if args.adapter:
         params, extra = load_params(args.checkpoint)
         config = from_dict(extra["model"], LlamaConfig)
-        save_peft(out, config, params, _base_of(extra, args.base))
+        base = _base_of(extra, args.model)
+        save_peft(out, config, params, base, args.dtype)
+        write_record(out, extra, base)
     else:
-        config, params, extra = load_checkpoint(args.checkpoint, base=args.base)
+        config, params, extra = load_checkpoint(args.checkpoint, base=args.model)
         tokenizer = workdir_of(args.checkpoint) / "tokenizer"
         check_same_tokenizer(tokenizer, extra)
         with _settings_of(tokenizer, extra) as folder:
@@ -52,6 +55,8 @@ def main():
 
 def _check_out(args, out: pathlib.Path) -> None:
     """Raise UserError where --out holds a model, or does not suit the other flags."""
+    if args.dtype and not args.adapter:
+        raise UserError(f"--dtype={args.dtype} is for adapters; add --adapter")
     if args.format != "gguf":
         if args.gguf_type:
             raise UserError(f"--gguf_type={args.gguf_type} needs --format=gguf")
@@ -81,7 +86,7 @@ def _settings_of(tokenizer: pathlib.Path, extra: dict):
 
 
 def _base_of(extra: dict, named: str) -> str:
-    """Return the model that a run's adapters belong to: --base, or their own."""
+    """Return the model that a run's adapters belong to: --model, or their own."""
     run = extra["config"]
     if run["train"] != "lora":
         raise UserError(
@@ -92,7 +97,7 @@ def _base_of(extra: dict, named: str) -> str:
     if not base:
         raise UserError(
             "the run started from fresh weights, which no other folder holds; export it"
-            " without --adapter, or name the base model of the adapters with --base"
+            " without --adapter, or name the base model of the adapters with --model"
         )
     return base
 
@@ -108,7 +113,10 @@ def define() -> None:
         "gguf_type", None, list(GGUF_TYPES), "Of a GGUF file's matrices; else F16."
     )
     flags.DEFINE_bool("adapter", False, "Write the adapters only, in PEFT's format.")
-    flags.DEFINE_string("base", "", "Base model of adapters, if it is another.")
+    flags.DEFINE_string("model", "", "Base model of adapters, if it is another.")
+    flags.DEFINE_enum(
+        "dtype", None, ["bfloat16", "float32"], "Of adapters; as trained if unset."
+    )
     flags.mark_flags_as_required(["checkpoint", "out"])
 
 

@@ -1,5 +1,7 @@
 """Repair a file: python -m repair.fix FILE --tests=TESTS --checkpoint=DIR.
 
+Or with --model=MODEL --adapter=FOLDER in the place of a checkpoint.
+
 TESTS is what pytest takes: a file, a folder or FILE::TEST; further arguments of pytest
 are given by --pytest. Exit codes: 0 repaired, or nothing to repair; 1 not repaired, the
 best version is shown and the file is untouched; 2 bad input.
@@ -43,6 +45,7 @@ _USAGE, _NO_TESTS = 4, 5
 def main(path: str) -> int:
     """Run the checks that need no model, then repair the file or show an attempt."""
     args = flags.FLAGS
+    cli.policy_source(args)
     console = Console(stderr=args.json)
     file = read_source(path)
     if not args.dry_run:
@@ -132,9 +135,9 @@ def _repair(
     cli.use_compile_cache(args.compile_cache)
     with screen.status("loading the model"):
         policy = load_policy(
-            args.checkpoint,
+            cli.policy_source(args),
             verifier=judge,
-            base=args.base,
+            base=args.model,
             slots=max(args.samples, 1),
             cohorts=1,
             places=1,
@@ -191,8 +194,8 @@ def _choose(policy, path: str, code: str, before: Judgement) -> list[tuple[View,
     args, text = flags.FLAGS, policy.config.text
     if policy.config.mode != "coe":
         raise UserError(
-            f"{args.checkpoint} was trained in mode {policy.config.mode!r}, to answer"
-            " in one piece; fix needs one that edits (mode 'coe')"
+            f"{cli.policy_source(args)} was trained in mode {policy.config.mode!r}, to"
+            " answer in one piece; fix needs one that edits (mode 'coe')"
         )
     tokenizer = policy.engine.tokenizer
 
@@ -283,11 +286,10 @@ def define() -> None:
     cli.define_compile_cache()
     flags.declare_key_flag("compile_cache")
     flags.DEFINE_string("tests", None, "Tests as pytest takes them, or plain asserts.")
-    flags.DEFINE_string(
-        "checkpoint", None, "WORKDIR/checkpoints/STAGE, a step below it, or best."
-    )
+    cli.define_policy()
+    for name in ("checkpoint", "adapter", "model"):
+        flags.declare_key_flag(name)
     flags.DEFINE_string("pytest", "", "Further arguments of pytest, as in -x -k=name.")
-    flags.DEFINE_string("base", "", "Base model of adapters, if it has moved.")
     flags.DEFINE_string("text", "", "What the program should do; else its docstring.")
     flags.DEFINE_integer(
         "samples", 4, "Attempts after the greedy one.", 0, MOST_SAMPLES
@@ -304,7 +306,7 @@ def define() -> None:
     flags.DEFINE_bool("dry_run", False, "Show the repair, write nothing.")
     flags.DEFINE_bool("verbose", False, "Show every edit and whole failures.")
     flags.DEFINE_bool("json", False, "Print one object of JSON; the rest to stderr.")
-    flags.mark_flags_as_required(["tests", "checkpoint"])
+    flags.mark_flag_as_required("tests")
 
 
 def command() -> None:

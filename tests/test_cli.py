@@ -135,7 +135,7 @@ OF_OTHERS = {
     ),
     "evaluate": (
         "--checkpoint is missing; give WORKDIR/checkpoints/STAGE, a step below it,"
-        " or best"
+        " or best; or --adapter and --model"
     ),
     "evaluate --samples=x": "--samples=x: expected an integer in the range [0, 10000]",
     "evaluate --samples=1e9": (

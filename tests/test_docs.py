@@ -41,10 +41,13 @@ def exists(module: str) -> pathlib.Path | None:
 
 @functools.cache
 def flags(path: pathlib.Path) -> set[str]:
-    """Return the flags that a file defines, by absl or argparse."""
+    """Return the flags that a file defines, by absl or argparse, or takes from cli."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         name = getattr(getattr(node, "func", None), "attr", "")
+        takes = ast.unparse(node).startswith("cli.define_") if name else False
+        if takes and path.name != "cli.py":
+            found |= flags(ROOT / "repair" / "cli.py")
         if name.startswith("DEFINE_") or name == "add_argument":
             if isinstance(node.args[0], ast.Constant):
                 found.add("--" + node.args[0].value.removeprefix("--"))

@@ -59,7 +59,13 @@ def run(monkeypatch, tmp_path, params):
         if other_tokenizer:
             Tokenizer(train_tokenizer(["c d"], 270), "short").save(tokenizer)
         flags = {"checkpoint": str(stage), "out": str(tmp_path / "out")}
-        flags |= {"adapter": False, "base": "", "format": "hf", "gguf_type": None}
+        flags |= {
+            "adapter": False,
+            "model": "",
+            "dtype": None,
+            "format": "hf",
+            "gguf_type": None,
+        }
         flags |= values
         monkeypatch.setattr(export.flags, "FLAGS", types.SimpleNamespace(**flags))
         export.main()
@@ -126,7 +132,7 @@ def test_the_adapter_names_its_base(run, params):
 
 
 def test_the_base_can_be_named(run):
-    out = run({"train": "lora"}, adapter=True, base="other/model")
+    out = run({"train": "lora"}, adapter=True, model="other/model")
     settings = json.loads((out / "adapter_config.json").read_text())
     assert settings["base_model_name_or_path"] == "other/model"
 
@@ -135,7 +141,7 @@ def test_the_base_can_be_named(run):
     ("fields", "message"),
     [
         ({"train": "full", "init_from": "owner/model"}, "train='full'"),
-        ({"train": "lora"}, "--base"),
+        ({"train": "lora"}, "--model"),
     ],
 )
 def test_adapters_that_belong_to_nothing_are_refused(run, fields, message, tmp_path):

@@ -196,6 +196,8 @@ class Config:
       init_from: A folder in Hugging Face's format to start from, the name of a model on
         its Hub, or a GGUF file; or a checkpoint of another run, such as
         RUN/checkpoints/sft; "" for random weights of the shape in `model`.
+      adapter: Folder of adapters in PEFT's format to start from, on the model of
+        `init_from`; "" for new ones.
       train: "full", or "lora" for the adapters alone.
       loss_chunk: Tokens of each row whose logits exist at once in training, a divisor
         of the stages' row_length; 0 for all. Large vocabularies need it.
@@ -214,6 +216,7 @@ class Config:
     keep: int = 2
     best_of: str = "pass@1"
     init_from: str = ""
+    adapter: str = ""
     train: str = "full"
     loss_chunk: int = 0
     sandbox_level: str = "standard"

@@ -15,6 +15,7 @@ def check_sections(c) -> None:
     traces, chunk = c.demos.traces, c.loss_chunk
     _check_training(c)
     _check_shape(c)
+    _check_adapter(c)
     used = not traces or (c.mode == "cot" and not c.demos.path)
     expected = "nothing but in mode 'cot' without demos.path"
     expect(used, "demos.traces", traces, expected)
@@ -60,6 +61,15 @@ def _check_training(c) -> None:
             path = f"{stage}.optimizer"
             expect(name == "adamw", f"{path}.name", name, f"'adamw' {reason}")
             expect(decay == 0, f"{path}.weight_decay", decay, f"0.0 {reason}")
+
+
+def _check_adapter(c) -> None:
+    """Refuse adapters beside anything but a published model."""
+    given = bool(c.init_from) and not is_checkpoint(c.init_from)
+    expected = "'' unless init_from is a published model"
+    expect(given or not c.adapter, "adapter", c.adapter, expected)
+    lora = c.train == "lora" or not c.adapter
+    expect(lora, "train", c.train, "'lora' with an adapter")
 
 
 def _check_shape(c) -> None:

@@ -2,11 +2,13 @@
 
 Where adapters are trained on a published model, checkpoints hold the adapters alone
 and name the base by its source and the digest of its weights. All others hold every
-parameter.
+parameter. `repair.export --adapter` makes of such a checkpoint a folder for PEFT with a
+record of the run, which serves as a checkpoint where the base model is named.
 """
 
 import dataclasses
 import hashlib
+import json
 import pathlib
 from collections.abc import Callable
 
@@ -16,12 +18,16 @@ from repair.errors import UserError
 from repair.model.api import Model
 from repair.model.hf.folder import load_hf, local_folder
 from repair.model.hf.model_config import RUN_FIELDS
+from repair.model.hf.peft import is_peft, load_peft, read_peft
+from repair.model.hf.weights import read_json
 from repair.model.llama import LlamaConfig
 from repair.model.lora import init_adapters, join
 from repair.model.sharding import build, place_params
 from repair.training.checkpoint import checkpoint_digest, is_checkpoint, load_params
 from repair.training.config import Config
 from repair.training.fields import from_dict
+
+_RECORD = "repair.json"
 
 
 def workdir_of(checkpoint) -> pathlib.Path:
@@ -44,9 +50,9 @@ def starting_weights(
 ) -> tuple[Model, dict, dict | None]:
     """Return the model of a run, the parameters that it starts from, and their base.
 
-    These are the weights of `init_from`, with new adapters where it has none, or random
-    ones by the seed. The base is {"source", "digest"}, or None where checkpoints hold
-    all parameters.
+    These are the weights of `init_from`, with the adapters of `adapter`, or new ones
+    where there are none; or random ones by the seed. The base is {"source", "digest"},
+    or None where checkpoints hold all parameters.
     """
     key = jax.random.key(config.seed)
     if not config.init_from:
@@ -59,13 +65,19 @@ def starting_weights(
         base = extra["base"]
         adapted = {"lora_rank": shape.lora_rank, "lora_alpha": shape.lora_alpha}
         if shape.lora_rank:
-            _check_rank(config, shape)
+            _check_rank(config, shape.lora_rank, config.init_from)
             ours |= adapted
         shape = LlamaConfig(**vars(shape) | ours)
         _check_shape(config, shape)
         _compare_runs(config, extra["config"], report)
     else:
+        if config.adapter:
+            adapted = read_peft(config.adapter)
+            _check_rank(config, adapted["lora_rank"], config.adapter)
+            ours |= adapted
         shape, params = load_hf(config.init_from, mesh, **ours)
+        if config.adapter:
+            params |= load_peft(config.adapter, shape, mesh)
         if config.train == "lora":
             base = {
                 "source": str(config.init_from),
@@ -99,11 +111,61 @@ def load_checkpoint(
         if source_digest(source) != expected["digest"]:
             raise UserError(
                 f"the weights of {source} are not those that {checkpoint} was trained"
-                " on; give their place with --base"
+                " on; give their place with --model"
             )
         ours = {name: getattr(shape, name) for name in RUN_FIELDS}
         params = join(params, load_hf(source, mesh, **ours)[1])
     return shape, params, extra
+
+
+def load_adapted(
+    folder, model: str = "", report: Callable[[str], None] = print
+) -> tuple[LlamaConfig, dict, dict]:
+    """Load a published model with a run's adapters: as `load_checkpoint` returns it.
+
+    Args:
+      folder: As `repair.export --adapter` writes it.
+      model: Source of the base model; by default the one that the folder names.
+      report: Gets a line where the base has other weights than in training, as when the
+        adapters of a quantized model are used on the original.
+
+    Raises:
+      UserError: The folder or the model is missing or damaged, or they do not fit.
+    """
+    if not (is_peft(folder) and (pathlib.Path(folder) / _RECORD).is_file()):
+        raise UserError(
+            f"{folder} holds no adapters of a run; give a folder that"
+            " `repair.export --adapter` wrote"
+        )
+    extra = read_json(pathlib.Path(folder) / _RECORD)
+    source = model or extra["base"]["source"]
+    shape = dataclasses.replace(
+        from_dict(extra["model"], LlamaConfig), **read_peft(folder)
+    )
+    ours = {name: getattr(shape, name) for name in RUN_FIELDS}
+    shape, params = load_hf(source, **ours)
+    params |= load_peft(folder, shape)
+    if source_digest(source) != extra["base"]["digest"]:
+        report(
+            f"{source} has other weights than the model that {folder} was trained on"
+            f" ({extra['base']['source']}); its figures may not hold"
+        )
+    return shape, params, extra | {"base": {"source": source}}
+
+
+def write_record(folder, extra: dict, source: str) -> None:
+    """Write what `load_adapted` needs beside the adapters.
+
+    Args:
+      folder: The adapters'.
+      extra: The JSON of their checkpoint.
+      source: Folder or Hub name of their base model.
+    """
+    digest = (extra["base"] or {}).get("digest")
+    base = {"source": source, "digest": digest}
+    kept = {"config": extra["config"], "model": extra["model"], "base": base}
+    text = json.dumps(kept, indent=2) + "\n"
+    (pathlib.Path(folder) / _RECORD).write_text(text, encoding="utf-8")
 
 
 def source_digest(source) -> str:
@@ -128,13 +190,13 @@ def tokenizer_source(source):
     return workdir_of(source) / "tokenizer" if is_checkpoint(source) else source
 
 
-def _check_rank(config: Config, shape: LlamaConfig) -> None:
-    rank = config.model.lora_rank
-    if rank not in (0, shape.lora_rank):
+def _check_rank(config: Config, rank: int, source) -> None:
+    ours = config.model.lora_rank
+    if ours not in (0, rank):
         raise UserError(
-            f"config: model.lora_rank is {rank}, but the adapters of"
-            f" {config.init_from} have rank {shape.lora_rank}; set that, or export the"
-            " checkpoint first, which merges them"
+            f"config: model.lora_rank is {ours}, but the adapters of {source} have rank"
+            f" {rank}; set that, or export them first with their model, which merges"
+            " them"
         )
 
 

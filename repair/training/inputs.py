@@ -5,6 +5,7 @@ from collections.abc import Callable
 from repair.demos.records import read_demos
 from repair.demos.traces import read_traces
 from repair.model.hf.folder import check_source, settings_folder
+from repair.model.hf.peft import read_peft
 from repair.tasks import load_faulty
 from repair.text.tokenizer import load_tokenizer
 from repair.training.checkpoint import is_checkpoint
@@ -23,6 +24,8 @@ def check_inputs(task_set: TaskSet) -> None:
     c = task_set.config
     if c.init_from and not is_checkpoint(c.init_from):
         check_source(c.init_from)
+    if c.adapter:
+        read_peft(c.adapter)
     if words := c.text.tokenizer or c.init_from:
         source = tokenizer_source(words)
         with settings_folder(source) as folder:

@@ -285,7 +285,8 @@ class Loop:
             )
         for name, digest in c.digests.items():
             if extra["digests"].get(name, digest) != digest:
-                where = c.config.init_from if name == "init_from" else c.workdir / name
+                named = name in ("init_from", "adapter")
+                where = getattr(c.config, name) if named else c.workdir / name
                 raise UserError(
                     f"{where} is not what the checkpoint was trained with; put the"
                     " run's own there again, or choose another --workdir"

@@ -1,5 +1,6 @@
 """Loading of trained policies, and of models in other formats."""
 
+import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Callable
@@ -10,13 +11,18 @@ from repair.env import Environment, Verifier
 from repair.errors import FieldError, UserError
 from repair.model.api import Model
 from repair.model.hf.folder import load_hf, settings_folder
+from repair.model.hf.peft import is_peft
 from repair.model.sharding import make_mesh
 from repair.rollout.engine import RolloutEngine, make_engine
 from repair.text.tokenizer import Tokenizer, load_tokenizer
 from repair.training.checkpoint import is_checkpoint
 from repair.training.config import Config
 from repair.training.fields import from_dict
-from repair.training.initial_weights import load_checkpoint, workdir_of
+from repair.training.initial_weights import (
+    load_adapted,
+    load_checkpoint,
+    workdir_of,
+)
 from repair.training.task_set import RepairTaskSet, TaskSet, open_task_set
 from repair.training.workdir import path_digest
 
@@ -74,13 +80,14 @@ def load_policy(
     base: str = "",
     **sampler,
 ) -> Policy:
-    """Load a policy from a checkpoint of its run.
+    """Load a policy from a checkpoint of its run, or from a run's exported adapters.
 
     Args:
-      checkpoint: WORKDIR/checkpoints/STAGE, a step below it, or `best` there.
+      checkpoint: WORKDIR/checkpoints/STAGE, a step below it, or `best` there; or a
+        folder that `repair.export --adapter` wrote.
       task_set: From the run's config to its task set.
       verifier: Runs the tests; by default one of its own, with the run's limits.
-      base: Source of the base model of adapters, if it has moved since the training.
+      base: Source of the base model of adapters, if it is not the one of the training.
       **sampler: Fields of `SamplerConfig` to use in place of the run's.
 
     Raises:
@@ -114,7 +121,14 @@ def _load_run(
     checkpoint, make: Callable[[Config], TaskSet], base: str = "", **sampler
 ) -> tuple[TaskSet, Model, dict, Tokenizer]:
     """Load task set, model, parameters and tokenizer of a checkpoint."""
-    shape, params, extra = load_checkpoint(checkpoint, base=base)
+    if is_peft(checkpoint):
+        shape, params, extra = load_adapted(checkpoint, base)
+        words = settings_folder(extra["base"]["source"])
+    else:
+        shape, params, extra = load_checkpoint(checkpoint, base=base)
+        folder = workdir_of(checkpoint) / "tokenizer"
+        check_same_tokenizer(folder, extra)
+        words = contextlib.nullcontext(folder)
     config = from_dict(extra["config"], Config)
     try:
         settings = dataclasses.replace(config.sampler, **sampler)
@@ -123,9 +137,8 @@ def _load_run(
     # No longer in training, so rules of the training stages do not hold.
     config = dataclasses.replace(config, sampler=settings, stages=("eval",))
     task_set = open_task_set(config, make)
-    folder = workdir_of(checkpoint) / "tokenizer"
-    tokenizer = load_tokenizer(folder, task_set.prompt, config.mode)
-    check_same_tokenizer(folder, extra)
+    with words as folder:
+        tokenizer = load_tokenizer(folder, task_set.prompt, config.mode)
     return task_set, Model(shape), params, tokenizer
 
 

@@ -31,6 +31,7 @@ from repair.demos.traces import read_traces
 from repair.env import Verifier
 from repair.model import multihost
 from repair.model.api import count_params
+from repair.model.hf.peft import ADAPTER
 from repair.model.sharding import make_mesh
 from repair.rollout.sampling import Sampling
 from repair.tasks.bugs import unrewarded
@@ -186,6 +187,8 @@ class _Run:
             digests["init_from"] = source_digest(c.init_from)
         elif base:
             digests["init_from"] = base["digest"]
+        if c.adapter:
+            digests["adapter"] = path_digest(pathlib.Path(c.adapter) / ADAPTER)
         context = StageContext(
             model,
             self.workdir,

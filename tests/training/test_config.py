@@ -226,6 +226,14 @@ KINDS = "delete, add, replace, word"
             "model.lora_alpha is 8.0, expected 32.0 with model.lora_rank=0",
         ),
         (
+            {"adapter": "x"},
+            "adapter is 'x', expected '' unless init_from is a published model",
+        ),
+        (
+            {"adapter": "x", "init_from": "owner/model"},
+            "train is 'full', expected 'lora' with an adapter",
+        ),
+        (
             {"init_from": "folder", "model__width": 64},
             "model.width is 64, expected its default: the shape comes with init_from",
         ),

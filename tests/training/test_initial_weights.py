@@ -11,14 +11,19 @@ import pytest
 
 from repair.errors import UserError
 from repair.model.hf.folder import save_hf
+from repair.model.hf.peft import save_peft
+from repair.model.llama import LlamaConfig
 from repair.model.sharding import make_mesh
 from repair.training import run as experiment
 from repair.training.checkpoint import is_checkpoint, load_params
+from repair.training.fields import from_dict
 from repair.training.initial_weights import (
+    load_adapted,
     load_checkpoint,
     source_digest,
     starting_weights,
     workdir_of,
+    write_record,
 )
 from repair.training.manifest import write_manifest
 from repair.training.metrics import read_metrics
@@ -148,7 +153,7 @@ def test_a_changed_or_moved_base_is_refused_and_can_be_named(
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
-    with pytest.raises(UserError, match="are not those that .*give .*--base"):
+    with pytest.raises(UserError, match="are not those that .*give .*--model"):
         load_checkpoint(checkpoint, base=str(moved))
     policy = load_policy(checkpoint)
     policy.verifier.close()
@@ -240,3 +245,52 @@ def test_random_weights_follow_from_the_seed():
     )
     assert any(jax.tree.leaves(differ))
     assert model.config == small().model
+
+
+@pytest.fixture(scope="module")
+def exported(adapted, published, tmp_path_factory):
+    """Return the folder that `repair.export --adapter` writes of the run's SFT."""
+    out = tmp_path_factory.mktemp("exported") / "adapter"
+    params, extra = load_params(adapted[1] / "checkpoints" / "sft")
+    save_peft(out, from_dict(extra["model"], LlamaConfig), params)
+    write_record(out, extra, str(published))
+    return out
+
+
+@pytest.mark.slow
+def test_exported_adapters_are_a_policy(adapted, exported, published, tmp_path, capsys):
+    expected = load_checkpoint(adapted[1] / "checkpoints" / "sft")[1]
+    moved = shutil.copytree(published, tmp_path / "moved")
+    for base in ("", str(moved)):
+        policy = load_policy(exported, base=base)
+        policy.verifier.close()
+        assert_same(policy.params, expected)
+        assert policy.config.text == adapted[0].text
+    assert "other weights" not in capsys.readouterr().out
+    (weights,) = moved.glob("*.safetensors")
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    lines = []
+    load_adapted(exported, str(moved), lines.append)
+    assert "has other weights than the model" in lines[0]
+
+
+def test_a_folder_without_a_record_is_no_policy(published):
+    with pytest.raises(UserError, match="holds no adapters of a run"):
+        load_adapted(published)
+
+
+@pytest.mark.slow
+def test_a_run_starts_from_exported_adapters(adapted, exported, tmp_path):
+    """RLVR from them equals RLVR from the checkpoint that they were exported from."""
+    config, workdir = adapted
+    branch = dataclasses.replace(config, stages=("rlvr",), adapter=str(exported))
+    experiment.run(branch, tmp_path / "branch", report=quiet)
+    assert_same(
+        load_params(tmp_path / "branch" / "checkpoints" / "rlvr")[0],
+        load_params(workdir / "checkpoints" / "rlvr")[0],
+    )
+    with pytest.raises(UserError, match="lora_rank is 3, but the adapters of"):
+        other = dataclasses.replace(branch.model, lora_rank=3)
+        load_base(dataclasses.replace(branch, model=other))

@@ -67,7 +67,7 @@ def find_tensors(folder: pathlib.Path) -> dict[str, Tensor]:
       UserError: A file is missing or torn.
     """
     if (folder / WEIGHTS).exists():
-        return _tensors(folder / WEIGHTS)
+        return tensors_of(folder / WEIGHTS)
     if not (folder / INDEX).exists():
         raise UserError(
             f"{folder} holds neither {WEIGHTS} nor {INDEX}; give a folder with the"
@@ -78,8 +78,23 @@ def find_tensors(folder: pathlib.Path) -> dict[str, Tensor]:
         raise UserError(f"{folder / INDEX} has no weight_map; copy it again.")
     found = {}
     for shard in sorted(set(index.values())):
-        tensors = _tensors(folder / shard)
+        tensors = tensors_of(folder / shard)
         found |= {name: t for name, t in tensors.items() if index.get(name) == shard}
+    return found
+
+
+def tensors_of(path) -> dict[str, Tensor]:
+    """Return the tensors of one file by name; only its header is read.
+
+    Raises:
+      UserError: It is missing or torn.
+    """
+    found = {}
+    with _open(path) as file:
+        for name in file.keys():
+            part = file.get_slice(name)
+            shape = tuple(part.get_shape())
+            found[name] = Tensor(name, path, shape, part.get_dtype())
     return found
 
 
@@ -134,16 +149,6 @@ def read_json(path: pathlib.Path) -> dict:
     if not isinstance(fields, dict):
         raise UserError(f"{path} should hold a JSON object; copy it again.")
     return fields
-
-
-def _tensors(path) -> dict[str, Tensor]:
-    found = {}
-    with _open(path) as file:
-        for name in file.keys():
-            part = file.get_slice(name)
-            shape = tuple(part.get_shape())
-            found[name] = Tensor(name, path, shape, part.get_dtype())
-    return found
 
 
 @contextlib.contextmanager

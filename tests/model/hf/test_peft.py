@@ -1,13 +1,22 @@
 """Adapters in PEFT's format, by hand; PEFT itself loads them in test_parity."""
 
+import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 from repair.errors import UserError
-from repair.model.hf.peft import ADAPTER, CONFIG, save_peft
+from repair.model.hf.peft import (
+    ADAPTER,
+    CONFIG,
+    is_peft,
+    load_peft,
+    read_peft,
+    save_peft,
+)
 
 
 @pytest.mark.parametrize("scan", [False, True])
@@ -44,3 +53,47 @@ def test_a_folder_that_cannot_be_written_is_named(make, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="Cannot write adapters"):
         save_peft(tmp_path / "file" / "model", model.config, params)
+
+
+@pytest.mark.parametrize("scan", [False, True])
+@pytest.mark.parametrize("dtype", [None, "bfloat16"])
+def test_adapters_are_read_as_they_were_written(make, scan, dtype, tmp_path):
+    model, params = make(lora_rank=3, lora_alpha=5.0, scan_layers=scan)
+    save_peft(tmp_path, model.config, params, dtype=dtype)
+    assert is_peft(tmp_path) and not is_peft(tmp_path / "other")
+    assert read_peft(tmp_path) == {"lora_rank": 3, "lora_alpha": 5.0}
+    found = load_peft(tmp_path, model.config)["lora"]
+    expected = jax.tree.map(
+        lambda x: x.astype(dtype or x.dtype).astype(x.dtype), params["lora"]
+    )
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def test_adapters_of_another_model_are_refused(make, tmp_path):
+    model, params = make(lora_rank=3, lora_alpha=5.0)
+    save_peft(tmp_path, model.config, params)
+    other = dataclasses.replace(model.config, mlp_width=32)
+    with pytest.raises(UserError, match="has shape .*belong to another model"):
+        load_peft(tmp_path, other)
+    with pytest.raises(UserError, match="is missing, expected"):
+        load_peft(tmp_path, dataclasses.replace(model.config, layers=3))
+    with pytest.raises(UserError, match="14 tensors that this model has no place for"):
+        load_peft(tmp_path, dataclasses.replace(model.config, layers=1))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("use_dora", True, "use_dora=True; only plain LORA"),
+        ("peft_type", "IA3", "peft_type='IA3'; only plain LORA"),
+        ("r", "8", "r='8'"),
+    ],
+)
+def test_other_kinds_of_adapters_are_refused(make, field, value, message, tmp_path):
+    model, params = make(lora_rank=3, lora_alpha=5.0)
+    save_peft(tmp_path, model.config, params)
+    settings = json.loads((tmp_path / CONFIG).read_text()) | {field: value}
+    (tmp_path / CONFIG).write_text(json.dumps(settings))
+    with pytest.raises(UserError, match=message):
+        read_peft(tmp_path)
