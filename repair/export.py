@@ -24,7 +24,9 @@ from repair.training.initial_weights import (
     workdir_of,
     write_record,
 )
+from repair.training.model_card import model_card
 from repair.training.policy import check_same_tokenizer
+from repair.training.workdir import load_object
 
 
 def main():
@@ -49,8 +51,23 @@ def main():
                 )
             else:
                 save_hf(out, config, params, tokenizer, folder)
+    if args.format != "gguf":
+        _write_card(args, out, extra)
     content = "adapters" if args.adapter else "model and tokenizer"
     console.print(f"{content} of {args.checkpoint} are in {out}", highlight=False)
+
+
+def _write_card(args, out: pathlib.Path, extra: dict) -> None:
+    """Write README.md, and give all files the mode that a copy would have."""
+    place = pathlib.Path(args.checkpoint)
+    stage = place.name if place.parent.name == "checkpoints" else place.parent.name
+    path = workdir_of(args.checkpoint) / "results.json"
+    stages = (load_object(path) or {}).get("stages", {}) if path.exists() else {}
+    base = _base_of(extra, args.model) if args.adapter else ""
+    card = model_card(extra, stages, stage, base, out.name)
+    (out / "README.md").write_text(card, encoding="utf-8")
+    for path in out.iterdir():
+        path.chmod(0o644)
 
 
 def _check_out(args, out: pathlib.Path) -> None:

@@ -129,6 +129,8 @@ def test_the_adapter_names_its_base(run, params):
     name = "base_model.model.model.layers.0.mlp.up_proj.lora_A.weight"
     up = params["lora"]["layers"]["mlp"]["up"]["a"][0]
     np.testing.assert_array_equal(stored[name], up.T)
+    assert {f"{path.stat().st_mode & 0o777:o}" for path in out.iterdir()} == {"644"}
+    assert (out / "README.md").read_text().startswith("---\nbase_model: owner/model\n")
 
 
 def test_the_base_can_be_named(run):
