@@ -1,11 +1,13 @@
 """Episodes of one beginning as branches of it, so that it is computed once.
 
-All samples of a bug begin with the same prompt and state. A row holds that prefix once,
+All samples of a bug begin with the same prompt and state, all demonstrations of a task
+with the same prompt. A row holds that prefix once,
 then each sample's own part: a branch, which attends to the prefix and itself, and whose
 positions go on from the prefix's. Log-probs, loss and gradients are those of the whole
 episodes.
 """
 
+import bisect
 import dataclasses
 from collections.abc import Sequence
 
@@ -25,15 +27,21 @@ class Prefixes:
     lengths: Sequence[int]
 
 
-def shared_prefixes(episodes, keys: Sequence) -> Prefixes:
-    """Return the longest beginnings without commands that equal keys share."""
+def shared_prefixes(episodes, keys: Sequence, weights: Sequence) -> Prefixes:
+    """Return the longest beginnings without weights that equal keys share.
+
+    Args:
+      episodes: All episodes.
+      keys: Per episode the key of its group.
+      weights: Per episode the weights of its tokens in the loss.
+    """
     numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     groups = [numbers[key] for key in keys]
     firsts: dict[int, np.ndarray] = {}
-    for group, episode in zip(groups, episodes, strict=True):
+    for group, episode, weight in zip(groups, episodes, weights, strict=True):
         ids = np.asarray(episode.ids)
         # At least one token stays to the branch.
-        ends = [*np.flatnonzero(episode.mask), len(ids) - 1]
+        ends = [*np.flatnonzero(weight), len(ids) - 1]
         first = firsts.get(group, ids)[: ends[0]]
         differ = np.flatnonzero(first != ids[: len(first)])
         firsts[group] = first[: differ[0]] if len(differ) else first
@@ -53,7 +61,9 @@ def plan_branches(
     """
     rows: list[list[int]] = []
     rooms: list[int] = []
-    held: list[set[int]] = []
+    # Rows by the room left in them: a scan over rooms is cheap however many rows.
+    by_room: list[list[int]] = [[] for _ in range(row_length + 1)]
+    held: dict[int, set[int]] = {}
     longest: dict[int, int] = {}
     for group, length in zip(prefixes.groups, lengths, strict=True):
         longest[group] = max(length, longest.get(group, 0))
@@ -63,29 +73,27 @@ def plan_branches(
         return -longest[group], group, -lengths[i], i
 
     for index in sorted(range(len(lengths)), key=order):
-        group = prefixes.groups[index]
-        if lengths[index] > row_length:
-            raise ValueError(
-                f"episode {index} has {lengths[index]} tokens, a row {row_length}"
-            )
-
-        def cost(row, group=group, index=index):
-            shared = prefixes.lengths[group] if group in held[row] else 0
-            return lengths[index] - shared
-
-        fitting = [row for row, room in enumerate(rooms) if cost(row) <= room]
-        row = min(
-            fitting,
-            key=lambda row: (group not in held[row], rooms[row] - cost(row)),
-            default=len(rows),
-        )
+        group, length = prefixes.groups[index], lengths[index]
+        if length > row_length:
+            raise ValueError(f"episode {index} has {length} tokens, a row {row_length}")
+        ours = held.setdefault(group, set())
+        cost = length - prefixes.lengths[group]
+        fitting = [(rooms[row], row) for row in ours if rooms[row] >= cost]
+        if fitting:
+            row = min(fitting)[1]
+        else:
+            cost = length
+            free = (x for room in by_room[cost:] for x in room if x not in ours)
+            row = next(free, len(rows))
         if row == len(rows):
             rows.append([])
             rooms.append(row_length)
-            held.append(set())
-        rooms[row] -= cost(row)
+        else:
+            by_room[rooms[row]].remove(row)
+        rooms[row] -= cost
+        bisect.insort(by_room[rooms[row]], row)
         rows[row].append(index)
-        held[row].add(group)
+        ours.add(row)
     return rows
 
 

@@ -39,14 +39,17 @@ def make_batches(
     kept = [i for i, is_active in enumerate(active) if is_active]
     episodes = [rollouts[i].episode for i in kept]
     # Put the common beginning of a bug's samples once in a row.
-    prefixes = shared_prefixes(episodes, [rollouts[i].bug.bug_id for i in kept])
+    weights = [episode.mask for episode in episodes]
+    prefixes = shared_prefixes(
+        episodes, [rollouts[i].bug.bug_id for i in kept], weights
+    )
     rows = plan_branches([len(e) for e in episodes], prefixes, config.row_length)
     rows += [[]] * (-len(rows) % config.rows)
     # Planned rows go by length, and long episodes are those that failed: unshuffled,
     # each small update would have nearly one sign.
     shuffled = np.random.default_rng(order).permutation(len(rows))
     rows = [rows[i] for i in shuffled]
-    room = capacity(rows, [episode.mask for episode in episodes], config.row_length)
+    room = capacity(rows, weights, config.row_length)
     batches = [
         pack(
             episodes,

@@ -81,8 +81,8 @@ def laptop(name: str, mode: str) -> ml_collections.ConfigDict:
     """Return the config of one model for hours on two CPU cores, trained on MBPP.
 
     Against the paper's recipe: float32, the short prompt, contexts of 1,024 tokens, one
-    corruption a program, edits from the top down, small batches, a higher learning rate
-    and a cost of giving up.
+    or two corruptions a program, edits from the top down, small batches, a higher
+    learning rate and a cost of giving up.
 
     Args:
       name: As in `repair.model.presets`.
@@ -96,7 +96,7 @@ def laptop(name: str, mode: str) -> ml_collections.ConfigDict:
     c.model.remat = "none"
     c.loss_chunk = 0
     c.tasks.eval, c.tasks.eval_count = "mbpp/validation", 64
-    c.demos.per_task, c.demos.max_corruptions = 4, 1
+    c.demos.per_task, c.demos.max_corruptions = 4, 2
     c.demos.order = "top_down"
     c.rewards.exit_unsolved = -0.5
     c.text.prompt = "short"
@@ -105,7 +105,8 @@ def laptop(name: str, mode: str) -> ml_collections.ConfigDict:
     c.sampler.slots, c.sampler.cohorts, c.sampler.prefill = 16, 2, 1
     c.sampler.block = 256
     c.sampler.warm_up = False
-    c.sft.steps, c.sft.rows, c.sft.row_length = 200, 1, 1024
+    c.sft.steps, c.sft.rows, c.sft.row_length = 400, 1, 1024
+    c.sft.share_prompts = True
     c.sft.eval_every, c.eval.subset = 100, 32
     c.sft.optimizer.learning_rate = 2e-3
     c.rlvr.steps, c.rlvr.problems, c.rlvr.samples = 20, 8, 4

@@ -26,7 +26,8 @@ from repair.errors import MOST, UserError, expect, expect_between
 from repair.model.api import Model
 from repair.model.lora import join
 from repair.model.sharding import constrain, place_batch
-from repair.text.episodes import ENVIRONMENT, Example
+from repair.text.branches import Prefixes, plan_branches, shared_prefixes
+from repair.text.episodes import ENVIRONMENT, PROMPT, Example
 from repair.text.packing import Batch, capacity, pack, plan_rows
 from repair.training import losses
 from repair.training.loop import Loop
@@ -49,6 +50,8 @@ class SftConfig:
         summed: less memory, the same update.
       state_weight: Loss weight of the states' tokens, from 0 (as in the paper) to
         below 1, which marks a command's.
+      share_prompts: Put all demonstrations of a task into as few rows as possible, with
+        its prompt once in a row. The same loss with fewer tokens, in other batches.
       optimizer: Optimizer and schedule.
       eval_every: Steps between evaluations on some held-out bugs and demonstrations;
         0 for never.
@@ -61,6 +64,7 @@ class SftConfig:
     row_length: int = 2048
     accumulate: int = 1
     state_weight: float = 0.0
+    share_prompts: bool = False
     optimizer: OptimizerConfig = OptimizerConfig()
     eval_every: int = 0
     patience: int = 0
@@ -190,12 +194,14 @@ class Layout:
       rows: For each row the indices of its episodes.
       left_out: Number of episodes that are too long for a row.
       scored: Room for the tokens of a row that have a loss.
+      prefixes: Beginnings that a row holds once; None for none.
     """
 
     episodes: list[Example]
     rows: list[list[int]]
     left_out: int
     scored: int
+    prefixes: Prefixes | None = None
 
 
 def lay_out(episodes: list[Example], config: SftConfig) -> Layout:
@@ -205,16 +211,24 @@ def lay_out(episodes: list[Example], config: SftConfig) -> Layout:
       UserError: Not even one batch of rows comes together.
     """
     fitting = [e for e in episodes if len(e) <= config.row_length]
-    rows = plan_rows([len(e) for e in fitting], config.row_length)
+    lengths = [len(e) for e in fitting]
+    weights = [loss_weights(episode, config.state_weight) for episode in fitting]
+    prefixes = None
+    if config.share_prompts:
+        prompts = [np.asarray(e.ids)[np.asarray(e.turns) == PROMPT] for e in fitting]
+        keys = [prompt.tobytes() for prompt in prompts]
+        prefixes = shared_prefixes(fitting, keys, weights)
+        rows = plan_branches(lengths, prefixes, config.row_length)
+    else:
+        rows = plan_rows(lengths, config.row_length)
     if len(rows) < config.rows:
         raise UserError(
             f"{len(fitting)} demonstrations that fit row_length={config.row_length}"
             f" give {len(rows)} rows, fewer than a batch of {config.rows}; make more"
             " demonstrations or lower sft.rows"
         )
-    weights = [loss_weights(episode, config.state_weight) for episode in fitting]
     scored = capacity(rows, weights, config.row_length)
-    return Layout(fitting, rows, len(episodes) - len(fitting), scored)
+    return Layout(fitting, rows, len(episodes) - len(fitting), scored, prefixes)
 
 
 def batch_at(layout: Layout, config: SftConfig, seed: int, step: int) -> Batch:
@@ -229,7 +243,14 @@ def batch_at(layout: Layout, config: SftConfig, seed: int, step: int) -> Batch:
         for r in rows
         for i in r
     }
-    return pack(layout.episodes, rows, config.row_length, weights, scored=layout.scored)
+    return pack(
+        layout.episodes,
+        rows,
+        config.row_length,
+        weights,
+        scored=layout.scored,
+        prefixes=layout.prefixes,
+    )
 
 
 def loss_weights(episode: Example, state_weight: float) -> np.ndarray:

@@ -50,10 +50,14 @@ def groups_of_episodes(seed: int, answers_only: bool = False):
     return [[x[i] for i in order] for x in (episodes, keys, advantages)]
 
 
+def masks(episodes):
+    return [episode.mask for episode in episodes]
+
+
 def packed_both_ways(seed: int, answers_only: bool = False):
     """Return (episodes, rows, prefixes, batch, plain batch)."""
     episodes, keys, advantages = groups_of_episodes(seed, answers_only)
-    prefixes = shared_prefixes(episodes, keys)
+    prefixes = shared_prefixes(episodes, keys, masks(episodes))
     rows = plan_branches([len(e) for e in episodes], prefixes, LENGTH)
     assert capacity(rows, [e.mask for e in episodes], LENGTH) <= ROOM
     filled = rows + [[]] * (ROWS - len(rows))
@@ -139,7 +143,7 @@ def test_a_branch_sees_its_prefix_and_no_other_branch():
         episode.append([1, 2, 3, 4], turn=PROMPT)
         episode.append(command, 0, [-1.0] * 3)
         episodes.append(episode)
-    prefixes = shared_prefixes(episodes, keys)
+    prefixes = shared_prefixes(episodes, keys, masks(episodes))
     assert prefixes.lengths == [4]
     batch = pack(episodes, [[0, 1]], 12, scored=6, prefixes=prefixes)
     assert batch.segments[0].tolist() == [1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 0, 0]
@@ -183,7 +187,7 @@ def test_prefixes_end_where_ids_differ_and_before_the_first_command():
         episode([1, 2], [3, 4]),
         episode([7, 7], []),
     ]
-    found = shared_prefixes(episodes, ["a", "a", "b", "c"])
+    found = shared_prefixes(episodes, ["a", "a", "b", "c"], masks(episodes))
     assert found.groups == [0, 0, 1, 2]
     assert found.lengths == [2, 2, 1]  # a branch has one token at least
 

@@ -130,6 +130,35 @@ def test_packed_loss_is_that_of_each_episode_alone(model, params, state_weight):
         np.testing.assert_allclose(metrics["command_loss"], value, rtol=1e-6)
 
 
+@pytest.mark.parametrize("state_weight", [0.0, 0.25])
+def test_shared_prompts_give_the_same_loss_with_fewer_tokens(
+    model, params, state_weight
+):
+    rng, episodes = np.random.default_rng(0), []
+    for _ in range(4):  # programs
+        prompt = rng.integers(0, 300, 6)
+        for length in rng.integers(3, 6, 3):
+            episode = Episode()
+            episode.append(prompt, PROMPT)
+            episode.append(rng.integers(0, 300, length))
+            episode.append(rng.integers(0, 300, 3), 0)
+            episodes.append(episode)
+    found = {}
+    for shared in (False, True):
+        config = dataclasses.replace(
+            CONFIG, rows=1, share_prompts=shared, state_weight=state_weight
+        )
+        laid = sft.lay_out(episodes, config)
+        config = dataclasses.replace(config, rows=len(laid.rows))
+        batch = sft.batch_at(laid, config, 0, 0)
+        found[shared] = (loss(model, params, batch), (batch.segments > 0).sum())
+    (plain, tokens), (branched, fewer) = found[False], found[True]
+    assert fewer <= tokens - 4 * 6  # each prompt once in its row, at most one row twice
+    np.testing.assert_allclose(branched[0], plain[0], rtol=1e-5)
+    for name, value in plain[1].items():
+        np.testing.assert_allclose(branched[1][name], value, rtol=1e-5)
+
+
 def _holds(row, ids):
     spans = np.lib.stride_tricks.sliding_window_view(row, len(ids))
     return (spans == ids).all(axis=1).any()
