@@ -24,11 +24,19 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path.name not in LONG)
 
 
+# XLA compiles most of this suite's time. Without its newer emitters of fusions, and in
+# one part, programs of this size compile 2.5 times faster and run no slower.
+XLA_FLAGS = (
+    "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+)
+
+
 def pytest_configure(config):
     # Tests compile the same small models over and over, in many processes. A folder for
     # each worker, since jax does not write these files whole or not at all.
     worker = os.environ.get("PYTEST_XDIST_WORKER", "alone")
     os.environ |= {
+        "XLA_FLAGS": f"{XLA_FLAGS} {os.environ.get('XLA_FLAGS', '')}".strip(),
         "JAX_COMPILATION_CACHE_DIR": str(config.cache.mkdir("jax") / worker),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",

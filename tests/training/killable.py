@@ -49,13 +49,13 @@ def moments(config: Config, workdir, cache, log) -> list[tuple[str, str]]:
 
 
 def choose(moments: list, count: int) -> list:
-    """Return about so many moments, evenly, and the first of each of `KINDS`.
+    """Return so many moments, evenly, and the first of each of `KINDS`, in order.
 
     Of those inside of one checkpoint's writing every fifth counts.
     """
     inner = [m for m in moments if any(part in m[1] for part in _INNER)]
     kept = [m for m in moments if m not in inner or inner.index(m) % 5 == 0]
-    chosen = set(kept[:: max(len(kept) // count, 1)])
+    chosen = {kept[int(i)] for i in np.linspace(0, len(kept) - 1, count)}
     for event, part in KINDS.values():
         chosen.add(next(m for m in moments if event in m[0] and part in m[1]))
     return [m for m in moments if m in chosen]

@@ -14,10 +14,8 @@ from repair.training.metrics import read_metrics
 from tests.training.test_run import timeless
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
-CHAINS, KILLS = (
-    2,
-    36,
-)  # chains of runs, each killed and resumed many times; kills of all
+CHAINS = 2  # of runs, each killed and resumed many times
+KILLS = 24  # of all chains, besides those of `killable.KINDS`
 # A process that imports all once, and forks each session before jax has begun.
 DRIVER = """
 import json, pathlib, sys
