@@ -13,7 +13,7 @@ from repair.demos.make import make_demos
 from repair.demos.records import SUMMARY, DemoFile
 from repair.errors import UserError
 from repair.sandbox import Sandbox
-from repair.tasks import Task, load_tasks
+from repair.tasks import Task, load_tasks, mbpp
 from repair.tasks.bugs import (
     MOST_CORRUPTIONS,
     ORDERS,
@@ -40,7 +40,14 @@ _CONTEXT = 2048  # the paper's
 
 def main():
     """Make the files of --kind."""
-    {"demos": _demos, "faulty": _faulty}[flags.FLAGS.kind](flags.FLAGS)
+    kinds = {"demos": _demos, "faulty": _faulty, "mbpp": _mbpp}
+    kinds[flags.FLAGS.kind](flags.FLAGS)
+
+
+def _mbpp(args) -> None:
+    """Download MBPP."""
+    count = mbpp.fetch(args.out)
+    print(f"MBPP's {count} tasks are in {args.out}; licence CC-BY-4.0")
 
 
 def _demos(args) -> None:
@@ -224,7 +231,7 @@ def _corruptions(text: str) -> tuple[int, int]:
 
 def define() -> None:
     """Define the flags."""
-    flags.DEFINE_enum("kind", "demos", ["demos", "faulty"], "Kind of data.")
+    flags.DEFINE_enum("kind", "demos", ["demos", "faulty", "mbpp"], "Kind of data.")
     flags.DEFINE_string("tasks", "generated/train", "Tasks to make data from.")
     flags.DEFINE_string("path", "", "File or folder of a published set.")
     flags.DEFINE_integer("count", 0, "At most so many tasks; 0 for all.", 0)
@@ -249,7 +256,9 @@ def define() -> None:
     flags.DEFINE_integer("max_tokens", 512, "Faulty: longest draft.", 1)
     flags.DEFINE_integer("max_length", 2048, "Faulty: longest prompt and draft.", 2)
     flags.DEFINE_integer("slots", 64, "Faulty: drafts at once.", 2)
-    flags.DEFINE_string("out", None, "A folder for the files, new or of a killed run.")
+    flags.DEFINE_string(
+        "out", None, "A folder, new or of a killed run; a new file with --kind=mbpp."
+    )
     flags.mark_flags_as_required(["out"])
 
 

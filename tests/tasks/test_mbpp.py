@@ -129,3 +129,24 @@ def test_a_missing_tfds_names_its_extra(rows, tmp_path, monkeypatch):
         mbpp.build_tfds(tmp_path, rows)
     with pytest.raises(UserError, match=r"pip install -e '\.\[tfds\]'"):
         mbpp.read_tfds(tmp_path, "train")
+
+
+def test_the_public_file_is_fetched_and_checked(tmp_path):
+    whole = write(tmp_path / "rows.jsonl", [row(i) for i in range(1, 975)])
+    out = tmp_path / "new" / "mbpp.jsonl"
+    assert mbpp.fetch(out, whole.as_uri()) == 974
+    assert out.read_bytes() == whole.read_bytes()
+    with pytest.raises(UserError, match="exists already"):
+        mbpp.fetch(out, whole.as_uri())
+    assert len(load_tasks("mbpp/test", path=str(out))) == 500
+
+
+def test_what_is_not_the_public_file_is_not_kept(tmp_path):
+    some = write(tmp_path / "rows.jsonl", ROWS)
+    with pytest.raises(UserError, match="gave tasks .*'train': 2.* expected all 974"):
+        mbpp.fetch(tmp_path / "out.jsonl", some.as_uri())
+    with pytest.raises(UserError, match="cannot be reached .* put it at .*out.jsonl"):
+        mbpp.fetch(tmp_path / "out.jsonl", (tmp_path / "none").as_uri())
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["rows.jsonl"]
+    with pytest.raises(UserError, match="cannot be written"):
+        mbpp.fetch(some / "out.jsonl", some.as_uri())

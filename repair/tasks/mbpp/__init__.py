@@ -1,12 +1,19 @@
 """MBPP (Austin et al. 2021, arXiv 2108.07732): its splits, by task id."""
 
+import contextlib
+import os
 import pathlib
+import urllib.request
 
 from repair.errors import UserError
 from repair.tasks.jsonl import read_jsonl, task_of
 from repair.tasks.rows import Row
 from repair.tasks.task import Task
 
+URL = (
+    "https://raw.githubusercontent.com/google-research/google-research/master/"
+    "mbpp/mbpp.jsonl"
+)
 SPLITS = {
     "prompt": range(1, 11),
     "test": range(11, 511),
@@ -36,7 +43,8 @@ def read_split(path: str | None, split: str) -> list[Task]:
         )
     if not path:
         raise UserError(
-            f"mbpp/{split} needs MBPP's public file: give its path"
+            f"mbpp/{split} needs MBPP's public file: get it by `python -m"
+            " repair.make_data --kind=mbpp --out=mbpp.jsonl` and give its path"
             " (--path=mbpp.jsonl, or --config.tasks.path for training)"
         )
     if pathlib.Path(path).is_dir():
@@ -50,6 +58,49 @@ def read_split(path: str | None, split: str) -> list[Task]:
             f" themselves, in place of mbpp/{split}, for all of its rows"
         )
     return tasks
+
+
+def fetch(path: str | pathlib.Path, url: str = URL) -> int:
+    """Download MBPP's public file and check it; return its number of tasks.
+
+    Args:
+      path: File to write; it must not exist.
+      url: Address of the file.
+
+    Raises:
+      UserError: The file exists, cannot be had or written, or is not MBPP.
+    """
+    path = pathlib.Path(path)
+    if path.exists():
+        raise UserError(f"{path} exists already; choose another --out")
+    try:
+        with urllib.request.urlopen(url, timeout=60) as answer:
+            content = answer.read()
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        raise UserError(
+            f"{url} cannot be reached ({reason}); download it where there is a network"
+            f" and put it at {path}"
+        ) from error
+    partial = path.with_name(f"{path.name}.partial.jsonl")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
+        splits = [split_of(task.task_id) for task in read_jsonl(partial)]
+        found = {name: splits.count(name) for name in SPLITS}
+        if found != {name: len(ids) for name, ids in SPLITS.items()}:
+            raise UserError(
+                f"{url} gave tasks {found}, expected all 974 of MBPP; it has changed"
+            )
+        os.replace(partial, path)
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written ({error}); choose another --out"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+    return len(splits)
 
 
 def build_tfds(folder: str | pathlib.Path, path: str | pathlib.Path = "") -> None:

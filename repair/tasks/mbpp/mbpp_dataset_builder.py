@@ -8,13 +8,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from repair.tasks.jsonl import NEEDED, setup_of, task_of, text_field
-from repair.tasks.mbpp import SPLITS, split_of
+from repair.tasks.mbpp import SPLITS, URL, split_of
 from repair.tasks.rows import Row, read_rows
 
-_URL = (
-    "https://raw.githubusercontent.com/google-research/google-research/master/"
-    "mbpp/mbpp.jsonl"
-)
 _CITATION = """\
 @article{austin2021program,
   title={Program Synthesis with Large Language Models},
@@ -59,7 +55,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager):
-        rows = list(read_rows(self._rows_path or dl_manager.download(_URL), NEEDED))
+        rows = list(read_rows(self._rows_path or dl_manager.download(URL), NEEDED))
         by_split: dict[str, list] = {name: [] for name in SPLITS}
         for row in rows:
             task_of(row)  # refuses a row that could not be read back
