@@ -2,9 +2,12 @@
 # Trains on a slice of Cloud TPUs: makes it, installs on every worker, trains on all of
 # them, and starts over after a preemption, which resumes the run. Started again by hand it
 # goes on where it stands. Further arguments go to the training command; see docs/launch.md:
-#   NFS=10.0.0.2:/repair launch/tpu_pod.sh --config.mesh.fsdp=-1 --config.mesh.data=1
+#   NFS=10.0.0.2:/repair DATA=mbpp.jsonl \
+#     launch/tpu_pod.sh --config.mesh.fsdp=-1 --config.mesh.data=1
+# A gated model needs HF_TOKEN in the environment, which becomes a file on the workers.
 set -euo pipefail
 NFS=${NFS:?is missing: the shared disk as HOST:/EXPORT, such as a Filestore instance}
+DATA=${DATA?is missing: a file here for tasks.path, or empty for a config without one}
 NAME=${NAME:-repair}
 ZONE=${ZONE:-us-east5-a}
 ACCELERATOR=${ACCELERATOR:-v5p-64}
@@ -13,13 +16,17 @@ TIER=${TIER---spot}                 # empty for on demand, --reserved for a rese
 CONFIG=${CONFIG:-configs/llama31_8b.py}
 WORKDIR=${WORKDIR:-/shared/runs/llama31_8b}
 POLL=${POLL:-60}                    # seconds between looks at the slice
+[ -z "$DATA" ] || set -- "--config.tasks.path=tasks.jsonl" "$@"
 ARGS=${*:+$(printf ' %q' "$@")}
 
+own=$(mktemp -d) # what goes to the workers beside the checkout
+trap 'rm -rf "$own"' EXIT
+printf %s "${HF_TOKEN:-}" > "$own/hf_token"
+[ -z "$DATA" ] || cp "$DATA" "$own/tasks.jsonl"
 cd "$(dirname "$0")/.."
-archive=$(mktemp -d)/repair.tar.gz
-trap 'rm -rf "$(dirname "$archive")"' EXIT
+archive=$own/repair.tar.gz
 tar -czf "$archive" --exclude=__pycache__ setup.py pyproject.toml README.md LICENSE \
-  repair_editor.py repair configs
+  repair_editor.py repair configs -C "$own" hf_token ${DATA:+tasks.jsonl}
 
 tpus() { gcloud compute tpus "$@" --zone="$ZONE"; }
 state() {
@@ -32,6 +39,8 @@ everywhere() { tpus tpu-vm ssh "$NAME" --worker=all --command="$1"; }
 INSTALL="set -e
 [ ! -f repair/pid ] || kill -9 \$(cat repair/pid) 2>/dev/null || true
 mkdir -p repair && tar -xzf repair.tar.gz -C repair && cd repair
+[ ! -s hf_token ] || install -D -m 600 hf_token ~/.cache/huggingface/token
+rm hf_token
 sudo apt-get -qq -o DPkg::Lock::Timeout=300 install -y nfs-common
 sudo mkdir -p /shared && { mountpoint -q /shared || sudo mount -t nfs $NFS /shared; }
 sudo install -d -o \"\$(id -un)\" $WORKDIR

@@ -5,6 +5,7 @@ launcher would give them, until it has trained a small model.
 """
 
 import contextlib
+import json
 import math
 import os
 import pathlib
@@ -17,6 +18,7 @@ import sys
 import pytest
 import yaml
 
+from repair.tasks.generated import generate
 from repair.training.metrics import read_metrics
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -34,6 +36,7 @@ from configs import tiny
 def get_config():
     c = tiny.get_config()
     c.stages = ("sft",)
+    c.tasks.train, c.tasks.eval = "mbpp/train", "mbpp/validation"
     c.tasks.train_count, c.tasks.eval_count = 8, 2
     c.demos.per_task, c.demos.max_corruptions = 2, 1
     c.text.max_turns, c.text.max_length = 2, 256
@@ -85,6 +88,13 @@ esac
 """
 
 
+def rows():
+    """Yield tasks in MBPP's format, eight to train on and two held out."""
+    for i, task in enumerate(generate("train", 0, 10)):
+        row = {"task_id": 601 + i if i < 8 else 511 + i, "text": task.text}
+        yield row | {"code": task.code, "test_list": list(task.test_list)}
+
+
 class Desk:
     """A folder with programs that come first on the PATH, and logs of their calls."""
 
@@ -94,6 +104,8 @@ class Desk:
         self.bin.mkdir()
         self.logs.mkdir()
         (folder / "small.py").write_text(SMALL)
+        self.data = folder / "tasks.jsonl"
+        self.data.write_text("".join(json.dumps(row) + "\n" for row in rows()))
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -103,6 +115,8 @@ class Desk:
             "LOGS": str(self.logs),
             "CONFIG": str(folder / "small.py"),
             "WORKDIR": str(self.workdir),
+            "DATA": str(self.data),
+            "HF_TOKEN": "secret",
             "JAX_PLATFORMS": "cpu",
             "JAX_NUM_CPU_DEVICES": "1",
             "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
@@ -217,6 +231,9 @@ def by_tpu_pod(desk):
     assert "queued-resources delete repair --force --quiet --zone=us-east5-a" in calls
     assert calls.count("scp") == 2 and calls.count("--worker=all") == 6
     assert "mount -t nfs host:/disk /shared" in calls
+    assert "secret" not in calls
+    token = desk.folder / ".cache" / "huggingface" / "token"
+    assert token.read_text() == "secret" and token.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.slow
@@ -233,10 +250,12 @@ def test_what_workers_run_trains_one_model_in_two_processes(desk, start):
     # The same line everywhere; jax finds the ranks, or they are given in full.
     line = f"-m repair.train --config={desk.folder}/small.py --workdir={desk.workdir} "
     commands = sorted((desk.logs / "commands").read_text().splitlines())
-    rest = ["--distributed"] * 2
+    data = "tasks.jsonl" if start is by_tpu_pod else desk.data
+    rest = [f"--distributed --config.tasks.path={data}"] * 2
     if start is by_skypilot:
         to = f"--coordinator=127.0.0.1:{desk.port} --processes=2"
-        rest = [f"{to} --process={rank}" for rank in (0, 1)]
+        end = f"--config.tasks.path={data}"
+        rest = [f"{to} --process={rank} {end}" for rank in (0, 1)]
     assert [command.rstrip() for command in commands] == [line + r for r in rest]
 
 
@@ -268,7 +287,7 @@ def test_shell_within_other_files_is_clean(desk):
 def test_the_jobset_is_one(desk):
     """Check it with Kubeflow's published models: types and fields."""
     models = pytest.importorskip("kubeflow_trainer_api.models")
-    found = jobset(desk, "--config.seed=1", "--config.tasks.path=a file")
+    found = jobset(desk, "--config.seed=1", DATA="a file")
     read = models.JobsetV1alpha2JobSet.from_dict(found)
     assert read.to_dict() == found
     assert (found["apiVersion"], found["kind"]) == (
@@ -287,7 +306,7 @@ def test_the_jobset_is_one(desk):
     assert hosts == job["completions"] and hosts * each == chips
     assert job["backoffLimit"] == 0 and job["completionMode"] == "Indexed"
     assert container["args"][0].endswith(
-        "--distributed --config.seed=1 --config.tasks.path=a\\ file\n"
+        "--distributed --config.tasks.path=a\\ file --config.seed=1\n"
     )
 
 
@@ -296,6 +315,9 @@ def test_variables_of_the_jobset(desk):
     found = jobset(desk, **settings)
     job, _ = the_job(found)
     assert found["metadata"]["name"] == "n" and job["parallelism"] == 4
+    _, container = the_job(jobset(desk, HF_SECRET="mine"))
+    (token,) = container["env"]
+    assert token["valueFrom"]["secretKeyRef"]["name"] == "mine"
     (volume,) = job["template"]["spec"]["volumes"]
     assert volume["persistentVolumeClaim"] == {"claimName": "disk"}
 
@@ -319,8 +341,9 @@ def test_sbatch_directives():
 def test_slurm_requeues_before_the_time_is_up(desk):
     """Send SLURM's signal to the batch script's shell, while srun runs."""
     desk.program("srun", 'kill -USR1 "$PPID"; sleep 1; echo "$JAX_LOCAL_DEVICE_IDS"')
+    desk.program("nvidia-smi", "printf 'GPU 0\nGPU 1\nGPU 2\nGPU 3\n'")
     desk.program("scontrol", 'echo "$@" > "$LOGS/scontrol"')
-    variables = {"SLURM_GPUS_ON_NODE": "4", "SLURM_CPUS_PER_TASK": "2"}
+    variables = {"SLURM_CPUS_PER_TASK": "2"}  # without --gres
     done = subprocess.run(
         [LAUNCH / "slurm.sbatch"],
         env=desk.environment | variables | {"SLURM_JOB_ID": "7"},
@@ -360,6 +383,7 @@ def test_skypilot_fields():
     kinds = {
         "name": str,
         "envs": dict,
+        "secrets": dict,
         "num_nodes": int,
         "resources": dict,
         "workdir": str,
@@ -369,7 +393,7 @@ def test_skypilot_fields():
     assert {name: type(value) for name, value in task.items()} == kinds
     assert task["resources"] == {"accelerators": "H100:8", "use_spot": True}
     required = [name for name, value in task["envs"].items() if value is None]
-    assert required == ["NFS"]
+    assert required == ["NFS", "DATA"]
 
 
 def tpu_pod(desk, **variables):
@@ -388,6 +412,9 @@ def test_a_failed_slice_and_a_failed_command_end_the_tpu_script(desk):
         assert done.returncode == 1 and says in done.stderr
     without = tpu_pod(desk)
     assert without.returncode != 0 and "NFS: is missing" in without.stderr
+    del desk.environment["DATA"]
+    without = tpu_pod(desk, NFS="a:/b")
+    assert without.returncode != 0 and "DATA: is missing" in without.stderr
 
 
 def test_the_tpu_script_outlives_a_cloud_that_does_not_answer(desk):
@@ -444,4 +471,4 @@ def test_the_image_gets_what_workers_get():
         for part in line.split()[1:-1]
     ]
     script = (LAUNCH / "tpu_pod.sh").read_text().replace("\\\n  ", "")
-    assert f"--exclude=__pycache__ {' '.join(copied)}\n" in script
+    assert f"--exclude=__pycache__ {' '.join(copied)} -C" in script
