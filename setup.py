@@ -18,12 +18,13 @@ CORE = [
     "numpy>=1.26,<3",
     "scipy>=1.12,<2",
     "rich>=13,<16",
+    "matplotlib>=3.8,<4",
 ]
 COMMANDS = ("train", "evaluate", "make-data", "fix", "export", "report")
 EXTRAS = {
     "test": [
         *("pytest>=8,<10", "pytest-xdist>=3.6,<4", "hypothesis>=6,<7"),
-        *("ruff>=0.9,<1", "mypy>=1.11,<3", "PyYAML>=6,<7", "matplotlib>=3.8,<4"),
+        *("ruff>=0.9,<1", "mypy>=1.11,<3", "PyYAML>=6,<7"),
         "gguf>=0.19,<1",
         "setuptools>=77,<90",  # to build the wheel that a test installs
     ],
@@ -46,7 +47,6 @@ EXTRAS = {
         "importlib_resources>=6,<8",
         "array_record>=0.8,<1",
     ],
-    "report": ["matplotlib>=3.8,<4"],
     "gymnasium": ["gymnasium>=1.0,<2"],
     "verifiers": ["verifiers>=0.4,<0.5"],
     # GRPOTrainer's environment_factory is experimental: one release at a time.
@@ -55,7 +55,6 @@ EXTRAS = {
     "wandb": ["wandb>=0.23,<1"],
     "notebook": [
         *("jupytext>=1.16,<2", "nbclient>=0.10,<1", "ipykernel>=6,<8"),
-        "matplotlib>=3.8,<4",
     ],
     "gguf": ["gguf>=0.19,<1"],
     "parity": ["torch>=2.4,<3", "peft>=0.15,<1"],

@@ -65,13 +65,13 @@ while not pathlib.Path("repair/train.py").exists():  # opened in launch/
         raise SystemExit("there is no checkout here; set REPOSITORY above")
     os.chdir("..")
 if shutil.which("nvidia-smi"):
-    extra = "report,cuda"
+    extra = "[cuda]"
 elif "TPU_ACCELERATOR_TYPE" in os.environ or "COLAB_TPU_ADDR" in os.environ:
-    extra = "report,tpu"
+    extra = "[tpu]"
 else:
-    extra = "report"
+    extra = ""
 if INSTALL:
-    run(sys.executable, "-m", "pip", "install", "--quiet", "-e", f".[{extra}]")
+    run(sys.executable, "-m", "pip", "install", "--quiet", "-e", f".{extra}")
 
 # %% [markdown]
 # ## Train
@@ -87,7 +87,7 @@ settings = {
     "sft.steps": int(1200 * SHARE),
     "rlvr.sampled_tokens": int(100_000 * SHARE),
 }
-if extra != "report":  # an accelerator likes large batches
+if extra:  # an accelerator likes large batches
     settings |= {"sft.rows": 8, "rlvr.rows": 8, "sampler.cohorts": 2}
 settings |= OVERRIDES
 run(sys.executable, "-c", "import jax; print(jax.devices())")

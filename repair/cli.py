@@ -1,6 +1,7 @@
 """Shared by the entry points: a user's mistake is one sentence and exit code 2."""
 
 import difflib
+import importlib.metadata
 import os
 import platform
 import re
@@ -42,6 +43,9 @@ def run_main(
     define()
 
     def parse(argv):
+        if "--version" in argv[1:]:
+            print(f"repair {importlib.metadata.version('repair')}")
+            sys.exit(0)
         try:
             rest = flags.FLAGS(argv)
         except flags.Error as error:

@@ -65,6 +65,8 @@ def _plan(config, name: str) -> int:
     console.print(plan.table(name, config, phases))
     share = f"{plan.ROOM:.0%} of the memory"
     console.print(f"fits in {share}" if good else f"does not fit in {share}")
+    if not good:
+        console.print(plan.remedy(phases), highlight=False)
     return 0 if good else 1
 
 

@@ -1,5 +1,6 @@
 """The entry points from outside: a user's mistake is one sentence and exit code 2."""
 
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -92,7 +93,7 @@ OF_TINY = {
     ),
     "--config.sft.lr=3": (
         "--config.sft.lr: no such field; config.sft has accumulate, eval_every,"
-        " optimizer, patience, row_length, rows, state_weight, steps"
+        " optimizer, patience, row_length, rows, share_prompts, state_weight, steps"
     ),
     "--config.sfd.steps=3": (
         "--config.sfd.steps: no such field; did you mean --config.sft?"
@@ -130,8 +131,10 @@ OF_OTHERS = {
         "--config.sft.steps=3 stands before --config; put it after"
     ),
     "train --config=tiny --plan=v9-8": (
-        "--plan=v9-8 is no machine; give KIND-COUNT with KIND one of a100, h100, h200,"
-        " v4, v5e, v5p, v6e, such as h200-8 or v5p-64 (64 cores, 32 devices)"
+        "--plan=v9-8 is no machine; give KIND-COUNT with KIND one of t4, l4, a10,"
+        " rtx3090, rtx4090, a100, h100, h200, b200, v4, v5e, v5p, v6e, such as h200-8"
+        " or v5p-64 (64 cores, 32 devices), or the memory of a device as KIND, such as"
+        " 24GiB-1"
     ),
     "evaluate": (
         "--checkpoint is missing; give WORKDIR/checkpoints/STAGE, a step below it,"
@@ -161,10 +164,11 @@ OF_OTHERS = {
     "evaluate --temperature=-1": "--temperature=-1: expected a non-negative number",
     "evaluate --chekpoint=x": "no flag --chekpoint; did you mean --checkpoint?",
     "make_data": (
-        "--out is missing; give a folder for the files, new or of a killed run"
+        "--out is missing; give a folder, new or of a killed run; a new file with"
+        " --kind=mbpp"
     ),
     "make_data --kind=demo --out=x": (
-        "--kind=demo: expected one of demos, faulty; did you mean demos?"
+        "--kind=demo: expected one of demos, faulty, mbpp; did you mean demos?"
     ),
     "make_data --per_task=0": "--per_task=0: expected a positive integer",
     "fix a.py --checkpoint=x": (
@@ -239,6 +243,11 @@ def test_help_tells_the_modules_own_flags(request):
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     assert "Writes one HTML page" in done.stdout and "--[no]terminal" in done.stdout
     assert done.returncode == 0
+
+
+def test_the_version_is_told(command):
+    version = importlib.metadata.version("repair")
+    assert command("train", "--version") == [0, f"repair {version}\n"]
 
 
 def test_stages_may_be_separated_by_commas(refused, tmp_path):

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from repair.errors import UserError
 from repair.report_page.runs import Run
 
 # Placeholders for colours of the page's style sheet, which has light and dark ones.
@@ -130,7 +129,7 @@ def smoothed(values: np.ndarray) -> np.ndarray:
 
 
 def draw_curves(runs: Sequence[Run], stage: str) -> list[Plot]:
-    """Plot each curve of a stage that a run has; UserError without matplotlib."""
+    """Plot each curve of a stage that a run has."""
     plots = []
     for number, curve in enumerate(CURVES[stage]):
         lines = [
@@ -201,14 +200,9 @@ def _words(curve: Curve, lines) -> str:
 
 def _svg(key: str, width: float, height: float, fill: Callable) -> str:
     """Return an SVG with a size in inches; `key` is unique in its page."""
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure  # an extra: only the page needs it
-    except ImportError as error:
-        raise UserError(
-            "the page's curves need matplotlib; install it with: pip install -e"
-            " '.[report]', or read the run with --terminal"
-        ) from error
+    import matplotlib  # here, since its import takes long and only the page needs it
+    from matplotlib.figure import Figure
+
     inks = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color")
     settings = dict.fromkeys((*inks, "ytick.color"), _INK)
     settings |= {"svg.fonttype": "none", "svg.hashsalt": key, "font.size": 9}

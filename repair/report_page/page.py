@@ -34,7 +34,7 @@ _TURN = (
 def write_page(
     runs: Sequence[Run], episodes: int, step: str = "", group: str = ""
 ) -> str:
-    """Return the text of the page; UserError without matplotlib.
+    """Return the text of the page.
 
     Args:
       runs: The runs to show.

@@ -31,9 +31,15 @@ GIB = 2**30
 # GiB of a device, and numbered parts of a machine that make a device: Google counts the
 # cores of v4 and v5p, and jax sees two of them as one device.
 MACHINES = {
+    "t4": (15, 1),
+    "l4": (22, 1),
+    "a10": (22, 1),
+    "rtx3090": (24, 1),
+    "rtx4090": (24, 1),
     "a100": (80, 1),
     "h100": (80, 1),
     "h200": (131, 1),  # 141 GB
+    "b200": (167, 1),  # 180 GB
     "v4": (32, 2),
     "v5e": (16, 1),
     "v5p": (95, 2),
@@ -43,7 +49,7 @@ ROOM = 0.9  # of the memory; the compiler and fragmentation need the rest
 
 
 def machine(name: str) -> tuple[int, float]:
-    """Return devices and bytes of each, for a name like "v5p-64" or "h200-8".
+    """Return devices and bytes of each, for a name like "v5p-64" or "24GiB-1".
 
     Raises:
       UserError: No machine has the name.
@@ -54,9 +60,12 @@ def machine(name: str) -> tuple[int, float]:
         count = int(found[2])
         if count > 0 and count % parts == 0:
             return count // parts, gib * GIB
+    if (found := re.fullmatch(r"(\d+)GiB-(\d+)", name)) and int(found[2]) > 0:
+        return int(found[2]), int(found[1]) * GIB
     raise UserError(
         f"--plan={name} is no machine; give KIND-COUNT with KIND one of"
-        f" {', '.join(MACHINES)}, such as h200-8 or v5p-64 (64 cores, 32 devices)"
+        f" {', '.join(MACHINES)}, such as h200-8 or v5p-64 (64 cores, 32 devices), or"
+        " the memory of a device as KIND, such as 24GiB-1"
     )
 
 
@@ -223,6 +232,20 @@ def table(name: str, config: Config, phases: dict[str, dict[str, float]]) -> Tab
     work = {stage: f"{flops(config, stage) / 1e12:,.1f}" for stage in stages(config)}
     shown.add_row("TFLOPs of a step", *(work.get(phase, "") for phase in phases))
     return shown
+
+
+def remedy(phases: dict[str, dict[str, float]]) -> str:
+    """Return what to change so that the fullest phase needs less."""
+    phase, held = max(phases.items(), key=lambda each: sum(each[1].values()))
+    item = max(held, key=lambda name: held[name])
+    rows = "sft.rows, or raise sft.accumulate" if phase == "sft" else "rlvr.rows"
+    known = {
+        "caches": "lower sampler.slots or text.max_length, or raise mesh.tensor",
+        "logits": "lower sampler.slots or sampler.prefill",
+        "activations, gradients": f"lower {rows}, set loss_chunk or model.remat='full'",
+    }
+    change = known.get(item, "raise mesh.fsdp or mesh.tensor, or set train='lora'")
+    return f"{phase} needs most, for {item}: {change}"
 
 
 def fits(name: str, phases: dict[str, dict[str, float]]) -> bool:

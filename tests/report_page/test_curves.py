@@ -1,12 +1,9 @@
 """Curves: the numbers drawn, and SVG of which a page can hold many."""
 
 import re
-import sys
 
 import numpy as np
-import pytest
 
-from repair.errors import UserError
 from repair.report_page import curves
 
 
@@ -59,9 +56,3 @@ def test_svgs_share_no_id_and_bring_nothing_of_their_own(runs):
         pair for name in ids for pair in ((name, ""), ("", name))
     }
     assert "<style" not in text and "font-family" not in text and "#a0b0" not in text
-
-
-def test_a_page_without_matplotlib_is_refused(runs, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(UserError, match=r"pip install -e '.\[report\]'"):
-        curves.draw_curves(runs, "sft")

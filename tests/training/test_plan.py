@@ -46,15 +46,23 @@ def small(**sections):
 
 @pytest.mark.parametrize(
     ("name", "devices", "gib"),
-    [("v4-32", 16, 32), ("v5p-64", 32, 95), ("v5e-8", 8, 16), ("h200-8", 8, 131)],
+    [
+        ("v4-32", 16, 32),
+        ("v5p-64", 32, 95),
+        ("v5e-8", 8, 16),
+        ("h200-8", 8, 131),
+        ("24GiB-2", 2, 24),
+    ],
 )
 def test_machines_have_their_devices(name, devices, gib):
     assert plan.machine(name) == (devices, gib * GIB)
 
 
-@pytest.mark.parametrize("name", ["v4-31", "h200-0", "h200", "v9-8", "8", "h200-8x"])
+@pytest.mark.parametrize(
+    "name", ["v4-31", "h200-0", "h200", "v9-8", "8", "h200-8x", "24GiB-0"]
+)
 def test_other_machines_are_refused_with_the_choices(name):
-    with pytest.raises(UserError, match=rf"--plan={name} .* h100, h200, v4, .* v5p-64"):
+    with pytest.raises(UserError, match=rf"--plan={name} .* h200, b200, v4, .* v5p-64"):
         plan.machine(name)
 
 
@@ -82,6 +90,17 @@ def test_each_phase_holds_parameters_optimizer_and_its_own():
     numbers = rows * 256 * 3 * 2 * 1 * 8  # tokens, layers, keys and values, heads
     assert phases["rollouts"]["caches"] == 4 * numbers
     assert phases["rollouts"]["logits"] == 4 * 4 * (8 + 4) * 64
+
+
+def test_the_remedy_is_for_the_largest_part_of_the_fullest_phase():
+    small, large = {"optimizer": 5.0, "logits": 4.0}, {"optimizer": 4.0, "logits": 6.0}
+    assert plan.remedy({"sft": small, "rollouts": large}).startswith(
+        "rollouts needs most, for logits: lower sampler.slots"
+    )
+    assert "raise mesh.fsdp" in plan.remedy({"sft": small})
+    activations = {"activations, gradients": 1.0}
+    assert "lower sft.rows" in plan.remedy({"sft": activations})
+    assert "lower rlvr.rows" in plan.remedy({"rlvr": activations})
 
 
 def test_a_run_that_does_not_train_has_no_plan():
@@ -117,4 +136,7 @@ def test_a_plan_that_does_not_fit_says_so():
     tiny = "--config=configs/tiny.py"
     done = run_plan(tiny, "--plan=v5e-1", slots, "--config.stages=('rlvr',)")
     assert done.returncode == 1, done.stderr
-    assert done.stdout.endswith("does not fit in 90% of the memory\n")
+    assert done.stdout.endswith(
+        "does not fit in 90% of the memory\nrollouts needs most, for caches: lower"
+        " sampler.slots or text.max_length, or raise mesh.tensor\n"
+    )
