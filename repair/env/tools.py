@@ -1,7 +1,7 @@
 """Tools that change a program: the line editor, and answers in one piece.
 
-mode="coe" edits line by line. mode="direct" writes the whole repaired program at once;
-mode="cot" writes free thought, then the program between two fences. The last two are
+mode="coe" edits line by line. mode="direct" writes the whole repaired program at once,
+alone or in the first block between two fences, as chat models do; mode="cot" writes free thought, then the program between two fences. The last two are
 tools of one command, so environment, rewards and rollouts are the same for all.
 """
 
@@ -70,7 +70,8 @@ class WholeProgram:
         return f"{self._code}\n"
 
     def _program(self, answer: str) -> str:
-        return answer.strip("\n")
+        block = _BLOCK.search(answer)
+        return (block[1] if block else answer).strip("\n")
 
 
 class ThoughtThenProgram(WholeProgram):
