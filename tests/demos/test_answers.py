@@ -34,7 +34,7 @@ def play(sandbox, mode, answer):
         ("direct", TASK.code, 1.0, "solved"),
         ("direct", f"\n{TASK.code}\n\n", 1.0, "solved"),
         ("direct", BUG.faulty_code, 0.0, "exited_unsolved"),
-        ("direct", FENCED, 0.0, "exited_unsolved"),
+        ("direct", FENCED, 1.0, "solved"),
         ("direct", "", 0.0, "exited_unsolved"),
         ("cot", FENCED, 1.0, "solved"),
         ("cot", f"```\nx = 1\n```\nNo.\n{FENCED}", 1.0, "solved"),
