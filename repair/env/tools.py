@@ -1,8 +1,9 @@
 """Tools that change a program: the line editor, and answers in one piece.
 
 mode="coe" edits line by line. mode="direct" writes the whole repaired program at once,
-alone or in the first block between two fences, as chat models do; mode="cot" writes free thought, then the program between two fences. The last two are
-tools of one command, so environment, rewards and rollouts are the same for all.
+alone or in the first block between two fences, as chat models do. mode="cot" writes
+free thought, then the program between two fences. The last two are tools of one
+command, so environment, rewards and rollouts are the same for all.
 """
 
 import re
