@@ -9,7 +9,7 @@ CORE = [
     "flax>=0.12.8,<0.13",
     "optax>=0.2.8,<0.3",
     "orbax-checkpoint>=0.12,<1.0",
-    "transformers>=4.56,<6",
+    *("transformers>=4.56,<6", "jinja2>=3.1,<4"),  # for chat templates
     "tokenizers>=0.22,<0.24",
     "safetensors>=0.5,<1",
     "huggingface_hub>=0.34,<2",

@@ -204,7 +204,8 @@ def _choose(policy, path: str, code: str, before: Judgement) -> list[tuple[View,
         for count in range(min(len(before.shown), _SHOWN), 0, -1):
             task = Task(path, about, view.code, before.shown[:count])
             state = join_state(LineEditor(view.code).render(), before.result.feedback)
-            used = len(tokenizer.prompt_ids(task)) + len(tokenizer.encode(state))
+            used = len(tokenizer.prompt_ids(task))
+            used += len(tokenizer.state_ids(state, first=True))
             if used + text.max_command <= text.max_length:
                 return Bug(path, task, view.code)
         return None

@@ -46,7 +46,7 @@ class Letters:
     def prompt_ids(self, task):
         return list(task.text + "".join(task.test_list))
 
-    def encode(self, text):
+    def state_ids(self, text, first):
         return list(text)
 
 

@@ -311,7 +311,8 @@ class _Collection:
     def _goes_on(self, row: _Row, result: StepResult) -> bool:
         """Append the new state for the next command, or end the episode."""
         if not result.done:
-            state_ids = self.engine.tokenizer.encode(result.state_text)
+            first = not row.rollout.commands
+            state_ids = self.engine.tokenizer.state_ids(result.state_text, first)
             # The state and the longest command must fit the context.
             need = len(row.rollout.episode) + len(state_ids) + self.sampler.max_new
             if need <= self.sampler.max_length:

@@ -86,15 +86,17 @@ def encode_demos(tokenizer: Tokenizer, demos: Sequence[Demo]) -> list[Example]:
     examples = []
     for start in range(0, len(demos), _AT_ONCE):
         some = demos[start : start + _AT_ONCE]
-        states = sorted({text for demo in some for text in demo.states})
+        states = sorted(
+            {(text, i == 0) for demo in some for i, text in enumerate(demo.states)}
+        )
         commands = sorted({text for demo in some for text in demo.commands})
-        state_ids = dict(zip(states, tokenizer.encode_batch(states), strict=True))
+        state_ids = dict(zip(states, tokenizer.state_ids_of(states), strict=True))
         command_ids = dict(zip(commands, tokenizer.command_ids(commands), strict=True))
         for demo in some:
             segments = [(tokenizer.prompt_ids(demo.bug.task), PROMPT)]
             pairs = zip(demo.states, demo.commands, strict=True)
             for turn, (state, command) in enumerate(pairs):
-                segments.append((state_ids[state], ENVIRONMENT))
+                segments.append((state_ids[state, turn == 0], ENVIRONMENT))
                 segments.append((command_ids[command], turn))
             examples.append(_example(segments))
     return examples

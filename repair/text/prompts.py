@@ -33,8 +33,11 @@ _TELL = {
         " repaired program between two lines of ```.\n"
     ),
 }
+_FULL = "{tell}Task: {text}\nTests:\n{tests}\nProgram:\n"
 PROMPTS = {
-    "full": "{tell}Task: {text}\nTests:\n{tests}\nProgram:\n",
+    "full": _FULL,
+    # As messages, by the chat template of the model (`repair.text.chat`).
+    "chat": _FULL,
     # Instructions that never change teach a model trained from scratch nothing.
     "short": "{text}\n{tests}\n",
 }
@@ -47,7 +50,7 @@ def render_prompt(task: Task, style: Prompt, mode: str = "coe") -> str:
     if callable(style):
         return style(task)
     tests = "\n".join(task.test_list)
-    if task.test_setup_code and style == "full":
+    if task.test_setup_code and style != "short":
         tests = f"{task.test_setup_code}\n{tests}"
     # Not str.format, and in one pass: a task's text may contain these very fields.
     values = {"{text}": task.text, "{tests}": tests, "{tell}": _TELL[mode]}

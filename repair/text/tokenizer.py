@@ -18,6 +18,7 @@ from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 from repair.env.tools import FENCE
 from repair.errors import UserError
 from repair.tasks import Task
+from repair.text.chat import Chat, read_chat
 from repair.text.prompts import Prompt, render_examples, render_prompt
 
 # Pieces that BPE never merges: the number of a line in a state, a newline (a command
@@ -81,8 +82,10 @@ class Tokenizer:
         mode: str = "coe",
         bos_ids: Sequence[int] = (),
         eos_ids: Sequence[int] = (),
+        chat: Chat | None = None,
     ):
         self.backend = backend
+        self._chat = chat or Chat()
         self.prompt = prompt
         self.mode = mode
         self._examples: tuple[Task, ...] = ()
@@ -143,8 +146,17 @@ class Tokenizer:
         if self.mode == "write":
             prompt = render_examples(self._examples, task)
         else:
-            prompt = render_prompt(task, self.prompt, self.mode)
+            text = render_prompt(task, self.prompt, self.mode)
+            prompt = self._chat.head + text
         return self.bos_ids + self.encode(prompt)
+
+    def state_ids(self, text: str, first: bool) -> list[int]:
+        """Return the ids of a state; the first of an episode follows the prompt."""
+        return self.encode(self._chat.wrap(text, first))
+
+    def state_ids_of(self, states: list[tuple[str, bool]]) -> list[list[int]]:
+        """Return the ids of many states, each as (text, first)."""
+        return self.encode_batch([self._chat.wrap(*state) for state in states])
 
     def command_ids(self, texts: list[str]) -> list[list[int]]:
         """Return commands as a policy writes them, each with its end."""
@@ -185,7 +197,12 @@ def load_tokenizer(folder, prompt: Prompt, mode: str = "coe") -> Tokenizer:
     # A tokenizer may name a BOS token without adding it: only an encoded text tells.
     text = auto("a")["input_ids"]
     bos_ids = text[: text.index(backend.encode("a", add_special_tokens=False).ids[0])]
-    return Tokenizer(backend, prompt, mode=mode, bos_ids=bos_ids, eos_ids=eos_ids)
+    chat = None
+    if prompt == "chat":
+        chat, bos_ids = read_chat(auto), []  # a template writes BOS itself
+    return Tokenizer(
+        backend, prompt, mode=mode, bos_ids=bos_ids, eos_ids=eos_ids, chat=chat
+    )
 
 
 def read_tokenizer(folder):

@@ -87,7 +87,8 @@ class TextConfig:
       tokenizer: A folder with a tokenizer.json, or a model as in `init_from`; "" for
         that of `init_from`, or else to train one of model.vocab_size ids on the run's
         own demonstrations. The workdir keeps it.
-      prompt: "full" as in the paper, or "short" for a model trained from scratch.
+      prompt: "full" as in the paper, "chat" for the same by the model's chat template,
+        or "short" for a model trained from scratch.
       max_turns: Longest episode in commands.
       max_length: Longest context in tokens.
       max_command: Longest command in tokens.
