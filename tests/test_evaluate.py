@@ -49,7 +49,13 @@ def command(monkeypatch, tmp_path, capsys):
         fields = {"tasks": "", "path": "", "count": 0, "samples": 0, "out": ""}
         fields |= {"temperature": 0.8, "top_k": None, "top_p": None, "seed": None}
         fields |= {"checkpoint": f"{tmp_path}/run/checkpoints/sft", "against": ""}
-        fields |= {"base": "", "cpu_seconds": None, "corruptions": None, "kinds": None}
+        fields |= {
+            "adapter": "",
+            "model": "",
+            "cpu_seconds": None,
+            "corruptions": None,
+            "kinds": None,
+        }
 
         def measure(policy, bugs, settings, path, description):
             played.append(settings.seed)

@@ -102,7 +102,8 @@ def run(tmp_path, monkeypatch, capsys):
         settings |= {
             "tests": str(tests),
             "checkpoint": "runs/tiny",
-            "base": "",
+            "adapter": "",
+            "model": "",
         } | values
         monkeypatch.setattr(fix.flags, "FLAGS", types.SimpleNamespace(**settings))
         code = fix.main(str(file))
