@@ -211,6 +211,8 @@ class _Run:
         bugs = self._bugs(chosen)
         if every["sft"] and "sft" in c.stages:
             demos = multihost.once(lambda: self.task_set.demos(chosen, self.sandbox)[0])
+            # One of each task: enough, and a forward pass over all takes minutes.
+            demos = list({d.bug.task.task_id: d for d in reversed(demos)}.values())
             episodes = encode_demos(tokenizer, as_answers(demos, c.mode))
             batches = pack_examples(episodes, c.sft, self.mesh)
         return Evaluator(policy, bugs, batches).figures

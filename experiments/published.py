@@ -1,0 +1,131 @@
+"""The paper's experiment on a published model: edits, whole programs, thoughts.
+
+python -m experiments.published --init_from=MODEL --mbpp=mbpp.jsonl
+    [--config=smollm2_135m] [--size=laptop] [--part=ROW[/SEED],...] [--count=100]
+    [--folder=runs/published]
+
+MODEL is a GGUF file, a folder or a name on the Hub that belongs to --config. Rows:
+
+  zero_shot  the model as it is, asked for the whole program by its own chat template
+  coe        SFT, then RLVR, with the editor
+  direct     the same with the whole program as one answer
+  cot        the same with thoughts before the program
+
+SFT and RLVR learn from MBPP's training split; what is chosen on the way is chosen on
+its validation split. All figures are of --count programs of the test split, corrupted
+like the demonstrations, the same for all rows: greedy pass@1, four samples at
+temperature 0.8, with the shown tests and the hidden ones.
+
+--size=laptop takes the small contexts and batches of the config's `laptop` arguments,
+--size=paper the paper's. A killed part resumes. Prints a table of the rows that are
+there, and writes FOLDER/published.json.
+"""
+
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+
+from experiments.studies import chosen, print_table, spread
+from repair.training.metrics import read_metrics
+
+ROWS = ("zero_shot", "coe", "direct", "cot")
+STAGES = ("sft", "rlvr")
+SEEDS = (0, 1, 2)
+
+
+def run(row: str, seed: int, args: argparse.Namespace) -> None:
+    """Run or resume one part."""
+    workdir = _workdir(row, seed, args.folder)
+    mode = "direct" if row == "zero_shot" else row
+    arg = {"laptop": f"laptop_{mode}", "paper": mode}[args.size]
+    fields = {"seed": seed, "init_from": args.init_from, "tasks.path": args.mbpp}
+    if row == "zero_shot":
+        fields |= {"stages": "eval", "text.prompt": "chat", "tasks.eval": "mbpp/test"}
+        fields["tasks.eval_count"] = args.count
+    else:
+        fields["stages"] = ",".join(STAGES)
+    flags = [f"--config.{name}={value}" for name, value in fields.items()]
+    config = f"--config=configs/{args.config}.py:{arg}"
+    _module("repair.train", config, f"--workdir={workdir}", *flags)
+    for stage in STAGES if row != "zero_shot" else ():
+        out = _results(row, seed, stage, args.folder)
+        if not out.exists():
+            checkpoint = workdir / "checkpoints" / stage
+            best = checkpoint / "best"
+            _module(
+                "repair.evaluate",
+                f"--checkpoint={best if best.exists() else checkpoint}",
+                *("--tasks=mbpp/test", f"--path={args.mbpp}", f"--count={args.count}"),
+                f"--out={out.parent}",
+            )
+
+
+def figures(row: str, seed: int, folder: pathlib.Path) -> dict[str, dict[str, float]]:
+    """Return the figures of a part by stage, in percent but for tokens and rates."""
+    found = {}
+    for stage in ("init",) if row == "zero_shot" else STAGES:
+        path = _results(row, seed, stage, folder)
+        if not path.exists():
+            continue
+        (result,) = json.loads(path.read_text())["stages"].values()
+        own = {
+            name: 100 * result[name]["mean"]
+            for name in ("pass@1", "shown_pass@1", "sampled_pass@1", "pass@4")
+        }
+        own["gave up"] = 100 * result["by_status"].get("exited_unsolved", 0)
+        own["gave up"] /= result["bugs"]
+        own["malformed"] = 100 * result["malformed"]
+        metrics = _workdir(row, seed, folder) / "metrics.jsonl"
+        steps = [r for r in read_metrics(metrics) if r["stage"] == "rlvr"]
+        if stage == "rlvr" and steps:
+            own["sampled tokens"] = sum(r["sampled_tokens"] for r in steps)
+            silent = sum(r["zero_variance_groups"] for r in steps) / len(steps)
+            own["groups with signal"] = 100 * (1 - silent)
+        found[f"{row} {stage}"] = own
+    return found
+
+
+def _results(row: str, seed: int, stage: str, folder: pathlib.Path) -> pathlib.Path:
+    workdir = _workdir(row, seed, folder)
+    return (workdir if stage == "init" else workdir / "test" / stage) / "results.json"
+
+
+def _workdir(row: str, seed: int, folder: pathlib.Path) -> pathlib.Path:
+    return folder / f"{row}{seed}"
+
+
+def _module(name: str, *arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", name, *arguments], check=True)
+
+
+def main() -> None:
+    """Run the chosen parts that are missing, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--init_from", required=True)
+    parser.add_argument("--mbpp", required=True)
+    parser.add_argument("--config", default="smollm2_135m")
+    parser.add_argument("--size", choices=("laptop", "paper"), default="laptop")
+    parser.add_argument("--part", default="", help="as in coe/0 or zero_shot,coe")
+    parser.add_argument("--count", type=int, default=100)
+    default = pathlib.Path("runs/published")
+    parser.add_argument("--folder", type=pathlib.Path, default=default)
+    args = parser.parse_args()
+    everything = [(row, seed) for seed in SEEDS for row in ROWS]
+    for part in args.part.split(","):
+        for row, seed in chosen(parser, part, everything):
+            run(row, seed, args)
+    table: dict[str, dict] = {}
+    for row in ROWS:
+        parts = [figures(row, seed, args.folder) for seed in SEEDS]
+        for name in dict.fromkeys(name for part in parts for name in part):
+            rows = [part[name] for part in parts if name in part]
+            table[name] = {key: spread([r[key] for r in rows]) for key in rows[0]}
+    names = dict.fromkeys(name for found in table.values() for name in found)
+    print_table(table, names)
+    (args.folder / "published.json").write_text(json.dumps(table, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
