@@ -64,7 +64,7 @@ def _write_card(args, out: pathlib.Path, extra: dict) -> None:
     path = workdir_of(args.checkpoint) / "results.json"
     stages = (load_object(path) or {}).get("stages", {}) if path.exists() else {}
     base = _base_of(extra, args.model) if args.adapter else ""
-    card = model_card(extra, stages, stage, base, out.name)
+    card = model_card(extra, stages, stage, base, args.out)
     (out / "README.md").write_text(card, encoding="utf-8")
     for path in out.iterdir():
         path.chmod(0o644)

@@ -147,8 +147,8 @@ def load_adapted(
     params |= load_peft(folder, shape)
     if source_digest(source) != extra["base"]["digest"]:
         report(
-            f"{source} has other weights than the model that {folder} was trained on"
-            f" ({extra['base']['source']}); its figures may not hold"
+            f"{source} has other weights than those that {folder} was trained on"
+            f" ({extra['config']['init_from']}); its figures may not hold"
         )
     return shape, params, extra | {"base": {"source": source}}
 

@@ -1,6 +1,7 @@
 """Model card of an export: a README.md with the front matter that the Hub reads."""
 
 import dataclasses
+import pathlib
 
 from repair.training.config import Config
 from repair.training.fields import flatten, from_dict
@@ -18,7 +19,7 @@ _MODES = {
 }
 
 
-def model_card(extra: dict, stages: dict, stage: str, base: str, name: str) -> str:
+def model_card(extra: dict, stages: dict, stage: str, base: str, folder: str) -> str:
     """Return the text of a card, in Markdown.
 
     Args:
@@ -26,7 +27,7 @@ def model_card(extra: dict, stages: dict, stage: str, base: str, name: str) -> s
       stages: Figures of the run's evaluations, by stage, as in its results.json.
       stage: Stage of the checkpoint.
       base: Source of the base model of adapters, "" for a whole model.
-      name: Name of the exported folder.
+      folder: The exported folder, as the user named it.
     """
     run = extra["config"]
     config = from_dict(run, Config)
@@ -35,14 +36,17 @@ def model_card(extra: dict, stages: dict, stage: str, base: str, name: str) -> s
     front = [f"base_model: {start}"] if start != "random weights" else []
     front += [f"library_name: {'peft' if base else 'transformers'}"]
     front += ["pipeline_tag: text-generation", "tags:", "- program-repair"]
+    weights = ""
+    if base and config.init_from != base:
+        weights = f" Trained on the weights of {config.init_from}."
     kept = ("init", stage, f"{stage}/best")
     evaluated = {name: stages[name] for name in kept if name in stages}
     lines = [
-        *("---", *front, "---", "", f"# {name}", ""),
+        *("---", *front, "---", "", f"# {pathlib.Path(folder).name}", ""),
         f"{kind} trained by `repair` to repair Python programs, in mode"
         f" `{config.mode}`: {_MODES[config.mode]}.",
         "",
-        f"- Base model: {start}. Its licence holds here too.",
+        f"- Base model: {start}. Its licence holds here too.{weights}",
         f"- Trained on: `{config.tasks.train}`; stage {stage}.",
         f"- Format of the prompt: `text.prompt={config.text.prompt}`,"
         f" {config.text.max_length} tokens of context,"
@@ -52,7 +56,7 @@ def model_card(extra: dict, stages: dict, stage: str, base: str, name: str) -> s
         "",
         "## Use",
         "",
-        *_use(base, name),
+        *_use(base, folder),
         "",
         "## Figures",
         "",
@@ -71,19 +75,19 @@ def model_card(extra: dict, stages: dict, stage: str, base: str, name: str) -> s
     return "\n".join(lines) + "\n"
 
 
-def _use(base: str, name: str) -> list[str]:
+def _use(base: str, folder: str) -> list[str]:
     if base:
         return [
             "```bash",
-            f"python -m repair.fix FILE --tests=TESTS --model={base} --adapter={name}",
+            f"python -m repair.fix FILE --tests=TESTS --model={base} --adapter={folder}",
             "```",
         ]
     return [
         "```python",
         "from transformers import AutoModelForCausalLM, AutoTokenizer",
         "",
-        f'model = AutoModelForCausalLM.from_pretrained("{name}")',
-        f'tokenizer = AutoTokenizer.from_pretrained("{name}")',
+        f'model = AutoModelForCausalLM.from_pretrained("{folder}")',
+        f'tokenizer = AutoTokenizer.from_pretrained("{folder}")',
         "```",
     ]
 

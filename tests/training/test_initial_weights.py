@@ -273,7 +273,7 @@ def test_exported_adapters_are_a_policy(adapted, exported, published, tmp_path, 
     weights.write_bytes(data)
     lines = []
     load_adapted(exported, str(moved), lines.append)
-    assert "has other weights than the model" in lines[0]
+    assert "has other weights than those" in lines[0]
 
 
 def test_a_folder_without_a_record_is_no_policy(published):

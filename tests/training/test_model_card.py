@@ -31,6 +31,8 @@ def test_the_front_matter_names_the_base():
     _, front, text = card(base="").split("---\n", 2)
     assert "base_model" not in yaml.safe_load(front)
     assert "Base model: random weights" in text and "from_pretrained" in text
+    assert "Trained on the weights of x.gguf." in card(init_from="x.gguf")
+    assert "weights of" not in card(init_from="owner/model")
 
 
 def test_figures_are_those_up_to_the_stage():
