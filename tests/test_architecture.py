@@ -51,6 +51,7 @@ SHARED_NAMES = {"main", "command", "define", "read", "update", "train"}
 MAX_FILE, MAX_FUNCTION, MAX_PARAMETERS = 350, 60, 8
 # Tests of more than one module, or of files outside of the package.
 WIDER_TESTS = {
+    "test_adapters.py",  # files, no module
     "env/test_forms.py",
     "integrations/test_docs_page.py",
     "integrations/test_without_jax.py",

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import jinja2
+
 from repair.errors import UserError
 
 # What no template contains or changes.
@@ -45,7 +47,7 @@ def read_chat(auto) -> Chat:
         two = _render(auto, _FIRST, _ANSWER, _SECOND)
         head, tail = one.split(_FIRST)
         middle = two.split(_ANSWER)[1].split(_SECOND)[0]
-    except Exception as error:  # jinja2's, of any template
+    except (jinja2.TemplateError, ValueError, IndexError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             "text.prompt is 'chat', but the tokenizer's chat template takes no messages"

@@ -79,7 +79,8 @@ def _use(base: str, folder: str) -> list[str]:
     if base:
         return [
             "```bash",
-            f"python -m repair.fix FILE --tests=TESTS --model={base} --adapter={folder}",
+            f"python -m repair.fix FILE --tests=TESTS --adapter={folder} \\",
+            f"    --model={base}",
             "```",
         ]
     return [
