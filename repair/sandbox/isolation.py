@@ -29,6 +29,11 @@ _REMEDIES = {
     "packages": "use Linux 5.13 or later with Landlock enabled",
     "landlock": "use Linux 5.13 or later with Landlock enabled (lsm=landlock,...)",
 }
+_WORDS = {
+    "full": "a program reaches no file, process or network",
+    "standard": "a program reaches no file, process or network; a layer is missing",
+    "weak": "a program that evades Python's hooks can do what your user can",
+}
 _SECONDS = 10.0  # of a probe: a slow machine must not read as a weak one
 _MOST = 1 << 16  # bytes of a probe's answer
 
@@ -51,7 +56,7 @@ class Level:
 
     def line(self) -> str:
         """Return one line with the level, each missing layer and its remedy."""
-        text = f"sandbox level: {self.name}"
+        text = f"sandbox level: {self.name} ({_WORDS[self.name]})"
         for probe, result in self.missing.items():
             remedy = f" ({_REMEDIES[probe]})" if probe in _REMEDIES else ""
             text += f"; {probe}: {self.reasons.get(probe) or result}{remedy}"

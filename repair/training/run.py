@@ -109,6 +109,8 @@ def run(
         folder = multihost.once(enter)
         metrics = stack.enter_context(contextlib.closing(Loggers(folder, config)))
         sandbox = stack.enter_context(opened.open_verifier())
+        kind = mesh.devices.flat[0].device_kind
+        say(f"devices: {mesh.size} of {kind}; the model in {config.model.dtype}")
         if level := sandbox.level:
             if "rlvr" in config.stages:
                 level.require(config.sandbox_level)
