@@ -21,7 +21,7 @@ def test_prompts_are_those_of_training():
     [
         ([], "full", "no bugs to repair"),
         ([BUG, BUG], "full", "two bugs have one id"),
-        ([BUG], "long", "prompt is 'long'; use one of full, short"),
+        ([BUG], "long", "prompt is 'long'; use one of full, chat, short"),
     ],
 )
 def test_what_cannot_serve_is_refused(bugs, prompt, message):
