@@ -71,7 +71,6 @@ WIDER_TESTS = {
     "test_benchmarks.py",
     "test_launch.py",
     "test_wheel.py",
-    "test_tools.py",
     "training/test_calculator.py",
     "training/test_frozen_metrics.py",
     "training/test_kill.py",

@@ -149,7 +149,7 @@ KINDS = "delete, add, replace, word"
             "demos.max_corruptions is 5, expected min_corruptions=6 or more",
         ),
         ({"demos__per_task": 0}, "demos.per_task is 0, expected 1 or more"),
-        ({"text__prompt": "long"}, "text.prompt is 'long', expected one of full, sho"),
+        ({"text__prompt": "long"}, "text.prompt is 'long', expected one of full, cha"),
         (
             {"text__max_command": 4096},
             "text.max_command is 4096, expected 1 to below max_length=2048",
