@@ -22,13 +22,16 @@ python -m experiments.ablations --part=turn_state,turn,rloo
 import argparse
 import json
 import pathlib
-import statistics
-import subprocess
-import sys
 
-from experiments.studies import chosen, print_table, spread
+from experiments.studies import (
+    chosen,
+    groups_with_signal,
+    print_table,
+    rlvr_steps,
+    run_module,
+    spread,
+)
 from repair.training.checkpoint import is_checkpoint
-from repair.training.metrics import read_metrics
 
 SEEDS = (0, 1, 2, 3, 4)
 # Fields that each variant sets; docs/rlvr.md explains them.
@@ -84,7 +87,9 @@ def run(
 def _train(workdir: pathlib.Path, settings: dict) -> None:
     settings = settings | {"sft.eval_every": 0, "rlvr.eval_every": 0}
     flags = [f"--config.{field}={value}" for field, value in settings.items()]
-    _module("repair.train", "--config=configs/tiny.py", f"--workdir={workdir}", *flags)
+    run_module(
+        "repair.train", "--config=configs/tiny.py", f"--workdir={workdir}", *flags
+    )
 
 
 def _after_sft(seed: int, base: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
@@ -120,11 +125,9 @@ def _before(
 def _evaluate(checkpoint: pathlib.Path, out: pathlib.Path) -> None:
     if not (out / "results.json").exists():
         flags = ("--tasks=generated/test", "--count=256", "--samples=4")
-        _module("repair.evaluate", f"--checkpoint={checkpoint}", *flags, f"--out={out}")
-
-
-def _module(name: str, *arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", name, *arguments], check=True)
+        run_module(
+            "repair.evaluate", f"--checkpoint={checkpoint}", *flags, f"--out={out}"
+        )
 
 
 def _workdir(name: str, seed: int, folder: pathlib.Path) -> pathlib.Path:
@@ -147,12 +150,10 @@ def figures(
     own["before"] = 100 * start["pass@1"]["mean"]
     own["malformed"], own["turns"] = 100 * found["malformed"], found["turns"]
     own["gave up"] = 100 * found["by_status"].get("exited_unsolved", 0) / found["bugs"]
-    rows = read_metrics(workdir / "metrics.jsonl")
-    rows = [row for row in rows if row["stage"] == "rlvr"]
+    rows = rlvr_steps(workdir)
     own["steps"] = len(rows)
     own["thousand tokens"] = sum(row["sampled_tokens"] for row in rows) / 1e3
-    silent = statistics.mean(row["zero_variance_groups"] for row in rows)
-    return own | {"groups with signal": 100 * (1 - silent)}
+    return own | {"groups with signal": groups_with_signal(rows)}
 
 
 def _results(folder: pathlib.Path) -> dict:

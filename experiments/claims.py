@@ -26,12 +26,15 @@ the exit code is 0.
 import argparse
 import json
 import pathlib
-import statistics
-import subprocess
-import sys
 
-from experiments.studies import chosen, print_table, spread
-from repair.training.metrics import read_metrics
+from experiments.studies import (
+    chosen,
+    groups_with_signal,
+    print_table,
+    rlvr_steps,
+    run_module,
+    spread,
+)
 
 MODES = ("coe", "direct", "cot")
 SEEDS = (0, 1, 2)
@@ -44,21 +47,19 @@ def run(mode: str, seed: int, tokens: int, folder: pathlib.Path) -> None:
     """Run or resume one part."""
     workdir = folder / f"{mode}{seed}"
     config = "configs/tiny.py" + ("" if mode == "coe" else f":{mode}")
-    command = [
-        *(sys.executable, "-m", "repair.train", f"--config={config}"),
+    run_module(
+        *("repair.train", f"--config={config}"),
         *(f"--workdir={workdir}", f"--config.seed={seed}"),
         *(f"--config.rlvr.sampled_tokens={tokens}", "--config.checkpoint_every=20"),
-    ]
-    subprocess.run(command, check=True)
+    )
     for stage in ("sft", "rlvr"):
         out = workdir / "held" / stage
         if not (out / "results.json").exists():
-            command = [
-                *(sys.executable, "-m", "repair.evaluate", f"--tasks={HELD}"),
+            run_module(
+                *("repair.evaluate", f"--tasks={HELD}"),
                 *(f"--checkpoint={workdir}/checkpoints/{stage}", "--count=128"),
                 f"--out={out}",
-            ]
-            subprocess.run(command, check=True)
+            )
 
 
 def finished(mode: str, seed: int, folder: pathlib.Path) -> bool:
@@ -79,23 +80,18 @@ def figures(mode: str, seed: int, folder: pathlib.Path) -> dict[str, float]:
         (held,) = results["stages"].values()
         for name in ("pass@1", "pass@4"):
             found[f"held out {stage} {name}"] = 100 * held[name]["mean"]
-    rows = _rows(workdir)
+    rows = rlvr_steps(workdir)
     found["sampled tokens"] = sum(row["sampled_tokens"] for row in rows)
     found["steps of RLVR"] = len(rows)
     # 64: problems times samples of configs/tiny.py.
     turns = sum(64 * row["turns"] for row in rows)
     found["verified rewards a thousand tokens"] = 1e3 * turns / found["sampled tokens"]
-    signal = statistics.mean(1 - row["zero_variance_groups"] for row in rows)
-    found["groups with signal"] = 100 * signal
+    found["groups with signal"] = groups_with_signal(rows)
     solved = 0.0
     for turn in range(1, 11):
         solved += 100 * stages["rlvr"]["by_turn"].get(str(turn), 0.0)
         found[f"passed by turn {turn}"] = solved
     return found
-
-
-def _rows(workdir: pathlib.Path) -> list[dict]:
-    return [r for r in read_metrics(workdir / "metrics.jsonl") if r["stage"] == "rlvr"]
 
 
 def table(parts: dict[str, list[dict]]) -> dict[str, dict]:
@@ -143,7 +139,7 @@ def curves(folder: pathlib.Path, parts: list[tuple[str, int]]) -> None:
     styles = {"coe": ("#0072b2", "-"), "direct": ("#d55e00", "--")}
     styles["cot"] = ("#009e73", ":")
     for mode, seed in parts:
-        rows = _rows(folder / f"{mode}{seed}")
+        rows = rlvr_steps(folder / f"{mode}{seed}")
         x = np.cumsum([row["sampled_tokens"] for row in rows])[SMOOTH - 1 :]
         mean = np.ones(SMOOTH) / SMOOTH
         y = np.convolve([100 * row["solved"] for row in rows], mean, "valid")

@@ -12,8 +12,9 @@ import argparse
 import json
 import pathlib
 import statistics
-import subprocess
 import sys
+
+from experiments.studies import run_module
 
 LEVERS = {
     "as in the config": [],
@@ -37,12 +38,11 @@ def run(name: str, folder: pathlib.Path, steps: int, seed: int) -> dict:
     workdir = folder / name.replace(" ", "_").replace(",", "")
     if not (workdir / "results.json").exists() or "sft" not in _stages(workdir):
         overrides = [f"sft.steps={steps}", f"seed={seed}", *LEVERS[name]]
-        command = [
-            *(sys.executable, "-m", "repair.train", "--config=configs/tiny.py"),
-            *("--config.stages=('sft', 'eval')", f"--workdir={workdir}"),
+        run_module(
+            *("repair.train", "--config=configs/tiny.py", f"--workdir={workdir}"),
+            "--config.stages=('sft', 'eval')",
             *(f"--config.{override}" for override in overrides),
-        ]
-        subprocess.run(command, check=True)
+        )
     figures = _stages(workdir)["sft"]
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
     steps_seen = [json.loads(line) for line in lines]

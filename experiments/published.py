@@ -24,11 +24,15 @@ there, and writes FOLDER/published.json.
 import argparse
 import json
 import pathlib
-import subprocess
-import sys
 
-from experiments.studies import chosen, print_table, spread
-from repair.training.metrics import read_metrics
+from experiments.studies import (
+    chosen,
+    groups_with_signal,
+    print_table,
+    rlvr_steps,
+    run_module,
+    spread,
+)
 
 ROWS = ("zero_shot", "coe", "direct", "cot")
 STAGES = ("sft", "rlvr")
@@ -41,25 +45,29 @@ def run(row: str, seed: int, args: argparse.Namespace) -> None:
     mode = "direct" if row == "zero_shot" else row
     arg = {"laptop": f"laptop_{mode}", "paper": mode}[args.size]
     fields = {"seed": seed, "init_from": args.init_from, "tasks.path": args.mbpp}
-    if row == "zero_shot":
-        fields |= {"stages": "eval", "text.prompt": "chat", "tasks.eval": "mbpp/test"}
-        fields["tasks.eval_count"] = args.count
-    else:
-        fields["stages"] = ",".join(STAGES)
+    fields |= settings_of(row, args.count)
     flags = [f"--config.{name}={value}" for name, value in fields.items()]
     config = f"--config=configs/{args.config}.py:{arg}"
-    _module("repair.train", config, f"--workdir={workdir}", *flags)
+    run_module("repair.train", config, f"--workdir={workdir}", *flags)
     for stage in STAGES if row != "zero_shot" else ():
         out = _results(row, seed, stage, args.folder)
         if not out.exists():
             checkpoint = workdir / "checkpoints" / stage
             best = checkpoint / "best"
-            _module(
+            run_module(
                 "repair.evaluate",
                 f"--checkpoint={best if best.exists() else checkpoint}",
                 *("--tasks=mbpp/test", f"--path={args.mbpp}", f"--count={args.count}"),
                 f"--out={out.parent}",
             )
+
+
+def settings_of(row: str, count: int) -> dict:
+    """Return the config fields of a row that differ from its config's."""
+    if row != "zero_shot":
+        return {"stages": STAGES}
+    fields = {"stages": ("eval",), "text.prompt": "chat", "tasks.eval": "mbpp/test"}
+    return fields | {"tasks.eval_count": count}
 
 
 def figures(row: str, seed: int, folder: pathlib.Path) -> dict[str, dict[str, float]]:
@@ -77,12 +85,10 @@ def figures(row: str, seed: int, folder: pathlib.Path) -> dict[str, dict[str, fl
         own["gave up"] = 100 * result["by_status"].get("exited_unsolved", 0)
         own["gave up"] /= result["bugs"]
         own["malformed"] = 100 * result["malformed"]
-        metrics = _workdir(row, seed, folder) / "metrics.jsonl"
-        steps = [r for r in read_metrics(metrics) if r["stage"] == "rlvr"]
-        if stage == "rlvr" and steps:
-            own["sampled tokens"] = sum(r["sampled_tokens"] for r in steps)
-            silent = sum(r["zero_variance_groups"] for r in steps) / len(steps)
-            own["groups with signal"] = 100 * (1 - silent)
+        if stage == "rlvr":
+            steps = rlvr_steps(_workdir(row, seed, folder))
+            own["sampled tokens"] = sum(step["sampled_tokens"] for step in steps)
+            own["groups with signal"] = groups_with_signal(steps)
         found[f"{row} {stage}"] = own
     return found
 
@@ -94,10 +100,6 @@ def _results(row: str, seed: int, stage: str, folder: pathlib.Path) -> pathlib.P
 
 def _workdir(row: str, seed: int, folder: pathlib.Path) -> pathlib.Path:
     return folder / f"{row}{seed}"
-
-
-def _module(name: str, *arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", name, *arguments], check=True)
 
 
 def main() -> None:

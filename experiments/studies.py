@@ -1,7 +1,27 @@
 """Tools of studies: parts to run, figures of several seeds, and their table."""
 
 import argparse
+import pathlib
 import statistics
+import subprocess
+import sys
+
+from repair.training.metrics import read_metrics
+
+
+def run_module(name: str, *arguments: str) -> None:
+    """Run a module as a command; an error of it ends the study."""
+    subprocess.run([sys.executable, "-m", name, *arguments], check=True)
+
+
+def rlvr_steps(workdir: pathlib.Path) -> list[dict]:
+    """Return the metrics of a run's steps of RLVR."""
+    return [r for r in read_metrics(workdir / "metrics.jsonl") if r["stage"] == "rlvr"]
+
+
+def groups_with_signal(steps: list[dict]) -> float:
+    """Return the mean share of groups whose rewards differ, in percent."""
+    return 100 * statistics.mean(1 - step["zero_variance_groups"] for step in steps)
 
 
 def chosen(

@@ -1,14 +1,15 @@
 """Commands of benchmarks and experiments: each starts, and its settings are valid."""
 
 import argparse
+import json
 import pathlib
 import subprocess
 import sys
 
 import pytest
 
-from configs import tiny
-from experiments import ablations, levers, studies
+from configs import smollm2_135m, tiny
+from experiments import ablations, levers, published, studies
 from repair.training.config import read
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -42,13 +43,49 @@ CHOICES += [
 @pytest.mark.parametrize("changes", CHOICES, ids=str)
 def test_settings_of_a_study_are_a_config(changes):
     """A variant that a config refuses would be found out after hours."""
-    config = tiny.get_config()
+    check(tiny.get_config(), changes)
+
+
+@pytest.mark.parametrize("size", ["laptop_", ""])
+@pytest.mark.parametrize("row", published.ROWS)
+def test_settings_of_a_published_row_are_a_config(row, size):
+    mode = "direct" if row == "zero_shot" else row
+    config = smollm2_135m.get_config(f"{size}{mode}")
+    check(config, published.settings_of(row, 7))
+    assert config.tasks.eval_count == (7 if row == "zero_shot" else 64 if size else 0)
+
+
+def check(config, changes):
     for path, value in changes.items():
         default = config
         for name in path.split("."):
             default = default[name]
         config.update_from_flattened_dict({path: type(default)(value)})
     read(config)
+
+
+def test_figures_of_a_published_row(tmp_path):
+    rate = {"mean": 0.5}
+    result = {"bugs": 4, "malformed": 0.25, "by_status": {"exited_unsolved": 1}}
+    names = ("pass@1", "shown_pass@1", "sampled_pass@1", "pass@4")
+    text = json.dumps({"stages": {"mbpp/test": result | dict.fromkeys(names, rate)}})
+    for stage in published.STAGES:
+        out = tmp_path / "coe0" / "test" / stage
+        out.mkdir(parents=True)
+        (out / "results.json").write_text(text)
+    lines = [
+        {"stage": "sft", "step": 1},
+        {"stage": "rlvr", "step": 1, "sampled_tokens": 5, "zero_variance_groups": 1.0},
+        {"stage": "rlvr", "step": 2, "sampled_tokens": 7, "zero_variance_groups": 0.5},
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (tmp_path / "coe0" / "metrics.jsonl").write_text(text)
+    found = published.figures("coe", 0, tmp_path)
+    rates = dict.fromkeys(names, 50.0) | {"gave up": 25.0, "malformed": 25.0}
+    assert found["coe sft"] == rates
+    own = {"sampled tokens": 12, "groups with signal": 25.0}
+    assert found["coe rlvr"] == rates | own
+    assert published.figures("zero_shot", 0, tmp_path) == {}
 
 
 def test_baselines_are_variants_with_the_same_seeds():
