@@ -40,6 +40,8 @@ def run_main(
         # the docstring of __main__.
         sys.argv[0] = main.__module__
         sys.modules["__main__"].__doc__ = sys.modules[main.__module__].__doc__
+    # Flags that this module defines for a command are the command's: --help lists them.
+    flags.disclaim_key_flags()
     define()
 
     def parse(argv):

@@ -154,10 +154,7 @@ def _set_settings(args) -> SetSettings | None:
 def define() -> None:
     """Define the flags."""
     cli.define_compile_cache()
-    flags.declare_key_flag("compile_cache")
     cli.define_policy()
-    for name in ("checkpoint", "adapter", "model"):
-        flags.declare_key_flag(name)
     flags.DEFINE_string(
         "tasks", "", "generated/SPLIT, mbpp/SPLIT, a set or FILE.jsonl."
     )

@@ -75,7 +75,6 @@ def define() -> None:
     config_flag.define()
     flags.declare_key_flag("config")
     cli.define_compile_cache()
-    flags.declare_key_flag("compile_cache")
     flags.DEFINE_string("workdir", None, "Folder of the run; a run in it is resumed.")
     flags.DEFINE_string(
         "plan",

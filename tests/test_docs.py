@@ -151,7 +151,7 @@ def test_configs_exist_and_take_the_argument(page):
 def test_flags_and_fields_in_prose_exist(page):
     entries = [ROOT / "repair" / "cli.py", *(ROOT / "repair").glob("*.py")]
     entries += [*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "docs").glob("*.py")]
-    known = set().union(*map(flags, entries)) | {"--help"} | OTHER_TOOLS
+    known = set().union(*map(flags, entries)) | {"--help", "--version"} | OTHER_TOOLS
     sections = {name.split(".")[0] for name in fields() if "." in name} - {"sandbox"}
     for code in inline(page):
         for flag in re.findall(r"^(--\w[\w.]*)", code):
