@@ -45,7 +45,7 @@ _USAGE, _NO_TESTS = 4, 5
 def main(path: str) -> int:
     """Run the checks that need no model, then repair the file or show an attempt."""
     args = flags.FLAGS
-    cli.policy_source(args)
+    cli.policy_source(args)  # refuses none and two
     console = Console(stderr=args.json)
     file = read_source(path)
     if not args.dry_run:
@@ -138,6 +138,7 @@ def _repair(
             cli.policy_source(args),
             verifier=judge,
             base=args.model,
+            report=screen.say,
             slots=max(args.samples, 1),
             cohorts=1,
             places=1,
@@ -285,11 +286,8 @@ def _about(code: str) -> str:
 def define() -> None:
     """Define the flags."""
     cli.define_compile_cache()
-    flags.declare_key_flag("compile_cache")
     flags.DEFINE_string("tests", None, "Tests as pytest takes them, or plain asserts.")
     cli.define_policy()
-    for name in ("checkpoint", "adapter", "model"):
-        flags.declare_key_flag(name)
     flags.DEFINE_string("pytest", "", "Further arguments of pytest, as in -x -k=name.")
     flags.DEFINE_string("text", "", "What the program should do; else its docstring.")
     flags.DEFINE_integer(

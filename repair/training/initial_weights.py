@@ -132,12 +132,13 @@ def load_adapted(
     Raises:
       UserError: The folder or the model is missing or damaged, or they do not fit.
     """
-    if not (is_peft(folder) and (pathlib.Path(folder) / _RECORD).is_file()):
+    path = pathlib.Path(folder) / _RECORD
+    extra = read_json(path) if is_peft(folder) and path.is_file() else {}
+    if not {"config", "model", "base"} <= extra.keys():
         raise UserError(
             f"{folder} holds no adapters of a run; give a folder that"
             " `repair.export --adapter` wrote"
         )
-    extra = read_json(pathlib.Path(folder) / _RECORD)
     source = model or extra["base"]["source"]
     shape = dataclasses.replace(
         from_dict(extra["model"], LlamaConfig), **read_peft(folder)

@@ -78,6 +78,7 @@ def load_policy(
     task_set: Callable[[Config], TaskSet] = RepairTaskSet,
     verifier: Verifier | None = None,
     base: str = "",
+    report: Callable[[str], None] = print,
     **sampler,
 ) -> Policy:
     """Load a policy from a checkpoint of its run, or from a run's exported adapters.
@@ -88,13 +89,16 @@ def load_policy(
       task_set: From the run's config to its task set.
       verifier: Runs the tests; by default one of its own, with the run's limits.
       base: Source of the base model of adapters, if it is not the one of the training.
+      report: Gets a line about a damaged step, or about other weights of the base.
       **sampler: Fields of `SamplerConfig` to use in place of the run's.
 
     Raises:
       UserError: The checkpoint is missing, torn, not below a workdir or of another
         task set, or a field is out of range.
     """
-    opened, model, params, tokenizer = _load_run(checkpoint, task_set, base, **sampler)
+    opened, model, params, tokenizer = _load_run(
+        checkpoint, task_set, base, report, **sampler
+    )
     verifier = verifier or opened.open_verifier()
     return make_policy(opened, model, tokenizer, verifier, params)
 
@@ -118,14 +122,18 @@ def load_model(source) -> tuple[Model, dict, Tokenizer]:
 
 
 def _load_run(
-    checkpoint, make: Callable[[Config], TaskSet], base: str = "", **sampler
+    checkpoint,
+    make: Callable[[Config], TaskSet],
+    base: str = "",
+    report: Callable[[str], None] = print,
+    **sampler,
 ) -> tuple[TaskSet, Model, dict, Tokenizer]:
     """Load task set, model, parameters and tokenizer of a checkpoint."""
     if is_peft(checkpoint):
-        shape, params, extra = load_adapted(checkpoint, base)
+        shape, params, extra = load_adapted(checkpoint, base, report)
         words = settings_folder(extra["base"]["source"])
     else:
-        shape, params, extra = load_checkpoint(checkpoint, base=base)
+        shape, params, extra = load_checkpoint(checkpoint, base=base, report=report)
         folder = workdir_of(checkpoint) / "tokenizer"
         check_same_tokenizer(folder, extra)
         words = contextlib.nullcontext(folder)

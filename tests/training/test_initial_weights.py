@@ -272,13 +272,19 @@ def test_exported_adapters_are_a_policy(adapted, exported, published, tmp_path, 
     data[-1] ^= 1
     weights.write_bytes(data)
     lines = []
-    load_adapted(exported, str(moved), lines.append)
+    policy = load_policy(exported, base=str(moved), report=lines.append)
+    policy.verifier.close()
     assert "has other weights than those" in lines[0]
+    assert "other weights" not in capsys.readouterr().out  # a caller's to print
 
 
-def test_a_folder_without_a_record_is_no_policy(published):
+def test_a_folder_without_a_whole_record_is_no_policy(published, tmp_path):
     with pytest.raises(UserError, match="holds no adapters of a run"):
         load_adapted(published)
+    (tmp_path / "adapter_config.json").write_text("{}")
+    (tmp_path / "repair.json").write_text("{}")
+    with pytest.raises(UserError, match="holds no adapters of a run"):
+        load_adapted(tmp_path)
 
 
 @pytest.mark.slow
