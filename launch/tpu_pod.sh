@@ -19,7 +19,7 @@ POLL=${POLL:-60}                    # seconds between looks at the slice
 [ -z "$DATA" ] || set -- "--config.tasks.path=tasks.jsonl" "$@"
 ARGS=${*:+$(printf ' %q' "$@")}
 
-own=$(mktemp -d) # what goes to the workers beside the checkout
+own=$(mktemp -d) # files for the workers that are not in the checkout
 trap 'rm -rf "$own"' EXIT
 printf %s "${HF_TOKEN:-}" > "$own/hf_token"
 [ -z "$DATA" ] || cp "$DATA" "$own/tasks.jsonl"

@@ -34,6 +34,7 @@ def main():
     args, console = flags.FLAGS, Console()
     out = pathlib.Path(args.out)
     _check_out(args, out)
+    base = ""
     if args.adapter:
         params, extra = load_params(args.checkpoint)
         config = from_dict(extra["model"], LlamaConfig)
@@ -52,18 +53,17 @@ def main():
             else:
                 save_hf(out, config, params, tokenizer, folder)
     if args.format != "gguf":
-        _write_card(args, out, extra)
+        _write_card(args, out, extra, base)
     content = "adapters" if args.adapter else "model and tokenizer"
     console.print(f"{content} of {args.checkpoint} are in {out}", highlight=False)
 
 
-def _write_card(args, out: pathlib.Path, extra: dict) -> None:
+def _write_card(args, out: pathlib.Path, extra: dict, base: str) -> None:
     """Write README.md, and give all files the mode that a copy would have."""
     place = pathlib.Path(args.checkpoint)
     stage = place.name if place.parent.name == "checkpoints" else place.parent.name
     path = workdir_of(args.checkpoint) / "results.json"
     stages = (load_object(path) or {}).get("stages", {}) if path.exists() else {}
-    base = _base_of(extra, args.model) if args.adapter else ""
     card = model_card(extra, stages, stage, base, args.out)
     (out / "README.md").write_text(card, encoding="utf-8")
     for path in out.iterdir():

@@ -6,7 +6,7 @@ import jinja2
 
 from repair.errors import UserError
 
-# What no template contains or changes.
+# Marks that no template contains or changes.
 _FIRST, _ANSWER, _SECOND = (f"@message {n}@" for n in (1, 2, 3))
 
 
