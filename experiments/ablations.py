@@ -52,6 +52,9 @@ VARIANTS = {
     "lr_half": {"rlvr.optimizer.learning_rate": 1.5e-4},
     "lr_x2": {"rlvr.optimizer.learning_rate": 6e-4},
     "keeps_solved": {"rewards.take_back": False},
+    # Few bugs, so that each has a history when it comes again.
+    "few_bugs": {"tasks.train_count": 96},
+    "solve_rate": {"tasks.train_count": 96, "rlvr.curriculum_by": "solve_rate"},
     # With one update a step all ratios are 1, and their kind plays no part.
     "two_epochs": {"rlvr.epochs": 2},
     "sequence": {
@@ -63,7 +66,12 @@ VARIANTS = {
     "reversed": {"demos.order": "reversed"},
 }
 # Variants that are compared with another than "default".
-BASELINES = {"turn_state": "turn", "rloo": "turn", "sequence": "two_epochs"}
+BASELINES = {
+    "turn_state": "turn",
+    "rloo": "turn",
+    "sequence": "two_epochs",
+    "solve_rate": "few_bugs",
+}
 FIVE_SEEDS = ("turn", "turn_state", "rloo")
 
 
