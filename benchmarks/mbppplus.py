@@ -16,6 +16,7 @@ import contextlib
 import dataclasses
 import os
 import random
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,6 +31,7 @@ from repair.tasks.rows import read_rows
 SECONDS = 5.0  # of a call for evalplus, which counts wall time: a busy machine needs it
 DONORS = 50
 _TRIES = 40  # draws for the mutants of a task
+_REPORT_EVERY = 25  # tasks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,13 +149,15 @@ def compare(
                 skipped[name] = skipped.get(name, 0) + len(ours) - len(kept[field])
         problems[name] = fields | kept
     programs = _programs(tasks, mutants, seed)
-    verdicts = _ours(tasks, programs, workers)
+    verdicts, theirs = _ours(tasks, programs, workers), {}
     with concurrent.futures.ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        theirs = dict(
-            pool.map(
-                lambda task: _theirs(problems[str(task.task_id)], programs[task]), tasks
-            )
-        )
+        for name, words in pool.map(
+            lambda task: _theirs(problems[str(task.task_id)], programs[task]), tasks
+        ):
+            theirs[name] = words
+            # A plain line: repair's bar imports jax, and evalplus forks this process.
+            if len(theirs) % _REPORT_EVERY == 0:
+                print(f"evalplus: {len(theirs)} of {len(tasks)} tasks", file=sys.stderr)
     judged = tuple(
         Judged(f"{task.task_id}/{n}", r.passed, words, r.feedback, r.trust, code)
         for task in tasks
