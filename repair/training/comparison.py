@@ -15,6 +15,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from scipy import special
 
 from repair.errors import UserError
 from repair.rollout.rollout import Rollout
@@ -97,18 +98,20 @@ def read_stages(path) -> dict[str, dict]:
             f" ({type(error).__name__}: {error}); give the folder or the results.json"
             " that repair.evaluate or repair.train wrote"
         ) from error
-    whole = {
-        name: each
-        for name, each in found.items()
-        if isinstance(each, dict)
-        and all(isinstance(each.get(field), str) for field in _FIELDS)
-    }
+    whole = {name: each for name, each in found.items() if is_outcomes(each)}
     if not whole:
         raise UserError(
             f"--against={path}: holds no outcomes by bug; measure it again with"
             " repair.evaluate, and give that folder"
         )
     return whole
+
+
+def is_outcomes(value) -> bool:
+    """Return True for outcomes as from `by_bug`, of an evaluation that kept them."""
+    return isinstance(value, dict) and all(
+        isinstance(value.get(field), str) for field in _FIELDS
+    )
 
 
 def on_same_bugs(path, bugs: Sequence[Bug]) -> dict[str, dict]:
@@ -153,6 +156,38 @@ def compare(mine: dict, theirs: dict) -> dict[str, dict[str, float]]:
             gap = {name: gaps[whole]}
             found |= difference_intervals(gap, programs[whole].tolist())
     return found
+
+
+def count_changes(mine: dict, theirs: dict) -> dict[str, float]:
+    """Return the bugs whose greedy outcome differs between two evaluations.
+
+    The sign test is exact, two-sided, and over programs, since the bugs of one program
+    stand or fall together: it asks how likely so uneven a split of the programs that
+    got better or worse would be if both were equally likely.
+
+    Args:
+      mine: Outcomes as from `by_bug`.
+      theirs: Those of another evaluation of the same bugs.
+
+    Returns:
+      "bugs", those of which no episode broke in either; "mended", those that only mine
+      repaired, and "broken", those that only theirs did; "better" and "worse", programs
+      with more of the one or of the other; "p" of the sign test.
+    """
+    gaps = _column(mine, "greedy") - _column(theirs, "greedy")
+    whole = np.isfinite(gaps)
+    _, places = np.unique(mine["programs"].split(), return_inverse=True)
+    sums = np.bincount(places[whole], gaps[whole])
+    better, worse = int((sums > 0).sum()), int((sums < 0).sum())
+    tail = special.bdtr(min(better, worse), better + worse, 0.5)
+    return {
+        "bugs": int(whole.sum()),
+        "mended": int((gaps == 1).sum()),
+        "broken": int((gaps == -1).sum()),
+        "better": better,
+        "worse": worse,
+        "p": min(2 * float(tail), 1.0),
+    }
 
 
 def _column(outcomes: dict, name: str) -> np.ndarray:

@@ -8,7 +8,13 @@ import pytest
 
 from repair.errors import UserError
 from repair.tasks import Bug, Task
-from repair.training.comparison import by_bug, compare, digest, on_same_bugs
+from repair.training.comparison import (
+    by_bug,
+    compare,
+    count_changes,
+    digest,
+    on_same_bugs,
+)
 from repair.training.pass_rates import difference_intervals
 
 BUGS = [
@@ -79,6 +85,24 @@ def test_an_evaluation_differs_from_itself_by_nothing():
     mine = outcomes([1, 0] * 6, [2, 0] * 6)
     for figure in compare(mine, mine).values():
         assert figure["mean"] == 0 and figure["low"] < 0 < figure["high"]
+
+
+def test_changes_are_counted_by_bug_and_tested_by_program():
+    mine = outcomes([1, 1, 1, 1, 0, 0, 0, None, 1, 0, 1, 0])
+    theirs = outcomes([0, 1, 0, 0, 0, 0, 1, 1, None, 0, 0, 0])
+    # x: three mended; y: one broken; z: one mended. Two programs better, one worse:
+    # of the 8 outcomes of 3 fair coins all are as uneven, so p is 1.
+    assert count_changes(mine, theirs) == {
+        **{"bugs": 10, "mended": 4, "broken": 1},
+        **{"better": 2, "worse": 1, "p": 1.0},
+    }
+    assert count_changes(mine, mine)["p"] == 1
+    bugs = [Bug(f"{n}", Task(n, "", f"{n}", ("t",)), "") for n in range(40)]
+    right = [{f"{n}": int(n in kept) for n in range(40)} for kept in ({0}, range(1, 7))]
+    found = count_changes(*(by_bug(bugs, each) for each in right))
+    assert (found["mended"], found["broken"]) == (1, 6)
+    # 0 or 1 head of 7 fair coins, and the same for tails: (1 + 7) / 128 twice.
+    assert found["p"] == pytest.approx(16 / 128)
 
 
 def test_pairing_narrows_the_interval():
