@@ -13,9 +13,20 @@ from html import escape
 
 from repair.env.state_text import split_state
 from repair.report_page import curves
-from repair.report_page.runs import Part, Run, alarm_lines, parts, title
+from repair.report_page.endings import has_failed
+from repair.report_page.failures import CLASSES, failure_rows, failures_section
+from repair.report_page.markup import html_table
+from repair.report_page.runs import (
+    Part,
+    Run,
+    alarm_lines,
+    is_evaluation,
+    last_step,
+    parts,
+    title,
+)
+from repair.report_page.stages import results_section
 from repair.report_page.turns import turns_of
-from repair.training.tables import headline, rate
 
 _STAGES = {
     "sft": "Supervised finetuning",
@@ -23,6 +34,8 @@ _STAGES = {
     "rlvr": "Reinforcement learning",
     "rlvr_eval": "Evaluation during reinforcement learning",
 }
+# In this order: the last one starts the page.
+_SCRIPTS = ("list.js", "report.js")
 # Fields of a record, and of a turn apart from its edit, that the page shows.
 _RECORD = ("label", "status", "return", "passed", "learnt")
 _TURN = (
@@ -44,18 +57,27 @@ def write_page(
     """
     share = episodes and max(episodes // len(runs), 1)  # 0 stays 0, which is all
     shown = [parts(run, share, step, group) for run in runs]
-    data = [
-        {"name": run.name, "steps": [_step(part) for part in some]}
-        for run, some in zip(runs, shown, strict=True)
-    ]
-    style, script = _asset("report.css"), _asset("report.js")
+    data = {
+        "classes": {by: heading for by, (heading, _) in CLASSES.items()},
+        "runs": [
+            {
+                "name": run.name,
+                "opens": last_step(run),
+                "steps": [_step(part) for part in some],
+            }
+            for run, some in zip(runs, shown, strict=True)
+        ],
+    }
+    style, script = _asset("report.css"), "\n".join(map(_asset, _SCRIPTS))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return string.Template(_asset("report.html")).substitute(
         heading=escape(", ".join(run.name for run in runs)),
         digest=digest,
         style=style,
         script=script,
-        results=_results(runs),
+        missing=_missing(runs, shown),
+        results=results_section(runs),
+        failures=failures_section(runs, shown),
         curves=_alarms(runs) + _curves(runs),
         shown=_shown(runs, shown),
         data=_json(data),
@@ -88,7 +110,8 @@ def _finite(value):
 
 def _step(part: Part) -> dict:
     groups = [_group(name, records) for name, records in part.groups.items()]
-    return {"name": part.step, "title": title(part.step), "groups": groups}
+    step = {"name": part.step, "title": title(part.step), "groups": groups}
+    return step | ({"failures": failure_rows(part)} if is_evaluation(part.step) else {})
 
 
 def _group(name: str, records: list[dict]) -> dict:
@@ -112,65 +135,7 @@ def _episode(record: dict) -> dict:
         kept["rows"] = [row if row[3] or row[4] else row[:3] for row in rows]
         turns.append(kept)
     kept = {key: record[key] for key in _RECORD if record.get(key) is not None}
-    return kept | {"turns": turns}
-
-
-def _table(caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table of texts; the first cell of each row is its heading."""
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
-    body = ""
-    for first, *cells in rows:
-        body += f'<tr><th scope="row">{escape(first)}</th>'
-        for name, cell in zip(heads[1:], cells, strict=True):
-            body += f'<td data-label="{escape(name)}">{escape(cell)}</td>'
-        body += "</tr>"
-    return (
-        f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead>"
-        f"<tbody>{body}</tbody></table>"
-    )
-
-
-def _results(runs: Sequence[Run]) -> str:
-    """Return the table of results: a row per run and stage, rates with intervals."""
-    stages = [
-        (run.name, *each) for run in runs for each in run.results["stages"].items()
-    ]
-    rows = [row for stage in stages for row in _result_rows(*stage)]
-    if not rows:
-        return "<p>No run has been evaluated yet.</p>"
-    heads = ("Episodes", "pass@1", "pass@k", "Gave up", "Malformed", "Turns", "Bugs")
-    table = _table(
-        "Rates in percent, with 95% intervals; k is the number of samples.",
-        ["Run", "Stage", *heads],
-        rows,
-    )
-    waiting = ", ".join(run.name for run in runs if not run.results["stages"])
-    note = f"<p>Not evaluated yet: {escape(waiting)}.</p>"
-    return table + (note if waiting else "")
-
-
-def _result_rows(run: str, stage: str, figures: dict) -> list[list[str]]:
-    """Return the rows of a stage: of its greedy and of its sampled episodes."""
-    rows, bugs = [], str(figures.get("bugs", "-"))
-    if "pass@1" in figures:
-        cells = [run, stage, "greedy", rate(figures["pass@1"]), "-"]
-        rows.append([*cells, *_episode_cells(figures), bugs])
-    if sampled := figures.get("sampled"):
-        heat, (*_, highest) = figures.get("temperature", "-"), headline({"": figures})
-        cells = [run, stage, f"sampled at {heat}", rate(figures["sampled_pass@1"])]
-        k = "-" if highest == "pass@1" else f"{highest}: {rate(figures[highest])}"
-        rows.append([*cells, k, *_episode_cells(sampled), bugs])
-    return rows
-
-
-def _episode_cells(figures: dict) -> list[str]:
-    """Return the shares that gave up and were malformed, and the turns."""
-    statuses, shares = figures.get("by_status") or {}, [None, figures.get("malformed")]
-    if statuses:
-        shares[0] = statuses.get("exited_unsolved", 0) / sum(statuses.values())
-    turns = figures.get("turns")
-    cells = ["-" if share is None else f"{100 * share:.1f}" for share in shares]
-    return [*cells, "-" if turns is None else f"{turns:.2f}"]
+    return kept | {"failed": has_failed(record), "turns": turns}
 
 
 def _alarms(runs: Sequence[Run]) -> str:
@@ -213,6 +178,23 @@ def _curves(runs: Sequence[Run]) -> str:
     return legend + "".join(sections) + note
 
 
+def _missing(runs: Sequence[Run], shown: Sequence[Sequence[Part]]) -> str:
+    """Return a paragraph on the evaluations whose groups are not all on the page."""
+    parted = ", ".join(
+        f"{run.name}, {title(part.step)} ({len(part.groups)} of {part.of})"
+        for run, some in zip(runs, shown, strict=True)
+        for part in some
+        if is_evaluation(part.step) and len(part.groups) < part.of
+    )
+    if not parted:
+        return ""
+    return (
+        "<p>Not all groups of these evaluations can be read on this page, though all"
+        f' are counted: {escape(parted)}. <a href="#shown">How to get the others</a>'
+        "</p>"
+    )
+
+
 def _shown(runs: Sequence[Run], shown: Sequence[Sequence[Part]]) -> str:
     """Return a table of the steps and groups on the page, and commands for others."""
     rows, left = [], ""
@@ -227,7 +209,7 @@ def _shown(runs: Sequence[Run], shown: Sequence[Sequence[Part]]) -> str:
     caption = "Groups are the samples of one faulty program."
     command = "python -m repair.report " + shlex.quote(str(runs[0].folder))
     return (
-        _table(caption, ["Run", "Step", "Groups here"], rows)
+        html_table(caption, ["Run", "Step", "Groups here"], rows)
         + f"{left}<p>A page with others:</p><pre>{escape(command)} --step=STEP"
         f" --group=GROUP\n{escape(command)} --episodes=0</pre>"
         "<p>The second puts every episode into the page.</p>"

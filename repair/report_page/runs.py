@@ -6,6 +6,7 @@ import pathlib
 import re
 
 from repair.errors import UserError
+from repair.report_page.endings import Ending, ending_of
 from repair.training.metrics import read_metrics
 
 # Fields that a record must have; see `repair.training.trajectories`.
@@ -17,6 +18,8 @@ _EVALUATIONS = {
     "eval_sft_best": (1, "evaluation of SFT's best step"),
     "eval_rlvr": (3, "evaluation after RLVR"),
     "eval_rlvr_best": (3, "evaluation of RLVR's best step"),
+    # The file that repair.evaluate writes, beside its results.json.
+    "trajectories": (3, "evaluation"),
 }
 # Least episodes of a step on a page; with less room, it shows fewer steps.
 _WORTH_A_STEP = 16
@@ -24,13 +27,14 @@ _WORTH_A_STEP = 16
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One workdir, of a run that may still be under way.
+    """One workdir, of a run that may still be under way, or a folder of an evaluation.
 
     Attributes:
       name: The shortest end of its path that no other run of the report has.
       folder: Its path.
       config: Content of config.json.
       results: Content of results.json; no stages before the first evaluation.
+      machine: Last session of machine.json, or an evaluation's own; may be empty.
       metrics: Lines of metrics.jsonl.
       steps: Files of episodes by name ("eval_sft", "rlvr_10"), in the run's order.
     """
@@ -39,6 +43,7 @@ class Run:
     folder: pathlib.Path
     config: dict
     results: dict
+    machine: dict
     metrics: list[dict]
     steps: dict[str, pathlib.Path]
 
@@ -50,6 +55,7 @@ class Part:
     step: str
     groups: dict[str, list[dict]]  # records by bug, each with its "label"
     of: int  # number of all groups of the step
+    endings: list[Ending]  # of all episodes of the step
 
 
 def open_runs(workdirs) -> list[Run]:
@@ -79,6 +85,22 @@ def title(step: str) -> str:
     if step.startswith("rlvr_"):
         return f"RLVR, step {step.removeprefix('rlvr_')}"
     return _EVALUATIONS.get(step, (4, step))[1]
+
+
+def is_evaluation(step: str) -> bool:
+    """Return True for the name of an evaluation, false for a step of RLVR."""
+    return step in _EVALUATIONS
+
+
+def last_step(run: Run) -> str:
+    """Return the step that a view opens at: the last stage's evaluation.
+
+    A stage's last parameters, not its best ones. Without an evaluation it is the last
+    step; "" if there is none.
+    """
+    names = [name for name in run.steps if is_evaluation(name)]
+    last = [name for name in names if not name.endswith("_best")] or names
+    return (last or list(run.steps) or [""])[-1]
 
 
 def find_steps(run: Run, step: str) -> list[str]:
@@ -137,7 +159,10 @@ def _is_record(record) -> bool:
         and record.keys() >= _FIELDS
         and isinstance(record["turns"], list)
         and isinstance(record["tests"], list)
-        and all(isinstance(turn, dict) for turn in record["turns"])
+        and all(
+            isinstance(turn, dict) and isinstance(turn.get("state"), str)
+            for turn in record["turns"]
+        )
         and all(isinstance(record[name], str) for name in ("text", "code"))
     )
 
@@ -156,8 +181,9 @@ def pick_group(run: Run, step: str, groups: dict, group: str) -> list[dict]:
 def parts(run: Run, episodes: int, step: str = "", group: str = "") -> list[Part]:
     """Return whole groups of a run's steps, up to a number of episodes.
 
-    Evaluations and the first and last step of RLVR come first, then steps at even
-    gaps; of each step the first groups of its file, at least one.
+    The last stage's evaluation takes up to half of the episodes. The rest is shared by
+    the other evaluations and steps of RLVR, the first and the last and some at even
+    gaps. Of each step failures come first, in the file's order, at least one group.
 
     Args:
       run: The run.
@@ -171,36 +197,48 @@ def parts(run: Run, episodes: int, step: str = "", group: str = "") -> list[Part
         for name in names:  # one at a time: all files may not fit into memory
             groups = read_groups(run.steps[name])
             if group in groups:
-                kept.append(Part(name, {group: groups[group]}, len(groups)))
+                part = {group: groups[group]}
+                kept.append(Part(name, part, len(groups), _endings(part)))
         if not kept and names:  # raises an error that lists the groups
             pick_group(run, names[0], read_groups(run.steps[names[0]]), group)
         return kept
-    if not names:
-        return []
-    if episodes:
-        names = _spread(names, max(episodes // _WORTH_A_STEP, 1))
-    share = episodes / len(names)
-    return [_part(name, run.steps[name], share) for name in names]
+    if not episodes:
+        return [_part(name, run.steps[name], 0) for name in names]
+    names = _spread(names, max(episodes // _WORTH_A_STEP, 1))
+    found, last = {}, last_step(run)
+    for name in sorted(names, key=lambda name: name != last):
+        left = len(names) - len(found)
+        alone = name == last and left > 1
+        room = episodes // 2 if alone else episodes // left
+        found[name] = _part(name, run.steps[name], max(room, 1))
+        shown = sum(len(records) for records in found[name].groups.values())
+        episodes = max(episodes - shown, 0)
+    return [found[name] for name in names]
 
 
-def _part(step: str, path: pathlib.Path, episodes: float) -> Part:
+def _part(step: str, path: pathlib.Path, episodes: int) -> Part:
     groups = read_groups(path)
-    kept, count = {}, 0
-    for name, records in groups.items():
-        count += len(records)
+    endings = _endings(groups)
+    failing = {ending.group for ending in endings if ending.failed}
+    kept, count = set[str](), 0
+    for name in sorted(groups, key=lambda name: name not in failing):
+        count += len(groups[name])
         if kept and episodes and count > episodes:
             break
-        kept[name] = records
-    return Part(step, kept, len(groups))
+        kept.add(name)
+    shown = {name: records for name, records in groups.items() if name in kept}
+    return Part(step, shown, len(groups), endings)
+
+
+def _endings(groups: dict[str, list[dict]]) -> list[Ending]:
+    return [ending_of(record) for records in groups.values() for record in records]
 
 
 def _spread(names: list[str], most: int) -> list[str]:
-    """Return at most so many names: evaluations, then others at even gaps."""
-    if len(names) <= most:
-        return names
-    kept = [name for name in names if name.startswith("eval_")][:most]
-    others = [name for name in names if not name.startswith("eval_")]
-    room = min(most - len(kept), len(others))
+    """Return about so many names: all evaluations, and others at even gaps."""
+    kept = [name for name in names if is_evaluation(name)]
+    others = [name for name in names if not is_evaluation(name)]
+    room = min(max(most - len(kept), 0), len(others))
     gaps = max(room - 1, 1)
     kept += [others[round(i * (len(others) - 1) / gaps)] for i in range(room)]
     return [name for name in names if name in kept]
@@ -210,16 +248,22 @@ def _open(folder: pathlib.Path, name: str) -> Run:
     if not (folder / "config.json").exists() and not (folder / "results.json").exists():
         raise UserError(
             f"{folder} holds no run (no config.json, no results.json); give the"
-            " --workdir of a repair.train"
+            " --workdir of a repair.train, or the --out of a repair.evaluate"
         )
     results = {"stages": {}} | _read_json(folder / "results.json")
     _check_results(results, folder / "results.json")
     files = {path.stem: path for path in (folder / "trajectories").glob("*.jsonl")}
+    if (own := folder / "trajectories.jsonl").exists():
+        files[own.stem] = own
+    sessions = _read_json(folder / "machine.json").get("sessions")
+    machine = sessions[-1] if isinstance(sessions, list) and sessions else None
+    machine = machine or results.get("machine")
     return Run(
         name,
         folder,
         _read_json(folder / "config.json"),
         results,
+        machine if isinstance(machine, dict) else {},
         read_metrics(folder / "metrics.jsonl"),
         {step: files[step] for step in sorted(files, key=_order)},
     )

@@ -5,6 +5,7 @@ RLVR. Fields of a record:
 
   bug_id, sample    identity of the episode; the samples of one bug are a group
   temperature       its commands were drawn at, 0 for greedy
+  corruptions       of the bug; 0 when unknown
   text, tests       the task
   status            how it ended
   passed_shown      true if the program passes the shown tests at the end
@@ -63,6 +64,7 @@ def describe(rollout: Rollout, tokenizer: Tokenizer, temperature: float) -> dict
         "bug_id": rollout.bug.bug_id,
         "sample": rollout.sample,
         "temperature": temperature,
+        "corruptions": rollout.bug.corruptions,
         "text": rollout.bug.task.text,
         "tests": list(rollout.bug.task.test_list),
         "status": rollout.status,

@@ -75,9 +75,40 @@ def page(driver, page_text, tmp_path_factory):
     return Page(driver, path)
 
 
-def test_step_group_sample_and_status_are_picked(page):
+def test_it_opens_at_the_last_evaluations_first_failure(page):
+    """The greedy episode of one/2 fails; of one/1 only a sampled one does."""
     page.open()
+    assert page.texts("#view h3") == ["one/2"]
+    assert page.texts(".sample h4") == ["Greedy: exited_unsolved"]
+    page.open(run="second", step="rlvr_2")
     assert page.texts("#view h3") == ["one/1"]
+    assert page.texts(".sample h4") == ["Sample 1: exited_unsolved"]
+
+
+def test_a_count_of_failures_opens_their_list(page):
+    page.open()
+    page.find('#failures details[open] a[href*="kind=sampled"]')[0].click()
+    assert page.texts("#list h3") == [
+        "3 failures, sampled: evaluation after SFT, ended as exited_unsolved"
+    ]
+    assert page.texts("#list tbody th") == ["one/1", "one/2", "one/2"]
+    assert page.texts("#view h3") == ["one/1"]
+    assert page.texts(".sample h4") == ["Sample 1: exited_unsolved"]
+    page.find("#list tbody a")[2].click()
+    assert page.texts("#view h3") == ["one/2"]
+    assert page.texts(".sample h4") == ["Sample 1: exited_unsolved"]
+    assert page.texts("#list [aria-current] td")[0] == "1"
+    assert page.chosen()["by"] == "status"
+    page.js("history.back()")
+    page.js("return new Promise(done => setTimeout(done, 100))")
+    assert page.texts("#view h3") == ["one/1"]
+    page.find("#list button")[0].click()
+    assert page.texts("#list h3") == [] and "by" not in page.chosen()
+    assert page.texts("#view h3") == ["one/1"]
+
+
+def test_step_group_sample_and_status_are_picked(page):
+    page.open(step="eval_sft", group="one/1")
     assert page.texts(".sample h4")[0] == "Greedy: solved"
     page.choose("run", "second")
     page.choose("step", "rlvr_2")

@@ -16,7 +16,7 @@ from repair.report_page.page import write_page
 
 def data_of(page):
     (text,) = re.findall(r'<script id="data"[^>]*>(.*?)</script>', page)
-    return json.loads(text)
+    return json.loads(text)["runs"]
 
 
 def rows_of(table):

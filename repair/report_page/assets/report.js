@@ -1,15 +1,16 @@
-"use strict";
-
 // The browser of episodes. The address keeps the choice after the #, so that a link leads
 // to it. Text of programs and models enters the page as text only, never as markup.
 
-const runs = JSON.parse(document.getElementById("data").textContent);
+const { classes, runs } = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 // A frame without an address, as in a notebook.
 const framed = location.protocol === "about:";
 const controls = ["run", "step", "status", "group", "sample"];
-// The choice; "" for any status, and for all samples side by side.
-let chosen = { run: "", step: "", status: "", group: "", sample: "", tokens: false };
+// A class of failures: the classification, its value, greedy or sampled episodes.
+const filters = ["by", "value", "kind"];
+// The choice; "" for any status, for all samples side by side, and for no list.
+const chosen = { tokens: false };
+for (const name of [...controls, ...filters]) chosen[name] = "";
 
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
@@ -46,36 +47,58 @@ const group = () => named(groups(), chosen.group);
 
 // The address.
 
-function readAddress() {
-  const given = new URLSearchParams(location.hash.slice(1));
-  for (const name of controls) chosen[name] = given.get(name) ?? "";
+function readAddress(hash = location.hash) {
+  const given = new URLSearchParams(hash.slice(1));
+  for (const name of [...controls, ...filters]) chosen[name] = given.get(name) ?? "";
   chosen.tokens = given.get("tokens") === "1";
 }
 
-function writeAddress() {
+function addressOf(choice) {
   const said = new URLSearchParams();
-  for (const name of controls) if (chosen[name]) said.set(name, chosen[name]);
-  if (chosen.tokens) said.set("tokens", "1");
-  if (!framed) history.replaceState(null, "", "#" + said);
+  for (const name of [...controls, ...filters]) {
+    if (choice[name]) said.set(name, choice[name]);
+  }
+  if (choice.tokens) said.set("tokens", "1");
+  return "#" + said;
 }
 
-// Replaces a choice that is missing by the first one there is. Returns the missing names
-// that are worth a message: a sample that another step lacks is not.
+function writeAddress() {
+  if (!framed) history.replaceState(null, "", addressOf(chosen));
+}
+
+// Replaces a choice that is missing by where a reader starts: the last stage, and its
+// first failure. Returns the missing names that are worth a message: a sample that
+// another step lacks is not.
 function settle() {
   const missing = [];
-  function first(name, list) {
-    if (named(list, chosen[name])) return;
+  function settled(name, list, start) {
+    if (named(list, chosen[name])) return true;
     if (chosen[name]) missing.push(`${name} ${chosen[name]}`);
-    chosen[name] = list.length ? list[0].name : "";
+    chosen[name] = start ?? list[0]?.name ?? "";
+    return false;
   }
-  first("run", runs);
-  first("step", run().steps);
+  settled("run", runs);
+  settled("step", run().steps, named(run().steps, run().opens)?.name);
   if (groups().length) {
-    first("group", groups());
+    const [start, label] = firstFailure();
+    if (!settled("group", groups(), start)) chosen.sample ||= label ?? "";
     if (!ofStatus(group()).some((e) => e.label === chosen.sample)) chosen.sample = "";
   }
   return missing;
 }
+
+// Returns the group and sample of the first failure: of the list, else of all groups, a
+// greedy one before sampled ones.
+function firstFailure() {
+  const here = listed().find(([name, label]) => episodeOf(name, label));
+  if (here) return here;
+  const failed = groups().flatMap((g) =>
+    ofStatus(g).filter((e) => e.failed).map((e) => [g.name, e.label]));
+  return failed.find(([, label]) => label === "greedy") ?? failed[0] ?? [];
+}
+
+const episodeOf = (name, label) =>
+  named(groups(), name)?.episodes.find((e) => e.label === label);
 
 // The controls.
 
@@ -219,6 +242,7 @@ function reachable(within) {
 function update(byAddress = false) {
   const missing = settle();
   fillControls();
+  showList();
   show();
   byId("said").textContent = byAddress && missing.length
     ? `Not on this page: ${missing.join(", ")}. Its episodes are listed below.` : "";
@@ -250,14 +274,25 @@ addEventListener("hashchange", () => {
     update(true);
   }
 });
-// A link would leave a frame without an address.
-for (const link of document.querySelectorAll("nav a")) {
-  link.addEventListener("click", (event) => {
-    if (!framed) return;
+// Links to a choice show it; other links would leave a frame without an address.
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[href^='#']");
+  if (!link) return;
+  const hash = link.getAttribute("href");
+  if (hash.includes("=")) {
     event.preventDefault();
-    document.querySelector(link.getAttribute("href")).scrollIntoView();
-  });
-}
+    if (!framed) history.pushState(null, "", hash);
+    const inList = byId("list").contains(link);
+    readAddress(hash);
+    update(true);
+    const target = byId(inList ? "view" : "list");
+    target.focus({ preventScroll: true });
+    target.scrollIntoView();
+  } else if (framed) {
+    event.preventDefault();
+    document.querySelector(hash).scrollIntoView();
+  }
+});
 
 if (choosing()) readAddress();
 byId("controls").hidden = false;
