@@ -21,6 +21,7 @@ _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 _MARKS = ("o", "s", "^", "D", "v")
 _MANY = 80  # from so many steps on, a moving mean is drawn as well
 SMOOTH = 40  # the window of the mean is the number of steps over this
+_MOST = 2000  # points of a line that can be read off
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,12 +41,23 @@ class Curve:
 
 @dataclasses.dataclass(frozen=True)
 class Plot:
-    """One drawn curve: heading, unit, SVG, and a sentence for screen readers."""
+    """One drawn curve.
+
+    Attributes:
+      title: Its heading.
+      unit: Its unit, in words.
+      svg: The drawing.
+      words: A sentence for screen readers.
+      values: Numbers to read off: "frame", the left, top, right and bottom edge of the
+        axes as shares of the drawing; "steps", those at its left and right edge; and
+        "lines", [run, steps, values, their means or null] each.
+    """
 
     title: str
     unit: str
     svg: str
     words: str
+    values: dict
 
 
 def _sft_tokens(row: dict, config: dict) -> float:
@@ -118,14 +130,16 @@ def series(run: Run, stage: str, curve: Curve) -> tuple[np.ndarray, np.ndarray]:
 
 
 def smoothed(values: np.ndarray) -> np.ndarray:
-    """Return the moving mean over the last steps; few steps stay as they are."""
+    """Return the moving mean around each step; few steps stay as they are.
+
+    Near the ends the window is narrower, so that it stays centred.
+    """
     if len(values) < _MANY:
         return values
-    window = len(values) // SMOOTH
+    places = np.arange(len(values))
+    half = np.minimum(places, places[::-1]).clip(max=max(len(values) // SMOOTH // 2, 1))
     sums = np.cumsum(np.insert(values, 0, 0.0))
-    ends = np.arange(1, len(values) + 1)
-    starts = np.maximum(ends - window, 0)
-    return (sums[ends] - sums[starts]) / (ends - starts)
+    return (sums[places + half + 1] - sums[places - half]) / (2 * half + 1)
 
 
 def draw_curves(runs: Sequence[Run], stage: str) -> list[Plot]:
@@ -138,8 +152,10 @@ def draw_curves(runs: Sequence[Run], stage: str) -> list[Plot]:
         lines = [line for line in lines if len(line[2])]
         if lines:
             fill = functools.partial(_plot, lines, len(runs) > 1)
-            svg = _svg(f"{stage}{number}", 4.0, 2.3, fill)
-            plots.append(Plot(curve.title, curve.unit, svg, _words(curve, lines)))
+            svg, values = _svg(f"{stage}{number}", 4.0, 2.3, fill)
+            values["lines"] = [_points(*line[1:]) for line in lines]
+            words = _words(curve, lines)
+            plots.append(Plot(curve.title, curve.unit, svg, words, values))
     return plots
 
 
@@ -150,7 +166,7 @@ def swatch(index: int) -> str:
         axes.axis("off")
         axes.plot([0, 1, 2], [0, 0, 0], markevery=[1], **_style(index, True))
 
-    return _svg(f"swatch{index}", 0.55, 0.18, line)
+    return _svg(f"swatch{index}", 0.55, 0.18, line)[0]
 
 
 def _style(index: int, marked: bool) -> dict:
@@ -198,8 +214,25 @@ def _words(curve: Curve, lines) -> str:
     return f"{curve.title} ({curve.unit}) by step. {'; '.join(parts)}."
 
 
-def _svg(key: str, width: float, height: float, fill: Callable) -> str:
-    """Return an SVG with a size in inches; `key` is unique in its page."""
+def _points(name: str, steps: np.ndarray, values: np.ndarray) -> list:
+    """Return a line's numbers to read off, to four digits."""
+    mean, every = smoothed(values), -(-len(steps) // _MOST)
+    kept = slice((len(steps) - 1) % every, None, every)  # the last one too
+
+    def short(numbers):
+        return [float(f"{number:.4g}") for number in numbers[kept]]
+
+    steps = steps[kept].astype(int).tolist()
+    return [name, steps, short(values), None if mean is values else short(mean)]
+
+
+def _svg(
+    key: str, width: float, height: float, fill: Callable
+) -> tuple[str, dict[str, list[float]]]:
+    """Return an SVG with a size in inches, and the frame and steps of `Plot.values`.
+
+    `key` is unique in its page.
+    """
     import matplotlib  # here, since its import takes long and only the page needs it
     from matplotlib.figure import Figure
 
@@ -216,7 +249,11 @@ def _svg(key: str, width: float, height: float, fill: Callable) -> str:
         buffer = io.StringIO()
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(buffer, format="svg", metadata=nothing)
-    return _for_page(buffer.getvalue())
+    place = axes.get_position()
+    frame = [place.x0, 1 - place.y1, place.x1, 1 - place.y0]
+    steps = [round(float(step), 3) for step in axes.get_xlim()]
+    values = {"frame": [round(float(edge), 4) for edge in frame], "steps": steps}
+    return _for_page(buffer.getvalue()), values
 
 
 def _for_page(text: str) -> str:

@@ -35,7 +35,7 @@ _STAGES = {
     "rlvr_eval": "Evaluation during reinforcement learning",
 }
 # In this order: the last one starts the page.
-_SCRIPTS = ("list.js", "report.js")
+_SCRIPTS = ("list.js", "hover.js", "report.js")
 # Fields of a record, and of a turn apart from its edit, that the page shows.
 _RECORD = ("label", "status", "return", "passed", "learnt")
 _TURN = (
@@ -163,8 +163,9 @@ def _curves(runs: Sequence[Run]) -> str:
         plots = "".join(
             f'<figure class="plot"><figcaption>{plot.title}'
             f" <small>{plot.unit}</small></figcaption>"
-            f'<div role="img" aria-label="{escape(plot.words)}">{plot.svg}</div>'
-            "</figure>"
+            f'<div role="img" tabindex="0" aria-label="{escape(plot.words)}"'
+            f' data-values="{escape(_json(plot.values))}">{plot.svg}</div>'
+            "<output></output></figure>"
             for plot in curves.draw_curves(runs, stage)
         )
         if plots:
@@ -172,8 +173,9 @@ def _curves(runs: Sequence[Run]) -> str:
     if not sections:
         return "<p>No run has made a step of training yet.</p>"
     note = (
-        f"<p>Where steps are many, thin lines are the steps and thick ones the mean of"
-        f" the last {curves.SMOOTH}th part of them.</p>"
+        "<p>Values stand below a curve under the pointer, or with the arrow keys."
+        " Where steps are many, thin lines are the steps and thick ones the mean of"
+        f" the {curves.SMOOTH}th part of them around each.</p>"
     )
     return legend + "".join(sections) + note
 

@@ -27,13 +27,34 @@ def test_throughput_is_of_tokens_and_seconds(runs):
     np.testing.assert_allclose(values, 0.9 * batch / 0.5)
 
 
-def test_the_mean_is_over_the_last_steps():
-    values = np.arange(120.0)
+def test_the_mean_is_centred():
+    values = np.arange(160.0) ** 2
     smooth = curves.smoothed(values)
-    assert smooth[0] == 0 and smooth[1] == 0.5
-    np.testing.assert_allclose(smooth[2:], values[2:] - 1)
+    # A window of five: (4 + 1 + 0 + 1 + 4) / 5 above the square of the middle, narrower
+    # at the ends.
+    np.testing.assert_allclose(
+        (smooth - values)[[0, 1, 2, 80, 157, 158, 159]],
+        [
+            *(0, 2 / 3, 2, 2, 2, 2 / 3, 0),
+        ],
+    )
     few = np.arange(9.0)
     assert curves.smoothed(few) is few
+
+
+def test_values_are_read_off_within_the_frame(runs, monkeypatch):
+    monkeypatch.setattr(curves, "_MOST", 45)
+    loss = curves.draw_curves(runs, "sft")[0].values
+    left, top, right, bottom = loss["frame"]
+    assert 0 < left < right < 1 and 0 < top < bottom < 1
+    low, high = loss["steps"]
+    assert low < 1 and 90 < high
+    name, steps, values, means = loss["lines"][1]
+    assert name == "second" and steps == list(range(2, 91, 2))
+    assert values[:3] == [1.5, 0.75, 0.5] and values[-1] == 0.03333
+    assert means[0] == round((3 + 1.5 + 1) / 3, 3)  # of steps 1 to 3
+    (solved,) = (p for p in curves.draw_curves(runs, "rlvr") if p.title == "Solve rate")
+    assert solved.values["lines"][0] == ["first <b>", [1, 2], [0.25, 0.5], None]
 
 
 def test_all_runs_are_in_one_plot(runs):
