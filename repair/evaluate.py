@@ -8,6 +8,7 @@ import dataclasses
 import json
 import pathlib
 
+import jax
 from absl import flags
 from rich.console import Console
 
@@ -22,6 +23,7 @@ from repair.training.bug_source import draw_bugs
 from repair.training.config import EvalConfig
 from repair.training.evaluation import measure, notes, unfit_line
 from repair.training.initial_weights import workdir_of
+from repair.training.machine import describe_machine
 from repair.training.policy import Policy, load_policy
 from repair.training.tables import episode_tables, results_table
 from repair.training.workdir import write_whole
@@ -65,6 +67,7 @@ def main():
         )
     results = {"stages": {spec: figures}, "checkpoint": source, "tasks": told}
     results["seed"] = settings.seed
+    results["machine"] = describe_machine(jax.local_devices()[:1])
     if others:
         results["against"] = {"path": args.against, "differences": {}}
     for stage, other in others.items():

@@ -5,6 +5,9 @@ their intervals, the curves of the runs over one another, and episodes turn by t
 With --terminal it prints episodes instead:
 
 python -m repair.report runs/tiny --terminal --step=eval_rlvr --group=GROUP
+python -m repair.report runs/tiny --terminal --list --failed --sort=return | less
+
+A folder of repair.evaluate (its --out) is shown like a WORKDIR.
 """
 
 import pathlib
@@ -16,22 +19,30 @@ from repair import cli
 from repair.errors import UserError
 from repair.report_page import page, terminal
 from repair.report_page.runs import open_runs
+from repair.report_page.terminal import SORTS, Listing, list_episodes
 from repair.training.workdir import write_whole
 
 
 def main(*workdirs: str) -> None:
     """Read the workdirs and write the page, or print to the terminal."""
     args, runs = flags.FLAGS, open_runs(workdirs)
+    if (args.failed or args.error or args.sort) and not args.list:
+        raise UserError("--failed, --error and --sort go with --terminal --list")
     if args.terminal:
         if args.out:
             raise UserError("--out goes with the page; leave it out with --terminal")
         for run in runs:
             choice = args.step, args.group, args.sample, args.status
-            terminal.show(run, Console(), *choice)
+            if args.list:
+                more = args.error, args.failed, args.sort or ""
+                print(*list_episodes(run, Listing(*choice, *more)), sep="\n")
+            else:
+                terminal.show(run, Console(), *choice)
         return
-    if args.sample or args.status:
+    if args.sample or args.status or args.list:
         raise UserError(
-            "--sample and --status go with --terminal; the page lets one choose both"
+            "--sample, --status and --list go with --terminal; the page lets one choose"
+            " all of them"
         )
     text = page.write_page(runs, args.episodes, args.step, args.group)
     out = pathlib.Path(args.out or runs[0].folder / "report.html")
@@ -53,6 +64,15 @@ def define() -> None:
     flags.DEFINE_string("group", "", "Only the episodes of this faulty program.")
     flags.DEFINE_string("sample", "", "In the terminal: only this one, or greedy.")
     flags.DEFINE_string("status", "", "In the terminal: only those that ended so.")
+    flags.DEFINE_bool(
+        "list",
+        False,
+        "In the terminal: a line an episode, at first the last stage's.",
+    )
+    orders = [f"{sign}{name}" for name in SORTS for sign in ("", "-")]
+    flags.DEFINE_enum("sort", None, orders, "Of --list; with - the highest first.")
+    flags.DEFINE_bool("failed", False, "In --list: only failures.")
+    flags.DEFINE_string("error", "", "In --list: only those that end with it.")
 
 
 def command() -> None:

@@ -16,6 +16,7 @@ from repair.report_page import curves
 from repair.report_page.endings import has_failed
 from repair.report_page.failures import CLASSES, failure_rows, failures_section
 from repair.report_page.markup import html_table
+from repair.report_page.origins import origins_section
 from repair.report_page.runs import (
     Part,
     Run,
@@ -80,6 +81,7 @@ def write_page(
         failures=failures_section(runs, shown),
         curves=_alarms(runs) + _curves(runs),
         shown=_shown(runs, shown),
+        origins=origins_section(runs),
         data=_json(data),
     )
 

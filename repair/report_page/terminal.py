@@ -1,6 +1,7 @@
 """A run's episodes as text in a terminal."""
 
 import collections
+import dataclasses
 
 from rich.console import Console
 from rich.table import Table
@@ -8,17 +9,31 @@ from rich.text import Text
 
 from repair.env.state_text import split_state
 from repair.errors import UserError
+from repair.report_page.endings import Ending, ending_of
 from repair.report_page.runs import (
     Run,
     alarm_lines,
     find_steps,
+    last_step,
     pick_group,
     read_groups,
     title,
 )
+from repair.report_page.stages import change_line, changes_between
 from repair.report_page.turns import turns_of
 from repair.training.tables import results_table
 
+# Columns of the list of episodes, which --sort takes: fields of an `Ending`.
+SORTS = {
+    "return": "value",
+    "turns": "turns",
+    "status": "status",
+    "corruptions": "corruptions",
+    "start": "start",
+    "error": "error",
+    "sample": "label",
+    "group": "group",
+}
 _STYLES = {"+": "green", "-": "red", " ": ""}
 
 
@@ -70,6 +85,74 @@ def show(
         _show_episode(record, console)
 
 
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """The episodes that a list shows; "" in a field is any.
+
+    Attributes:
+      step: Their step; "" for the last stage's evaluation.
+      group: Their bug.
+      sample: Their label.
+      status: Their status.
+      error: Their class of error at the end.
+      failed: True for failures alone.
+      sort: One of `SORTS`, with "-" in front for the highest first; "" for the order
+        of the file.
+    """
+
+    step: str = ""
+    group: str = ""
+    sample: str = ""
+    status: str = ""
+    error: str = ""
+    failed: bool = False
+    sort: str = ""
+
+
+def list_episodes(run: Run, listing: Listing) -> list[str]:
+    """Return a line of headings and a line an episode, for a pager, grep or sort.
+
+    Raises:
+      UserError: The run has no such step, or no episode of it is as chosen.
+    """
+    names = find_steps(run, listing.step or last_step(run))
+    if not names:
+        return [f"{run.name}: no episodes yet"]
+    groups = read_groups(run.steps[names[0]])
+    if listing.group:
+        groups = {listing.group: pick_group(run, names[0], groups, listing.group)}
+    found = [ending_of(record) for records in groups.values() for record in records]
+    kept = [
+        ending
+        for ending in found
+        if (ending.failed or not listing.failed)
+        and listing.sample in ("", ending.label)
+        and listing.status in ("", ending.status)
+        and listing.error in ("", ending.error)
+    ]
+    if not kept:
+        raise UserError(
+            f"none of the {len(found)} episodes of step {names[0]} of {run.folder} is"
+            " as chosen; they have status"
+            f" {', '.join(sorted({e.status for e in found}))}; error"
+            f" {', '.join(sorted({e.error for e in found}))}"
+        )
+    if field := SORTS.get(listing.sort.removeprefix("-")):
+        kept.sort(
+            key=lambda ending: getattr(ending, field),
+            reverse=listing.sort.startswith("-"),
+        )
+    rows = [tuple(SORTS), *(_cells(ending) for ending in kept)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, cells, widths)).rstrip() for cells in rows]
+
+
+def _cells(ending: Ending) -> tuple[str, ...]:
+    values = [getattr(ending, field) for field in SORTS.values()]
+    shown = (f"{v:+.2f}" if isinstance(v, float) else str(v) for v in values)
+    return tuple(_plain(text).plain.replace("\n", " ") for text in shown)
+
+
 def _ended(run: Run, step: str, groups: dict, status: str) -> dict:
     """Return the groups with the records of a status; UserError if there is none."""
     kept = {
@@ -90,6 +173,8 @@ def _list_steps(run: Run, console: Console) -> None:
     console.rule(_plain(run.name))
     if run.results["stages"]:
         console.print(results_table(run.results))
+    for pair in changes_between([run]):
+        console.print(_plain(change_line(pair)), soft_wrap=True)
     for line in alarm_lines(run):
         console.print(_plain(f"alarm: {line}"), soft_wrap=True)
     table = Table("step", "title", caption="choose one with --step")

@@ -1,15 +1,16 @@
 """The machine and the versions that a run's bits depend on, kept in its workdir.
 
 The same seed and config give the same bits on the same instruction set, number of cores
-and devices, and versions. WORKDIR/machine.json lists those of each session that had
-others than the one before.
+and devices, and versions, the commit of the source among them. WORKDIR/machine.json
+lists those of each session that had others than the one before.
 """
 
 import importlib.metadata
 import json
 import pathlib
 import platform
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Sequence
 
 import jax
 
@@ -20,16 +21,17 @@ _PACKAGES = ("repair", "jax", "jaxlib", "flax", "optax", "numpy", "tokenizers")
 _CPUINFO = pathlib.Path("/proc/cpuinfo")
 
 
-def describe_machine(mesh) -> dict[str, str]:
-    """Return what the bits of a run depend on, by name."""
+def describe_machine(devices: Sequence) -> dict[str, str]:
+    """Return what the bits of a run on these devices depend on, by name."""
     cpu = _cpu_fields()
     found = {
         "processor": cpu.get("model name", platform.processor() or platform.machine()),
         "instruction set": cpu.get("flags", platform.machine()),
         "cores": str(available_cores()),
-        "devices": f"{mesh.size} of {mesh.devices.flat[0].device_kind}",
+        "devices": f"{len(devices)} of {devices[0].device_kind}",
         "processes": str(jax.process_count()),
         "python": platform.python_version(),
+        "commit": source_commit(pathlib.Path(__file__).parent),
     }
     return found | {name: importlib.metadata.version(name) for name in _PACKAGES}
 
@@ -38,7 +40,8 @@ def note_machine(
     workdir: pathlib.Path, mesh, report: Callable[[str], None] = print
 ) -> None:
     """Write the machine into the workdir; say what differs from the session before."""
-    path, now = workdir / "machine.json", describe_machine(mesh)
+    path = workdir / "machine.json"
+    now = describe_machine(mesh.devices.flatten().tolist())
     kept = (load_object(path) if path.exists() else None) or {}
     sessions = kept.get("sessions") or []
     if sessions and sessions[-1] == now:
@@ -52,10 +55,31 @@ def note_machine(
         ]
         report(
             f"this session differs from the one before in {', '.join(told)}; the run"
-            " goes on, though not to the same bits"
+            " goes on, though perhaps not to the same bits"
         )
     text = json.dumps({"sessions": [*sessions, now]}, indent=2)
     write_whole(path, text + "\n")
+
+
+def source_commit(folder: pathlib.Path) -> str:
+    """Return the git commit that a folder's files are of; "none" outside of git.
+
+    "-dirty" at its end tells of changes since. An installed package within another
+    project's repository is no part of its commits.
+    """
+
+    def git(*words: str) -> str | None:
+        command = ["git", "-C", str(folder), *words]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    if not git("ls-files"):
+        return "none"
+    words = ("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    return git(*words) or "none"
 
 
 def _cpu_fields() -> dict[str, str]:

@@ -1,6 +1,8 @@
 """The machine of a run: kept in its workdir, and told where it differs."""
 
 import json
+import os
+import subprocess
 
 from repair.model.sharding import make_mesh
 from repair.training import machine
@@ -27,3 +29,39 @@ def test_another_machine_is_told_by_what_differs(tmp_path, monkeypatch):
     machine.note_machine(tmp_path, mesh, said.append)
     sessions = json.loads((tmp_path / "machine.json").read_text())["sessions"]
     assert sessions == [other] and len(said) == 1
+
+
+def test_the_commit_is_of_the_files_in_the_folder(tmp_path):
+    """A folder that its repository does not track has none."""
+    assert machine.source_commit(tmp_path) == "none"
+    folder = tmp_path / "repository" / "package"
+    folder.mkdir(parents=True)
+    (folder / "a.py").write_text("x = 1")
+    person = {
+        f"GIT_{who}_{what}": "a@b"
+        for who in ("AUTHOR", "COMMITTER")
+        for what in ("NAME", "EMAIL")
+    }
+
+    def git(*words):
+        done = subprocess.run(
+            ["git", *words],
+            cwd=folder,
+            check=True,
+            text=True,
+            capture_output=True,
+            env=os.environ | person,
+        )
+        return done.stdout.strip()
+
+    git("init", "-q", "..")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    commit = git("rev-parse", "HEAD")
+    assert machine.source_commit(folder) == commit
+    (folder / "a.py").write_text("x = 2")
+    assert machine.source_commit(folder) == f"{commit}-dirty"
+    installed = folder / "site-packages"
+    installed.mkdir()
+    (installed / "b.py").write_text("")
+    assert machine.source_commit(installed) == "none"
