@@ -10,7 +10,9 @@ python -m repair.report runs/tiny --terminal --list --failed --sort=return | les
 A folder of repair.evaluate (its --out) is shown like a WORKDIR.
 """
 
+import os
 import pathlib
+import sys
 
 from absl import flags
 from rich.console import Console
@@ -35,7 +37,7 @@ def main(*workdirs: str) -> None:
             choice = args.step, args.group, args.sample, args.status
             if args.list:
                 more = args.error, args.failed, args.sort or ""
-                print(*list_episodes(run, Listing(*choice, *more)), sep="\n")
+                _print(list_episodes(run, Listing(*choice, *more)))
             else:
                 terminal.show(run, Console(), *choice)
         return
@@ -51,6 +53,15 @@ def main(*workdirs: str) -> None:
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error}); choose --out") from error
     print(f"the report is in {out}")
+
+
+def _print(lines: list[str]) -> None:
+    """Print lines to a pager or program that may end before the last one."""
+    try:
+        print(*lines, sep="\n", flush=True)
+    except BrokenPipeError:
+        # Nobody reads on; Python would complain when it closes the pipe at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def define() -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import types
 
 import pytest
@@ -12,7 +13,8 @@ from repair.training.config import Config
 from repair.training.workdir import open_workdir
 
 FLAGS = {"out": "", "episodes": 1000, "terminal": False}
-FLAGS |= dict.fromkeys(("step", "group", "sample", "status"), "")
+FLAGS |= dict.fromkeys(("step", "group", "sample", "status", "error"), "")
+FLAGS |= {"list": False, "failed": False, "sort": None}
 
 
 @pytest.fixture
@@ -57,11 +59,24 @@ def test_the_terminal_lists_all_runs(command, tmp_path, capsys):
     assert not (tmp_path / "a" / "report.html").exists()
 
 
+def test_the_list_is_printed_and_a_pager_may_end_early(command, capsys, monkeypatch):
+    command("a", terminal=True, list=True)
+    assert capsys.readouterr().out == "a: no episodes yet\n"
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "w") as torn:
+        monkeypatch.setattr("sys.stdout", torn)
+        command("a", terminal=True, list=True)
+
+
 @pytest.mark.parametrize(
     "values, says",
     [
-        ({"sample": "0"}, "--sample and --status go with --terminal"),
-        ({"status": "solved"}, "--sample and --status go with --terminal"),
+        ({"sample": "0"}, "--sample, --status and --list go with --terminal"),
+        ({"status": "solved"}, "--sample, --status and --list go with --terminal"),
+        ({"list": True}, "--sample, --status and --list go with --terminal"),
+        ({"terminal": True, "failed": True}, "go with --terminal --list"),
+        ({"terminal": True, "sort": "turns"}, "go with --terminal --list"),
         ({"terminal": True, "out": "x.html"}, "--out goes with the page"),
         ({"step": "3"}, "no episodes of step '3'; it has those of: none yet"),
         ({"out": "/dev/null/page.html"}, "cannot be written"),

@@ -98,7 +98,7 @@ def _class_table(chosen: dict[str, str], kinds: dict[str, list[Ending]]) -> Html
             count, of = fails[name], everything[name]
             cell = f"{count}"
             if count:
-                said = f"{count} failures, {kind}, {heading.lower()}: {words}"
+                said = f"failures: {count}, {kind}, {heading.lower()}: {words}"
                 cell = choice_link(cell, said, **chosen, value=name, kind=kind)
             # All that end with an error are failures.
             cells.append(cell if by == "error" else Html(f"{cell} of {of}"))

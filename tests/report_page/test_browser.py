@@ -107,6 +107,22 @@ def test_a_count_of_failures_opens_their_list(page):
     assert page.texts("#view h3") == ["one/1"]
 
 
+def test_values_are_read_off_by_pointer_and_by_keyboard(page):
+    page.open()
+    box = page.find(".plot [data-values]")[0]
+    page.js("arguments[0].scrollIntoView()", box)
+    chains = pytest.importorskip("selenium.webdriver").ActionChains(page.driver)
+    chains.move_to_element(box).perform()
+    said = page.texts(".plot output")[0]
+    step = int(re.match(r"Step (\d+): first <b> ", said)[1])
+    assert 30 < step < 55 and "second " in said and len(page.find(".rule")) == 1
+    page.find("h1")[0].click()
+    box.send_keys("\ue010")  # End
+    assert page.texts(".plot output")[0].startswith("Step 90: first <b> 0.03333 (mean")
+    box.send_keys("\ue012")  # the left arrow
+    assert page.texts(".plot output")[0].startswith("Step 89: ")
+
+
 def test_step_group_sample_and_status_are_picked(page):
     page.open(step="eval_sft", group="one/1")
     assert page.texts(".sample h4")[0] == "Greedy: solved"

@@ -1,5 +1,6 @@
 """Workdirs read back: names, steps, groups, and the share of them on a page."""
 
+import dataclasses
 import json
 
 import pytest
@@ -64,6 +65,29 @@ def test_what_is_no_run_is_refused(tmp_path):
             open_runs([tmp_path])
 
 
+def test_the_folder_of_an_evaluation_is_read(runs, tmp_path):
+    """Its file of episodes stands beside results.json, its machine within."""
+    results = {"stages": {}, "machine": {"jax": "1"}}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    written = runs[0].steps["eval_sft"].read_text()
+    (tmp_path / "trajectories.jsonl").write_text(written)
+    (run,) = open_runs([tmp_path])
+    assert list(run.steps) == ["trajectories"] and run.machine == {"jax": "1"}
+    assert reading.title("trajectories") == "evaluation"
+    assert reading.last_step(run) == "trajectories"
+    assert len(parts(run, 0)[0].endings) == 6
+
+
+def test_a_view_opens_at_the_last_stage(runs):
+    def last(*names):
+        steps = dict.fromkeys(names)
+        return reading.last_step(dataclasses.replace(runs[0], steps=steps))
+
+    assert last("eval_init", "rlvr_1", "eval_rlvr", "eval_rlvr_best") == "eval_rlvr"
+    assert last("eval_init", "eval_sft_best", "rlvr_1") == "eval_init"
+    assert last("rlvr_1", "rlvr_2") == "rlvr_2" and last() == ""
+
+
 def test_a_step_is_found_by_name_or_number(runs):
     assert find_steps(runs[0], "2") == find_steps(runs[0], "rlvr_2") == ["rlvr_2"]
     assert find_steps(runs[0], "") == list(runs[0].steps)
@@ -109,7 +133,10 @@ def test_a_page_takes_whole_groups_up_to_its_room(runs):
     everything = {"eval_sft": (2, 2), "rlvr_1": (2, 2), "rlvr_2": (2, 2)}
     assert sizes(0) == sizes(1000) == everything
     assert sizes(1) == {"eval_sft": (1, 2)}
+    # Two steps: half of the room for the evaluation, of six episodes.
     assert sizes(40) == {"eval_sft": (2, 2), "rlvr_1": (2, 2)}
+    # Four episodes: of the evaluation two, which is less than its first group.
+    assert sizes(4) == {"eval_sft": (1, 2)}
     assert sizes(1, "2") == {"rlvr_2": (1, 2)}
     assert sizes(1, "", "one/2") == dict.fromkeys(everything, (1, 2))
     with pytest.raises(UserError, match="no group 'x'"):

@@ -1,6 +1,7 @@
 """Episodes in a terminal."""
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -47,6 +48,42 @@ def test_a_group_is_shown_turn_by_turn(say):
 def test_samples_and_statuses_are_chosen(say):
     assert "sample 1" not in say("2", "one/1", "0")
     assert "sample 0" not in say("2", "one/1", "", "exited_unsolved")
+
+
+def table_of(run, **chosen):
+    """Return the cells of the list of episodes, below its headings."""
+    head, *lines = terminal.list_episodes(run, terminal.Listing(**chosen))
+    assert head.split() == list(terminal.SORTS)
+    return [re.split("  +", line) for line in lines]
+
+
+def test_episodes_are_a_list_that_sorts_and_filters(runs):
+    everything = table_of(runs[0])
+    assert len(everything) == 6 and everything[0] == [
+        *("+1.00", "2", "solved", "1", "wrong value", "none", "greedy", "one/1"),
+    ]
+    returns = [row[0] for row in table_of(runs[0], sort="return")]
+    assert returns == ["-0.50", *["+0.00"] * 3, *["+1.00"] * 2]
+    assert [row[0] for row in table_of(runs[0], sort="-return")] == returns[::-1]
+    failed = table_of(runs[0], failed=True, sort="sample")
+    assert [row[-2:] for row in failed] == [
+        ["0", "one/2"],
+        ["1", "one/1"],
+        ["1", "one/2"],
+        ["greedy", "one/2"],
+    ]
+    assert failed == table_of(runs[0], status="exited_unsolved", sort="sample")
+    assert failed == table_of(runs[0], error="wrong value", sort="sample")
+    assert len(table_of(runs[0], step="2", group="one/1")) == 2
+    assert len(table_of(runs[0], sample="greedy")) == 2
+
+
+def test_a_list_of_nothing_says_what_there_is(runs):
+    said = "none of the 6 episodes .* status exited_unsolved, solved; error none, wrong"
+    with pytest.raises(UserError, match=said):
+        table_of(runs[0], status="lost")
+    with pytest.raises(UserError, match="no group 'x'"):
+        table_of(runs[0], group="x")
 
 
 @pytest.mark.parametrize(

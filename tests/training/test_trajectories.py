@@ -55,6 +55,7 @@ def test_tokens_are_those_sampled_with_their_log_probs(tokenizer, rollouts):
     assert record["last_state"] == "s2"
     assert first["malformed"] and not second["malformed"]
     assert record["return"] == 1.0 and record["temperature"] == 0.8
+    assert record["corruptions"] == 1
 
 
 def test_ids_that_only_the_model_knows_are_shown(tokenizer, bugs):

@@ -37,7 +37,8 @@ function showList() {
     }
     return row;
   });
-  const title = `${found.length} failures, ${chosen.kind}: ${step()?.title ?? ""},`
+  const count = `${found.length} failure${found.length === 1 ? "" : "s"}`;
+  const title = `${count}, ${chosen.kind}: ${step()?.title ?? ""},`
     + ` ${(classes[chosen.by] ?? chosen.by).toLowerCase()} ${visible(chosen.value)}`;
   list.replaceChildren(
     make("h3", { id: "list-title" }, title), close,
