@@ -91,6 +91,7 @@ def command(monkeypatch, tmp_path, capsys):
 def test_bugs_and_samples_come_from_the_seed_of_the_evaluation(command):
     ours, said = command()
     assert ours["seed"] == 3 and command.played == [3]
+    assert ours["machine"].keys() >= {"commit", "devices", "jax", "python"}
     assert "2 episodes broke" in said
     other, _ = command(seed=8)
     assert other["seed"] == 8 and command.played == [3, 8]

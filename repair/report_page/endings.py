@@ -1,4 +1,4 @@
-"""How an episode ended, and the classes by which failures are counted."""
+"""Endings of episodes, and the classes by which failures are counted."""
 
 import dataclasses
 
