@@ -198,7 +198,7 @@ def parts(run: Run, episodes: int, step: str = "", group: str = "") -> list[Part
             groups = read_groups(run.steps[name])
             if group in groups:
                 part = {group: groups[group]}
-                kept.append(Part(name, part, len(groups), _endings(part)))
+                kept.append(Part(name, part, len(groups), _endings(groups)))
         if not kept and names:  # raises an error that lists the groups
             pick_group(run, names[0], read_groups(run.steps[names[0]]), group)
         return kept

@@ -139,12 +139,17 @@ def list_episodes(run: Run, listing: Listing) -> list[str]:
         )
     if field := SORTS.get(listing.sort.removeprefix("-")):
         kept.sort(
-            key=lambda ending: getattr(ending, field),
+            key=lambda ending: _key(getattr(ending, field)),
             reverse=listing.sort.startswith("-"),
         )
     rows = [tuple(SORTS), *(_cells(ending) for ending in kept)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, cells, widths)).rstrip() for cells in rows]
+
+
+def _key(value):
+    """Return a sort key: numbers in words, such as samples, by their value."""
+    return value.zfill(9) if isinstance(value, str) and value.isdecimal() else value
 
 
 def _cells(ending: Ending) -> tuple[str, ...]:

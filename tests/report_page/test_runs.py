@@ -139,6 +139,8 @@ def test_a_page_takes_whole_groups_up_to_its_room(runs):
     assert sizes(4) == {"eval_sft": (1, 2)}
     assert sizes(1, "2") == {"rlvr_2": (1, 2)}
     assert sizes(1, "", "one/2") == dict.fromkeys(everything, (1, 2))
+    # Of a single group all episodes of its step are counted too.
+    assert [len(part.endings) for part in parts(runs[0], 1, "", "one/2")] == [6, 4, 4]
     with pytest.raises(UserError, match="no group 'x'"):
         parts(runs[0], 0, "", "x")
 

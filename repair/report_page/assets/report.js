@@ -90,7 +90,8 @@ function settle() {
 // Returns the group and sample of the first failure: of the list, else of all groups, a
 // greedy one before sampled ones.
 function firstFailure() {
-  const here = listed().find(([name, label]) => episodeOf(name, label));
+  const here = listed().find(([name, label]) =>
+    named(groups(), name) && episodeOf(name, label));
   if (here) return here;
   const failed = groups().flatMap((g) =>
     ofStatus(g).filter((e) => e.failed).map((e) => [g.name, e.label]));
@@ -98,7 +99,7 @@ function firstFailure() {
 }
 
 const episodeOf = (name, label) =>
-  named(groups(), name)?.episodes.find((e) => e.label === label);
+  named(step()?.groups ?? [], name)?.episodes.find((e) => e.label === label);
 
 // The controls.
 
