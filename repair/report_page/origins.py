@@ -34,7 +34,9 @@ def origins_section(runs: Sequence[Run]) -> str:
         own = len(runs) == 1 and cells[0] != _text(defaults.get(name, _ABSENT))
         (first if own or len(set(cells)) > 1 else rest).append([name, *cells])
     heads = ["", *(run.name for run in runs)]
-    if len(runs) == 1:
+    if not any(configs):  # of an evaluation, which keeps none
+        caption, folded = "", "More"
+    elif len(runs) == 1:
         caption = "Last: the fields of the config that differ from their defaults."
         folded = "The rest of the config, at its defaults"
     else:
@@ -43,6 +45,8 @@ def origins_section(runs: Sequence[Run]) -> str:
     shown = html_table(caption, heads, first)
     if not first:
         shown = "<p>The runs differ in nothing that was recorded.</p>"
+    if not rest:
+        return shown
     more = html_table("", heads, rest)
     return f"{shown}<details><summary>{folded}</summary>{more}</details>"
 

@@ -184,8 +184,10 @@ def _curves(runs: Sequence[Run]) -> str:
 
 def _missing(runs: Sequence[Run], shown: Sequence[Sequence[Part]]) -> str:
     """Return a paragraph on the evaluations whose groups are not all on the page."""
-    parted = ", ".join(
-        f"{run.name}, {title(part.step)} ({len(part.groups)} of {part.of})"
+    several = len(runs) > 1
+    parted = "; ".join(
+        (f"{run.name}, " if several else "")
+        + f"{title(part.step)} ({len(part.groups)} of {part.of})"
         for run, some in zip(runs, shown, strict=True)
         for part in some
         if is_evaluation(part.step) and len(part.groups) < part.of

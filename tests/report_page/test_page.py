@@ -105,11 +105,13 @@ def test_what_is_left_out_is_said(runs, monkeypatch):
     page = write_page(runs[:1], 1)
     assert "1 of 2" in page and "left out: rlvr_1, rlvr_2." in page
     assert "--episodes=0" in page
-    said = "first &lt;b&gt;, evaluation after SFT (1 of 2)."
+    said = "counted: evaluation after SFT (1 of 2)."
     assert page.index(said) < page.index('id="results"')
     assert "(1 of 2)" not in write_page(runs[:1], 1000)
     assert [s["name"] for s in data_of(page)[0]["steps"]] == ["eval_sft"]
-    both = data_of(write_page(runs, 1))  # less than one episode for each run
+    pair = write_page(runs, 1)  # less than one episode for each run
+    assert "; second, evaluation after SFT (1 of 2)." in pair
+    both = data_of(pair)
     assert [[s["name"] for s in run["steps"]] for run in both] == [["eval_sft"]] * 2
     one = data_of(write_page(runs[:1], 1, "2", "one/2"))[0]["steps"]
     assert [[g["name"] for g in step["groups"]] for step in one] == [["one/2"]]

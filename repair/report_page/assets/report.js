@@ -289,9 +289,12 @@ document.addEventListener("click", (event) => {
     const target = byId(inList ? "view" : "list");
     target.focus({ preventScroll: true });
     target.scrollIntoView();
-  } else if (framed) {
+  } else {
+    const target = document.querySelector(hash);
+    if (target.tagName === "DETAILS") target.open = true;
+    if (!framed) return;
     event.preventDefault();
-    document.querySelector(hash).scrollIntoView();
+    target.scrollIntoView();
   }
 });
 
