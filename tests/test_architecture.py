@@ -70,6 +70,7 @@ WIDER_TESTS = {
     "test_faulty.py",
     "test_benchmarks.py",
     "test_launch.py",
+    "test_peers.py",
     "test_wheel.py",
     "training/test_calculator.py",
     "training/test_frozen_metrics.py",

@@ -1,0 +1,1 @@
+"""Sides of `benchmarks.peers`, each in processes of its own."""
