@@ -76,7 +76,7 @@ QUICK = {
     "sft_steps": 2,
     "row_length": 1024,
     "context": 32,
-    "turns": 2,
+    "turns": 3,
     "length": 1024,
     "bugs": 1,
     "samples": 2,
