@@ -118,8 +118,9 @@ def step(player: Player, inputs: dict) -> dict:
     c = player.config.rlvr
     optimizer = make_optimizer(c.optimizer)
     setup = rlvr.Setup(player.model, c, optimizer, seed=player.config.seed)
+    seconds, updates, began = [], [], time.perf_counter()
     player.warm_up()
-    seconds, updates = [], []
+    compiled = time.perf_counter() - began
     for _ in range(2):  # the first compiles; both begin with the same weights
         trainable, frozen = split(player.params, "lora")
         # A copy: the update donates its state.
@@ -133,7 +134,7 @@ def step(player: Player, inputs: dict) -> dict:
     batches, _ = make_batches(rollouts, c)
     return {
         "seconds": seconds[1],
-        "warm_up_seconds": seconds[0],
+        "warm_up_seconds": compiled + seconds[0],
         "update_seconds": updates[1],
         "trained_tokens": int(sum(batch.mask.sum() for batch in batches)),
         "sampled_tokens": clock.sampled_tokens,

@@ -120,9 +120,7 @@ class TimedTrainer(trl.GRPOTrainer):
 
 
 def measure(folder: pathlib.Path, settings: dict, inputs: dict, part: str) -> dict:
-    """Return the figures of the rollouts, or of a whole step, after a step without
-    commands.
-    """
+    """Return the figures of the second step; in the first no episode has a command."""
     torch.set_num_threads(cores())
     torch.manual_seed(0)
     limits = Limits(cpu_seconds=inputs["cpu_seconds"])
