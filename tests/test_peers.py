@@ -134,6 +134,18 @@ def test_equal_is_not_ahead():
     assert not table.bars_hold(even, ["verdicts"])
 
 
+def test_a_step_that_trains_on_nothing_is_no_comparison():
+    def ratio(ours):
+        records = [
+            record("grpo", "ours", 0, seconds=1.0, trained_tokens=ours),
+            record("grpo", "trl", 0, seconds=9.0, trained_tokens=700),
+        ]
+        return table.ratios(records, ["grpo"])["GRPO step, seconds"]
+
+    assert ratio(500) == 9.0
+    assert ratio(0) is None
+
+
 def test_tokens_of_demonstrations_count_shared_prompts_for_each():
     import numpy as np
 

@@ -125,14 +125,17 @@ def print_table(records: Sequence[dict], parts: Sequence[str]) -> None:
 def ratios(records: Sequence[dict], parts: Sequence[str]) -> dict[str, float | None]:
     """Return how many times the best of ours is ahead of the best of theirs, by title.
 
-    None where one of the two has no record.
+    None where one of the two has no record, or only steps that trained on nothing: ours
+    makes no update where all samples of each bug have the same reward.
     """
     found: dict[str, float | None] = {}
     for row in (row for row in ROWS if row.part in parts):
         best: dict[bool, float] = {}
         for side in SIDES[row.part]:
-            if mine := _of(records, row.part, side):
-                value = statistics.median(r["figures"][row.value] for r in mine)
+            mine = [r["figures"] for r in _of(records, row.part, side)]
+            mine = [figures for figures in mine if figures.get("trained_tokens") != 0]
+            if mine:
+                value = statistics.median(figures[row.value] for figures in mine)
                 rate = 1 / value if row.less else value
                 own = side.startswith("ours")
                 best[own] = max(best.get(own, rate), rate)
