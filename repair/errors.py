@@ -1,5 +1,6 @@
 """Errors that the user can mend, and the end that the user asks for."""
 
+import re
 import signal
 
 # Of any count that nothing nearer bounds: far above what is sensible, and far below
@@ -42,6 +43,12 @@ class FieldError(UserError, ValueError):
     The message begins with the field's name, so that the reader of a whole config can
     put the path of the section before it.
     """
+
+
+def brief(error: Exception) -> str:
+    """Return the kind of another library's error, and its first sentence."""
+    first = re.split(r"\.\s|\n", str(error).strip())[0]
+    return f"{type(error).__name__}: {first[:200]}"
 
 
 def expect(holds: bool, field: str, value, expected: str) -> None:

@@ -27,7 +27,10 @@ FENCED = {
     "transformers": lambda path: (
         path == "text/tokenizer.py" or path.startswith("model/hf/")
     ),
-    "huggingface_hub": lambda path: path == "model/hf/folder.py",
+    "huggingface_hub": lambda path: (
+        path in ("model/hf/folder.py", "model/hf/push.py", "tasks/files.py")
+    ),
+    "pyarrow": lambda path: path == "tasks/parquet.py",
     "gguf": lambda path: path == "model/hf/gguf_file.py",
     "tensorflow_datasets": lambda path: path.startswith("tasks/mbpp/"),
     "tensorboard": lambda path: path == "training/loggers.py",

@@ -1,4 +1,4 @@
-"""Tasks from JSON lines or a JSON array, with MBPP's field names."""
+"""Tasks from JSON lines, a JSON array or parquet, with MBPP's field names."""
 
 import pathlib
 from collections.abc import Callable, Sequence
@@ -20,7 +20,8 @@ def read_jsonl(
     blanks at the end of a line and empty lines around a program go, tabs stay.
 
     Args:
-      path: The file, plain or compressed by gzip.
+      path: A file, a folder of files or a dataset on the Hub, as for
+        `repair.tasks.files.row_files`.
       keep: Of a task_id, True to read its row; the others are not looked at.
 
     Raises:

@@ -1,10 +1,9 @@
 """Tasks by name: the only place that understands `--tasks=...`."""
 
-import pathlib
-
 from repair.errors import UserError
 from repair.sandbox import Sandbox
 from repair.tasks import mbpp
+from repair.tasks.files import ENDS
 from repair.tasks.generated import generate
 from repair.tasks.jsonl import read_jsonl
 from repair.tasks.published import checks, humanevalfix, mbppplus, quixbugs
@@ -16,8 +15,6 @@ PUBLISHED = {
     "humanevalfix": "HumanEvalPack's Python rows (humanevalpack.jsonl)",
     "mbppplus": "EvalPlus's rows (MbppPlus.jsonl.gz)",
 }
-_FILES = (".jsonl", ".json", ".jsonl.gz", ".json.gz")  # ends of a tasks file's name
-_ENDS = ", ".join(_FILES)
 
 
 def load_tasks(
@@ -34,7 +31,7 @@ def load_tasks(
     Args:
       spec: "generated/SPLIT", "mbpp/SPLIT", "quixbugs", "humanevalfix",
         "mbppplus/SPLIT" (also "mbppplus/all") or the path of a file of tasks.
-      path: File or folder of a published set.
+      path: File or folder of a published set, or a dataset on the Hub with its rows.
       seed: Seed of the generator.
       count: At most so many tasks; for the generator exactly so many.
       training: Use for training. Only then may MBPP+ give tasks of MBPP's training
@@ -54,14 +51,14 @@ def load_tasks(
         return checks.check(published, sandbox) if sandbox else published
     if source == "generated":
         tasks = generate(split, seed, count)
-    elif spec.endswith(_FILES):
+    elif spec.endswith(ENDS):
         tasks = read_jsonl(spec)
     elif source == "mbpp":
         tasks = mbpp.read_split(path, split)
     else:
         raise UserError(
             f"unknown tasks {spec!r}; expected generated/SPLIT, mbpp/SPLIT,"
-            f" {', '.join(PUBLISHED)}/SPLIT or a path that ends in {_ENDS}"
+            f" {', '.join(PUBLISHED)}/SPLIT or a path that ends in {', '.join(ENDS)}"
         )
     return TaskList(tasks[:count], len(tasks))
 
@@ -69,7 +66,7 @@ def load_tasks(
 def is_published(spec: str) -> bool:
     """Return True for the name of a published set."""
     source, _, split = spec.partition("/")
-    return source in PUBLISHED and not split.endswith(_FILES)
+    return source in PUBLISHED and not split.endswith(ENDS)
 
 
 def _read_published(
@@ -161,6 +158,6 @@ def _has_split(spec: str, path: str) -> bool:
     source, _, split = spec.partition("/")
     if source != "mbpp":
         return False
-    if pathlib.Path(path).is_dir():
+    if mbpp.is_tfds(path):
         return True  # a TensorFlow dataset records its splits
     return bool(read_jsonl(path, lambda task_id: mbpp.split_of(task_id) == split))

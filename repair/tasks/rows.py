@@ -1,4 +1,4 @@
-"""Rows of JSON lines or of a JSON array, with errors that name file, row and field."""
+"""Rows of JSON lines, a JSON array or parquet; errors name file, row and field."""
 
 import ast
 import dataclasses
@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from repair.errors import UserError
 from repair.sandbox.syntax import parse_program
+from repair.tasks.files import row_files
+from repair.tasks.parquet import MAGIC, parse_parquet
 
 _SHAPES = "one JSON object a line, or one JSON array of them"
 
@@ -32,10 +34,10 @@ def read_lines(
 def read_objects(
     path: str | pathlib.Path, wanted: str = "object", needed: str = ""
 ) -> Iterator["Row"]:
-    """Yield the objects of a file: one a line, or of one JSON array.
+    """Yield the objects of a file: one a line, of one JSON array, or of parquet.
 
     Args:
-      path: The file, plain or compressed by gzip.
+      path: The file; gzip may have compressed it.
       wanted: Name of the expected values, for the errors.
       needed: The fields that the reader needs, for the error of a missing one.
 
@@ -43,7 +45,9 @@ def read_objects(
       UserError: The file cannot be read, or holds anything but objects.
     """
     data = _read(path, wanted)
-    values: Iterable[tuple[str, object]] | None = _parse_array(path, data)
+    values: Iterable[tuple[str, object]] | None
+    is_parquet = data.startswith(MAGIC)
+    values = parse_parquet(path, data) if is_parquet else _parse_array(path, data)
     if values is None:
         values = _parse_lines(path, data, _SHAPES)
     for where, value in values:
@@ -56,14 +60,19 @@ def read_objects(
 
 
 def read_rows(path: str | pathlib.Path, needed: str = "") -> Iterator["Row"]:
-    """Yield the objects of a file, as `read_objects`, with different task ids.
+    """Yield the objects of files, as `read_objects`, with different task ids.
+
+    Args:
+      path: A file, a folder of files or a dataset on the Hub, as for `row_files`.
+      needed: The fields that the reader needs, for the error of a missing one.
 
     Raises:
-      UserError: The file cannot be read or holds no row, it holds anything but
+      UserError: A file cannot be had or read, none holds a row, one holds anything but
         objects, or a task_id for a second time.
     """
     seen: set[int | str] = set()
-    for row in read_objects(path, needed=needed):
+    files = row_files(path)
+    for row in (row for file in files for row in read_objects(file, needed=needed)):
         if row.task_id in seen:
             raise row.error(
                 "task_id", f"is {row.task_id!r} for a second time; rename one"

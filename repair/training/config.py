@@ -44,8 +44,8 @@ class TasksConfig:
     Attributes:
       train: Tasks of both training stages.
       eval: Tasks of the evaluation, never trained on.
-      path: File with MBPP's rows, for "mbpp/SPLIT"; or any tasks file, which then
-        takes the place of `train`.
+      path: File, folder or Hub dataset with MBPP's rows, for "mbpp/SPLIT"; or any
+        tasks, which then take the place of `train`.
       eval_path: File of the evaluation's tasks. Where only `path` is given, and it
         holds no rows of the `eval` split, every tenth of its programs is held out.
       train_count: Most training tasks; 0 for all of a file, or the default number of

@@ -94,8 +94,9 @@ def test_files_that_hold_no_tasks_are_refused(tmp_path):
         read_jsonl(_write(tmp_path, "", " "))
     with pytest.raises(UserError, match="cannot read .*none.jsonl"):
         read_jsonl(tmp_path / "none.jsonl")
-    with pytest.raises(UserError, match="cannot read"):
-        read_jsonl(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="empty holds no file that ends in .parquet"):
+        read_jsonl(tmp_path / "empty")
     (tmp_path / "latin.jsonl").write_bytes(b'\n{"text": "\xe9"}')
     with pytest.raises(UserError, match="latin.jsonl:2: not valid JSON"):
         read_jsonl(tmp_path / "latin.jsonl")

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from huggingface_hub import snapshot_download
 
-from repair.errors import UserError
+from repair.errors import UserError, brief
 from repair.model.hf.gguf_file import is_gguf, read_gguf
 from repair.model.hf.gguf_model import (
     check_gguf,
@@ -67,8 +67,7 @@ def local_folder(source) -> pathlib.Path:
         try:
             return pathlib.Path(snapshot_download(str(source), allow_patterns=_FETCHED))
         except Exception as error:  # of several libraries
-            first = re.split(r"\.\s|\n", str(error).strip())[0]
-            reason = f"{type(error).__name__}: {first[:200]}"
+            reason = brief(error)
     raise UserError(
         f"{source} is neither a folder nor reachable on the Hugging Face Hub"
         f" ({reason}); log in with `hf auth login` if it is gated, or download it"

@@ -14,6 +14,7 @@ URL = (
     "https://raw.githubusercontent.com/google-research/google-research/master/"
     "mbpp/mbpp.jsonl"
 )
+HUB = "google-research-datasets/mbpp"  # the same rows on the Hugging Face Hub
 SPLITS = {
     "prompt": range(1, 11),
     "test": range(11, 511),
@@ -31,7 +32,7 @@ def read_split(path: str | None, split: str) -> list[Task]:
     """Read the tasks of one split.
 
     Args:
-      path: A file with MBPP's rows, or a folder that `build_tfds` has filled.
+      path: MBPP's rows, as for `read_jsonl`, or a folder that `build_tfds` has filled.
       split: "prompt", "test", "validation" or "train".
 
     Raises:
@@ -45,9 +46,10 @@ def read_split(path: str | None, split: str) -> list[Task]:
         raise UserError(
             f"mbpp/{split} needs MBPP's public file: get it by `python -m"
             " repair.make_data --kind=mbpp --out=mbpp.jsonl` and give its path"
-            " (--path=mbpp.jsonl, or --config.tasks.path for training)"
+            " (--path=mbpp.jsonl, or --config.tasks.path for training), or that of the"
+            f" Hub, {HUB}"
         )
-    if pathlib.Path(path).is_dir():
+    if is_tfds(path):
         return read_tfds(path, split)
     tasks = read_jsonl(path, lambda task_id: split_of(task_id) == split)
     if not tasks:
@@ -131,6 +133,11 @@ def build_tfds(folder: str | pathlib.Path, path: str | pathlib.Path = "") -> Non
         ) from error
 
 
+def is_tfds(path: str | pathlib.Path) -> bool:
+    """Return True for a folder that `build_tfds` has filled."""
+    return any(_versions(path))
+
+
 def read_tfds(folder: str | pathlib.Path, split: str) -> list[Task]:
     """Read the tasks of one split of a built dataset, in the order of their ids.
 
@@ -138,7 +145,7 @@ def read_tfds(folder: str | pathlib.Path, split: str) -> list[Task]:
       UserError: TFDS is not installed, or the folder does not hold the split.
     """
     tfds = _tfds()
-    versions = sorted(pathlib.Path(folder).glob("mbpp/*/dataset_info.json"))
+    versions = _versions(folder)
     if not versions:
         raise UserError(
             f"{folder} holds no TensorFlow dataset of MBPP; build it there with"
@@ -152,6 +159,10 @@ def read_tfds(folder: str | pathlib.Path, split: str) -> list[Task]:
         )
     rows = builder.as_data_source(split=split)
     return [task_of(Row(f"{folder}:{split}", _plain(row))) for row in rows]
+
+
+def _versions(folder: str | pathlib.Path) -> list[pathlib.Path]:
+    return sorted(pathlib.Path(folder).glob("mbpp/*/dataset_info.json"))
 
 
 def _tfds():
