@@ -1,6 +1,8 @@
 """Write a checkpoint as a folder for transformers, or as a GGUF file for llama.cpp.
 
 python -m repair.export --checkpoint=runs/tiny/checkpoints/rlvr --out=exported
+
+With --push=OWNER/NAME the folder goes to the Hugging Face Hub too.
 """
 
 import contextlib
@@ -15,6 +17,7 @@ from repair.model.hf.folder import save_hf, settings_folder
 from repair.model.hf.gguf_file import is_gguf
 from repair.model.hf.gguf_model import GGUF_TYPES, save_gguf
 from repair.model.hf.peft import save_peft
+from repair.model.hf.push import check_login, push_folder
 from repair.model.llama import LlamaConfig
 from repair.training.checkpoint import load_params
 from repair.training.fields import from_dict
@@ -34,6 +37,8 @@ def main():
     args, console = flags.FLAGS, Console()
     out = pathlib.Path(args.out)
     _check_out(args, out)
+    if args.push:  # before minutes of work
+        check_login(args.push)
     base = ""
     if args.adapter:
         params, extra = load_params(args.checkpoint)
@@ -56,6 +61,8 @@ def main():
         _write_card(args, out, extra, base)
     content = "adapters" if args.adapter else "model and tokenizer"
     console.print(f"{content} of {args.checkpoint} are in {out}", highlight=False)
+    if args.push:
+        console.print(f"and on {push_folder(out, args.push)}", highlight=False)
 
 
 def _write_card(args, out: pathlib.Path, extra: dict, base: str) -> None:
@@ -84,6 +91,8 @@ def _check_out(args, out: pathlib.Path) -> None:
         return
     if args.adapter:
         raise UserError("--adapter writes PEFT's format only; leave out --format=gguf")
+    if args.push:
+        raise UserError("--push uploads a folder; leave out --format=gguf")
     if not is_gguf(out):
         raise UserError(f"--out={out} should be a file that ends in .gguf")
     if out.exists():
@@ -134,6 +143,7 @@ def define() -> None:
     flags.DEFINE_enum(
         "dtype", None, ["bfloat16", "float32"], "Of adapters; as trained if unset."
     )
+    flags.DEFINE_string("push", "", "OWNER/NAME on the Hugging Face Hub to upload to.")
     flags.mark_flags_as_required(["checkpoint", "out"])
 
 

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 from repair import export
 from repair.errors import UserError
 from repair.model.api import Model
+from repair.model.hf import push
 from repair.model.hf.folder import load_hf, settings_folder
 from repair.model.hf.model_config import format_config
 from repair.model.llama import LlamaConfig
@@ -65,6 +66,7 @@ def run(monkeypatch, tmp_path, params):
             "dtype": None,
             "format": "hf",
             "gguf_type": None,
+            "push": "",
         }
         flags |= values
         monkeypatch.setattr(export.flags, "FLAGS", types.SimpleNamespace(**flags))
@@ -177,6 +179,7 @@ def test_a_gguf_file_has_the_adapters_merged(run, params, tmp_path):
         ({"out": "x.gguf"}, "add --format=gguf"),
         ({"format": "gguf", "out": "x"}, "ends in .gguf"),
         ({"format": "gguf", "out": "x.gguf", "adapter": True}, "PEFT's format only"),
+        ({"format": "gguf", "out": "x.gguf", "push": "me/x"}, "uploads a folder"),
     ],
 )
 def test_flags_that_do_not_go_together_are_refused(run, flags, message):
@@ -189,3 +192,61 @@ def test_a_tokenizer_of_our_own_has_no_name_in_llama_cpp(run, tmp_path):
     with pytest.raises(UserError, match="splits text in another way"):
         run({}, format="gguf", out=str(tmp_path / "x.gguf"))
     assert not (tmp_path / "x.gguf").exists()
+
+
+class FakeHub:
+    """A Hub that keeps the files of each upload, or fails from some call on."""
+
+    def __init__(self, fails=""):
+        self.fails, self.calls, self.uploads = fails, [], {}
+
+    def _call(self, name):
+        self.calls.append(name)
+        if name == self.fails:
+            raise ConnectionError("no route to huggingface.co. Try again.")
+
+    def whoami(self):
+        self._call("whoami")
+
+    def create_repo(self, name, *, exist_ok):
+        assert exist_ok
+        self._call("create_repo")
+        return f"https://huggingface.co/{name}"
+
+    def upload_folder(self, *, repo_id, folder_path):
+        self._call("upload_folder")
+        self.uploads[repo_id] = {path.name for path in folder_path.iterdir()}
+
+
+@pytest.mark.parametrize("adapter", [False, True])
+def test_a_folder_is_pushed_once_it_is_whole(run, monkeypatch, capsys, adapter):
+    hub = FakeHub()
+    monkeypatch.setattr(push, "HfApi", lambda: hub)
+    fields = {"train": "lora", "init_from": "owner/model"} if adapter else {}
+    out = run(fields, adapter=adapter, push="me/mender")
+    assert hub.calls == ["whoami", "create_repo", "upload_folder"]
+    assert hub.uploads == {"me/mender": {path.name for path in out.iterdir()}}
+    weights = "adapter_model.safetensors" if adapter else "model.safetensors"
+    assert {"README.md", weights} <= hub.uploads["me/mender"]
+    assert "and on https://huggingface.co/me/mender" in capsys.readouterr().out
+
+
+def test_a_push_without_network_or_login_is_refused_before_the_export(
+    run, monkeypatch, tmp_path
+):
+    hub = FakeHub(fails="whoami")
+    monkeypatch.setattr(push, "HfApi", lambda: hub)
+    with pytest.raises(UserError, match="ConnectionError: no route.*hf auth login"):
+        run({}, push="me/mender")
+    with pytest.raises(UserError, match="expected OWNER/NAME"):
+        run({}, push="mender")
+    assert hub.calls == ["whoami"] and not (tmp_path / "out").exists()
+
+
+def test_a_failed_push_leaves_the_export_and_says_how_to_go_on(
+    run, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(push, "HfApi", lambda: FakeHub(fails="upload_folder"))
+    with pytest.raises(UserError, match="is whole, but .* run `hf upload me/mender"):
+        run({}, push="me/mender")
+    assert (tmp_path / "out" / "model.safetensors").exists()

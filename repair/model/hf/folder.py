@@ -36,6 +36,7 @@ from repair.model.hf.names import (
     merged_tensors,
     tensor_names,
 )
+from repair.model.hf.push import HUB_NAME
 from repair.model.hf.weights import INDEX, find_tensors, write_tensors
 from repair.model.llama import LlamaConfig
 from repair.model.sharding import param_shardings
@@ -48,7 +49,6 @@ _TEXT_FILES = (
     *("tokenizer_config.json", "tokenizer.json"),
 )
 _FETCHED = ("config.json", "model*.safetensors", INDEX, *_TEXT_FILES)
-_HUB_NAME = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
 
 
 def local_folder(source) -> pathlib.Path:
@@ -63,7 +63,7 @@ def local_folder(source) -> pathlib.Path:
     if folder.is_dir():
         return folder
     reason = "it has no name of the form owner/model"
-    if re.fullmatch(_HUB_NAME, str(source)):
+    if re.fullmatch(HUB_NAME, str(source)):
         try:
             return pathlib.Path(snapshot_download(str(source), allow_patterns=_FETCHED))
         except Exception as error:  # of several libraries
