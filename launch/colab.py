@@ -27,15 +27,17 @@
 # %% [markdown]
 # ## Install
 #
-# In Colab, give the address of the repository (your fork, say); where the notebook is
-# opened within a checkout, nothing is fetched.
+# The package comes from `REPOSITORY`; where the notebook is opened within a checkout,
+# nothing is fetched. `python launch/address.py ADDRESS` sets the address of a fork here
+# and in its README.
 
 # %% tags=["parameters"]
-REPOSITORY = ""  # what `git clone` takes; "" where the code is already here
+REPOSITORY = ""  # address for `git clone`; "" within a checkout
 SHARE = 0.25  # of the quick start's training; 1 for all of it
 WORKDIR = "runs/colab"
 OVERRIDES = {}  # fields of the config, such as {"sft.steps": 100}
 INSTALL = True  # False where the package is installed already
+DRIVE = False  # True: Colab copies the run to your Google Drive, not to your machine
 
 # %%
 import os
@@ -46,10 +48,14 @@ import sys
 
 
 def run(*command, accept=(0,)):
-    """Run a command, show its output, and stop unless it exits as accepted."""
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
+    """Run a command, show its output, and stop unless it exits as accepted.
+
+    Jupyter asks for colours (FORCE_COLOR), with which progress is drawn twice a second,
+    each time on lines of its own; without them it is a line a minute.
+    """
+    plain = {"NO_COLOR": "1", "FORCE_COLOR": "", "PYTHONUNBUFFERED": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, env=os.environ | plain, **pipes) as process:
         for line in process.stdout:
             print(line, end="")
     if process.returncode not in accept:
@@ -62,7 +68,10 @@ if REPOSITORY and not pathlib.Path("repair/train.py").exists():
     os.chdir("checkout")
 while not pathlib.Path("repair/train.py").exists():  # opened in launch/
     if pathlib.Path.cwd() == pathlib.Path.cwd().parent:
-        raise SystemExit("there is no checkout here; set REPOSITORY above")
+        raise SystemExit(
+            "no checkout of the package is here: set REPOSITORY in the cell above to"
+            " the address of one, such as https://github.com/OWNER/NAME, and run again"
+        )
     os.chdir("..")
 if shutil.which("nvidia-smi"):
     extra = "[cuda]"
@@ -77,8 +86,10 @@ if INSTALL:
 # ## Train
 #
 # Correct programs are corrupted and the exact inverse edits replayed: that is what SFT
-# learns from. Then RLVR: the model plays, the tests reward each turn. A run that was
-# interrupted goes on where it stood if this cell is run again.
+# learns from. Then RLVR: the model plays, the tests reward each turn. Progress comes in
+# one line a minute. A run that was interrupted goes on where it stood if this cell is
+# run again. The first lines tell devices and precision: a T4 has no bfloat16, so models
+# in bfloat16 are computed in float32 there.
 
 # %%
 settings = {
@@ -90,7 +101,6 @@ settings = {
 if extra:  # an accelerator likes large batches
     settings |= {"sft.rows": 8, "rlvr.rows": 8, "sampler.cohorts": 2}
 settings |= OVERRIDES
-run(sys.executable, "-c", "import jax; print(jax.devices())")
 run(
     *(sys.executable, "-m", "repair.train", "--config=configs/tiny.py"),
     f"--workdir={WORKDIR}",
@@ -146,3 +156,26 @@ run(
     accept=(0, 1),  # 1: no repair was found
 )
 print(snippet.read_text())
+
+# %% [markdown]
+# ## Keep the run
+#
+# Colab forgets its files when it disconnects. This cell downloads the run, or copies it
+# to Google Drive. Elsewhere it is on your disk already. `repair.train` resumes it, and
+# `repair.export` makes a folder for transformers of it.
+
+# %%
+if "google.colab" in sys.modules:
+    archive = pathlib.Path(shutil.make_archive("repair-run", "zip", WORKDIR))
+    if DRIVE:
+        from google.colab import drive
+
+        drive.mount("/content/drive")
+        shutil.copy(archive, "/content/drive/MyDrive")
+        print(f"the run is in your Google Drive as {archive.name}")
+    else:
+        from google.colab import files
+
+        files.download(str(archive))
+else:
+    print(f"the run is in {pathlib.Path(WORKDIR).resolve()}")

@@ -59,6 +59,7 @@ def main():
 def _plan(config, name: str) -> int:
     """Print the needs of the run on a machine; return 1 if it does not fit there."""
     plan.pretend(plan.machine(name)[0])
+    config = plan.as_computed(config, name)
     phases = plan.plan(config)
     good = plan.fits(name, phases)
     console = Console()

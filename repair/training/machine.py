@@ -5,19 +5,23 @@ and devices, and versions, the commit of the source among them. WORKDIR/machine.
 lists those of each session that had others than the one before.
 """
 
+import dataclasses
 import importlib.metadata
 import json
 import pathlib
 import platform
+import re
 import subprocess
 from collections.abc import Callable, Sequence
 
 import jax
 
+from repair.model.llama import LlamaConfig
 from repair.sandbox.cores import available_cores
 from repair.training.workdir import load_object, write_whole
 
 _PACKAGES = ("repair", "jax", "jaxlib", "flax", "optax", "numpy", "tokenizers")
+_BFLOAT16_SINCE = 8.0  # compute capability of NVIDIA's first GPUs with bfloat16
 _CPUINFO = pathlib.Path("/proc/cpuinfo")
 
 
@@ -34,6 +38,24 @@ def describe_machine(devices: Sequence) -> dict[str, str]:
         "commit": source_commit(pathlib.Path(__file__).parent),
     }
     return found | {name: importlib.metadata.version(name) for name in _PACKAGES}
+
+
+def usable_precision(
+    shape: LlamaConfig, devices: Sequence, report: Callable[[str], None] = print
+) -> LlamaConfig:
+    """Return the model with activations in a type that the devices compute.
+
+    GPUs before compute capability 8.0, such as a T4, have no bfloat16, which XLA then
+    emulates. float32 takes its place: float16 would need a scaled loss.
+    """
+    old = [device for device in devices if _capability(device) < _BFLOAT16_SINCE]
+    if shape.dtype != "bfloat16" or not old:
+        return shape
+    report(
+        f"{old[0].device_kind} has no bfloat16, which starts at compute capability"
+        f" {_BFLOAT16_SINCE}: the model computes in float32, with more memory and time"
+    )
+    return dataclasses.replace(shape, dtype="float32")
 
 
 def note_machine(
@@ -80,6 +102,12 @@ def source_commit(folder: pathlib.Path) -> str:
         return "none"
     words = ("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     return git(*words) or "none"
+
+
+def _capability(device) -> float:
+    """Return the compute capability of an NVIDIA GPU; inf for other devices."""
+    named = str(getattr(device, "compute_capability", ""))
+    return float(named) if re.fullmatch(r"\d+\.\d+", named) else float("inf")
 
 
 def _cpu_fields() -> dict[str, str]:

@@ -45,6 +45,7 @@ MACHINES = {
     "v5p": (95, 2),
     "v6e": (32, 1),
 }
+_WITHOUT_BFLOAT16 = ("t4",)
 ROOM = 0.9  # of the memory; the compiler and fragmentation need the rest
 
 
@@ -67,6 +68,18 @@ def machine(name: str) -> tuple[int, float]:
         f" {', '.join(MACHINES)}, such as h200-8 or v5p-64 (64 cores, 32 devices), or"
         " the memory of a device as KIND, such as 24GiB-1"
     )
+
+
+def as_computed(config: Config, name: str) -> Config:
+    """Return the config in the precision that a machine computes it in.
+
+    See `repair.training.machine.usable_precision`.
+    """
+    old = name.partition("-")[0] in _WITHOUT_BFLOAT16
+    if not old or config.model.dtype != "bfloat16":
+        return config
+    model = dataclasses.replace(config.model, dtype="float32")
+    return dataclasses.replace(config, model=model)
 
 
 def pretend(devices: int) -> None:

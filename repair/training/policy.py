@@ -12,6 +12,7 @@ from repair.errors import FieldError, UserError
 from repair.model.api import Model
 from repair.model.hf.folder import load_hf, settings_folder
 from repair.model.hf.peft import is_peft
+from repair.model.llama import LlamaConfig
 from repair.model.sharding import make_mesh
 from repair.rollout.engine import RolloutEngine, make_engine
 from repair.text.tokenizer import Tokenizer, load_tokenizer
@@ -23,6 +24,7 @@ from repair.training.initial_weights import (
     load_checkpoint,
     workdir_of,
 )
+from repair.training.machine import usable_precision
 from repair.training.task_set import RepairTaskSet, TaskSet, open_task_set
 from repair.training.workdir import path_digest
 
@@ -118,7 +120,7 @@ def load_model(source) -> tuple[Model, dict, Tokenizer]:
     mesh = make_mesh(devices=jax.local_devices()[:1])
     shape, params = load_hf(source, mesh)
     with settings_folder(source) as folder:
-        return Model(shape), params, load_tokenizer(folder, "full")
+        return _model(shape), params, load_tokenizer(folder, "full")
 
 
 def _load_run(
@@ -147,7 +149,11 @@ def _load_run(
     task_set = open_task_set(config, make)
     with words as folder:
         tokenizer = load_tokenizer(folder, task_set.prompt, config.mode)
-    return task_set, Model(shape), params, tokenizer
+    return task_set, _model(shape, report), params, tokenizer
+
+
+def _model(shape: LlamaConfig, report: Callable[[str], None] = print) -> Model:
+    return Model(usable_precision(shape, jax.local_devices()[:1], report))
 
 
 def check_same_tokenizer(folder: pathlib.Path, extra: dict) -> None:

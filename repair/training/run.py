@@ -50,7 +50,7 @@ from repair.training.inputs import check_inputs
 from repair.training.interrupts import Interrupts, handle_interrupts
 from repair.training.loggers import Loggers, check_packages
 from repair.training.loop import Loop, StageContext
-from repair.training.machine import note_machine
+from repair.training.machine import note_machine, usable_precision
 from repair.training.policy import Policy, make_policy
 from repair.training.prepare import prepare_demos, prepare_tokenizer
 from repair.training.task_set import RepairTaskSet, TaskSet, open_task_set
@@ -88,15 +88,16 @@ def run(
       UserError: The workdir belongs to another config, the config to another task set,
         or some input is bad.
     """
-    opened = open_task_set(config, task_set)
     check_packages(config.log)
     mesh = make_mesh(**dataclasses.asdict(config.mesh), devices=devices)
     check_mesh(config, mesh)
+    say = report if multihost.first() else _say_nothing
+    model = usable_precision(config.model, mesh.devices.flat, say)
+    opened = open_task_set(dataclasses.replace(config, model=model), task_set)
     # A run with a checkpoint has copies of its tokenizer and demonstrations.
     if not begun_stages(workdir):
         multihost.once(lambda: check_inputs(opened))
     tasks = opened.tasks()
-    say = report if multihost.first() else _say_nothing
     with contextlib.ExitStack() as stack:
         interrupts = stack.enter_context(handle_interrupts(say))
 
@@ -110,7 +111,7 @@ def run(
         metrics = stack.enter_context(contextlib.closing(Loggers(folder, config)))
         sandbox = stack.enter_context(opened.open_verifier())
         kind = mesh.devices.flat[0].device_kind
-        say(f"devices: {mesh.size} of {kind}; the model in {config.model.dtype}")
+        say(f"devices: {mesh.size} of {kind}; the model in {model.dtype}")
         if level := sandbox.level:
             if "rlvr" in config.stages:
                 level.require(config.sandbox_level)

@@ -1,9 +1,14 @@
 """The machine of a run: kept in its workdir, and told where it differs."""
 
+import dataclasses
 import json
 import os
 import subprocess
+import types
 
+import pytest
+
+from repair.model.llama import LlamaConfig
 from repair.model.sharding import make_mesh
 from repair.training import machine
 
@@ -65,3 +70,29 @@ def test_the_commit_is_of_the_files_in_the_folder(tmp_path):
     installed.mkdir()
     (installed / "b.py").write_text("")
     assert machine.source_commit(installed) == "none"
+
+
+def device(capability=None):
+    found = types.SimpleNamespace(device_kind="Tesla T4")
+    if capability is not None:
+        found.compute_capability = capability
+    return found
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype", "expected"),
+    [
+        ("7.5", "bfloat16", "float32"),
+        ("8.0", "bfloat16", "bfloat16"),
+        ("10.0", "bfloat16", "bfloat16"),
+        ("7.5", "float16", "float16"),
+        ("gfx90a", "bfloat16", "bfloat16"),  # AMD's
+        (None, "bfloat16", "bfloat16"),  # a CPU, a TPU
+    ],
+)
+def test_gpus_without_bfloat16_compute_in_float32(capability, dtype, expected):
+    said, shape = [], LlamaConfig(dtype=dtype, param_dtype="bfloat16")
+    found = machine.usable_precision(shape, [device(), device(capability)], said.append)
+    assert found == dataclasses.replace(shape, dtype=expected)
+    assert bool(said) == (expected != dtype)
+    assert not said or said[0].startswith("Tesla T4 has no bfloat16, which")

@@ -59,6 +59,21 @@ def test_machines_have_their_devices(name, devices, gib):
 
 
 @pytest.mark.parametrize(
+    ("name", "dtype", "computed"),
+    [
+        ("t4-2", "bfloat16", "float32"),
+        ("t4-2", "float16", "float16"),
+        ("l4-2", "bfloat16", "bfloat16"),
+    ],
+)
+def test_a_machine_without_bfloat16_is_planned_in_float32(name, dtype, computed):
+    config = small(model={"dtype": dtype})
+    planned = plan.as_computed(config, name)
+    assert planned.model == dataclasses.replace(config.model, dtype=computed)
+    assert dataclasses.replace(planned, model=config.model) == config
+
+
+@pytest.mark.parametrize(
     "name", ["v4-31", "h200-0", "h200", "v9-8", "8", "h200-8x", "24GiB-0"]
 )
 def test_other_machines_are_refused_with_the_choices(name):

@@ -12,6 +12,7 @@ import pytest
 from repair.errors import UserError
 from repair.rollout.rollout import Rollout
 from repair.tasks import Bug, Task
+from repair.training import machine
 from repair.training import run as experiment
 from repair.training.checkpoint import load_params
 from repair.training.config import Config, defaults, read
@@ -338,3 +339,29 @@ def test_a_tokenizer_of_another_run_is_refused(finished, tmp_path):
         experiment.run(config, workdir, report=lambda line: None)
     with pytest.raises(UserError, match="is not the tokenizer that the checkpoint"):
         load_policy(workdir / "checkpoints" / "rlvr")
+
+
+@pytest.mark.slow
+def test_a_gpu_without_bfloat16_trains_in_float32_and_the_config_stays(
+    tmp_path, monkeypatch
+):
+    config, lines = small(), []
+    model = dataclasses.replace(config.model, dtype="bfloat16")
+    sft = dataclasses.replace(config.sft, steps=1)
+    config = dataclasses.replace(config, model=model, sft=sft, stages=("sft",))
+    with monkeypatch.context() as patched:
+        patched.setattr(machine, "_capability", lambda device: 7.5)
+        experiment.run(config, tmp_path, report=lines.append)
+        checkpoint = tmp_path / "checkpoints" / "sft"
+        policy = load_policy(checkpoint, report=lines.append)
+    assert policy.model.config.dtype == "float32"
+    assert sum("has no bfloat16" in line for line in lines) == 1
+    assert any(line.endswith("the model in float32") for line in lines)
+    _, extra = load_params(checkpoint)
+    assert extra["model"]["dtype"] == "float32"
+    assert json.loads((tmp_path / "config.json").read_text())["model"]["dtype"] == (
+        "bfloat16"
+    )
+    longer = dataclasses.replace(config, sft=dataclasses.replace(sft, steps=2))
+    experiment.run(longer, tmp_path, report=lines.append)  # on a GPU that has it
+    assert load_params(checkpoint)[1]["model"]["dtype"] == "bfloat16"
