@@ -64,6 +64,20 @@ class Loggers:
         for logger in self._all:
             logger.write(stage, step, **values)
 
+    def write_evaluation(self, step: int, figures: dict, path, **values) -> None:
+        """Write the evaluation after a stage: rates and statuses, its episodes to W&B.
+
+        Args:
+          step: Number of the evaluation in its run, from 1.
+          figures: As from `repair.training.evaluation.measure`.
+          path: Its file of trajectories.
+          **values: More values of its line.
+        """
+        values |= evaluation_values(figures)
+        for logger in self._all:
+            table = logger.table(path) if isinstance(logger, WandB) else {}
+            logger.write("eval", step, **values, **table)
+
     def truncate_after(self, stage: str, step: int) -> None:
         """Tell all that a stage goes on after a step."""
         for logger in self._all:
@@ -73,6 +87,21 @@ class Loggers:
         """Close all."""
         for logger in self._all:
             logger.close()
+
+
+def evaluation_values(figures: dict) -> dict:
+    """Return the rates of an evaluation, and the shares of its statuses.
+
+    `mean`, `low` and `high` are those of pass@1; pass@k has the mean alone.
+    """
+    rates = {k: v["mean"] for k, v in figures.items() if "pass@" in k}
+    shares = {"status": figures["by_status"]}
+    if sampled := figures.get("sampled"):
+        shares["sampled_status"] = sampled["by_status"]
+    for name, counts in shares.items():
+        total = sum(counts.values())
+        shares[name] = {status: counts[status] / total for status in sorted(counts)}
+    return figures["pass@1"] | rates | shares
 
 
 class TensorBoard:
@@ -173,6 +202,15 @@ class WandB:
         # W&B's own step, which may only grow: the number of lines so far.
         self._run.log(line, step=sum(self._given.values()))
 
+    def table(self, path) -> dict:
+        """Return the episodes of a file of trajectories as a table, by its name."""
+        import wandb
+
+        lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
+        rows = [_row(json.loads(line)) for line in lines]
+        data = [list(row.values()) for row in rows]
+        return {"episodes": wandb.Table(list(rows[0]) if rows else [], data)}
+
     def truncate_after(self, stage: str, step: int) -> None:
         """Do nothing; see the class."""
 
@@ -182,6 +220,20 @@ class WandB:
 
     def _last(self, stage: str) -> int:
         return self._given.get(stage, 0)
+
+
+def _row(record: dict) -> dict:
+    """Return the columns of an episode, a record of `repair.training.trajectories`."""
+    turns = [f"{turn['state']}\n{turn['command']}" for turn in record["turns"]]
+    return {
+        "bug": record["bug_id"],
+        "sample": str(record["sample"]) if record["temperature"] else "greedy",
+        "status": record["status"],
+        "passed": record["passed"],
+        "turns": len(turns),
+        "return": record["return"],
+        "text": "\n\n".join([record["text"], *turns, record["last_state"]]),
+    }
 
 
 def _plain(values: dict) -> dict:

@@ -192,6 +192,7 @@ class Loop:
                     if number := interrupts.agreed():
                         self._save_now()
                         raise Interrupted(number, f" after {self.stage} {self.step}")
+            self.context.report(f"{self.stage} ends at {self.step}: {self._ending()}")
         finally:
             interrupts.waits = False
             self._checkpointer.close()
@@ -219,6 +220,15 @@ class Loop:
         told = " ".join(f"{n} {x:.3g}" for n, x in self._evaluation.items())
         mark = " (best so far)" if better else f" (best: step {best['step']})"
         self.context.report(f"{self.stage}, step {self.step}: {told}{mark}")
+
+    def _ending(self) -> str:
+        """Return the reason of the stage's end, with its field."""
+        if 0 < self._budget <= self.progress.spent:
+            return f"{self.progress.spent:,} tokens sampled (rlvr.sampled_tokens)"
+        if self.step >= self.settings.steps:
+            return f"all its steps are done ({self.stage}.steps)"
+        best = self.progress.best["step"]
+        return f"no evaluation since step {best} was better ({self.stage}.patience)"
 
     def _position(self) -> int:
         return self.progress.spent if self._budget else self.step

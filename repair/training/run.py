@@ -284,14 +284,14 @@ def _evaluate(
     trained = dataclasses.replace(policy, params=params)
     figures = measure(trained, bugs, config.eval, path, f"evaluation ({stage})")
     names = [*done, stage] if stage not in done else list(done)
-    best, number = figures["pass@1"], names.index(stage) + 1
+    number = names.index(stage) + 1
     # The line first: once the results are saved, nothing comes back here.
     context.metrics.truncate_after("eval", number - 1)
-    context.metrics.write("eval", number, of=stage, **best)
+    context.metrics.write_evaluation(number, figures, path, of=stage)
     for later in names[number:]:
         del done[later]  # of parameters that this stage has left behind
     done[stage] = figures | {"step": at}
     results.save()
-    context.report(f"{stage}: pass@1 {100 * best['mean']:.1f}%")
+    context.report(f"{stage}: pass@1 {100 * figures['pass@1']['mean']:.1f}%")
     for line in notes(figures):
         context.report(f"{stage}: {line}")

@@ -14,7 +14,7 @@ from repair.errors import UserError
 from repair.training import loggers
 from repair.training import run as experiment
 from repair.training.config import Config, LogConfig
-from repair.training.loggers import Loggers, TensorBoard, WandB
+from repair.training.loggers import Loggers, TensorBoard, WandB, evaluation_values
 from repair.training.metrics import MetricsWriter, read_metrics
 
 
@@ -25,6 +25,31 @@ def needs(package):
 
 def config(**log):
     return dataclasses.replace(Config(), log=LogConfig(**log))
+
+
+FIGURES = {
+    **{"pass@1": {"mean": 0.5, "low": 0.25, "high": 0.75}, "bugs": 2},
+    **{"pass@4": {"mean": 0.75, "low": 0.5, "high": 1.0}},
+    "by_status": {"solved": 1, "max_turns": 1},
+    "sampled": {"by_status": {"solved": 6, "exited_unsolved": 2}, "turns": 1.5},
+}
+EPISODE = {
+    **{"bug_id": "a/0", "sample": 0, "temperature": 0.0, "text": "Add."},
+    **{"status": "solved", "passed": True, "return": 0.5, "last_state": "2 tests pass"},
+    "turns": [{"state": "1 test fails", "command": ">>> DELL 2"}],
+}
+
+
+def evaluated_twice(workdir, config):
+    """Evaluate after SFT; a run that was killed before it had noted this does again."""
+    records = [EPISODE, EPISODE | {"sample": 2, "temperature": 0.8, "turns": []}]
+    path = workdir / "eval_sft.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    for _ in range(2):
+        run = Loggers(workdir, config)
+        run.truncate_after("eval", 0)
+        run.write_evaluation(1, FIGURES, path, of="sft")
+        run.close()
 
 
 def killed_and_resumed(workdir, config):
@@ -48,6 +73,18 @@ def test_off_by_default_and_nothing_else_in_the_workdir(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
     rows = read_metrics(tmp_path / "metrics.jsonl")
     assert [r["step"] for r in rows if r["stage"] == "sft"] == [1, 2, 3, 4, 5, 6]
+
+
+def test_an_evaluation_has_all_rates_and_the_shares_of_its_statuses(tmp_path):
+    assert evaluation_values(FIGURES) == {
+        **{"mean": 0.5, "low": 0.25, "high": 0.75, "pass@1": 0.5, "pass@4": 0.75},
+        "status": {"solved": 0.5, "max_turns": 0.5},
+        "sampled_status": {"solved": 0.75, "exited_unsolved": 0.25},
+    }
+    evaluated_twice(tmp_path, config())
+    (row,) = read_metrics(tmp_path / "metrics.jsonl")
+    assert (row["of"], row["step"], row["pass@4"]) == ("sft", 1, 0.75)
+    assert row["status"] == {"solved": 0.5, "max_turns": 0.5} and "episodes" not in row
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "wandb"])
@@ -91,6 +128,17 @@ def test_tensorboard_shows_each_step_once(tmp_path):
     assert curve("sft", "rate/low") == [(n, -n) for n in range(1, 7)]
     assert curve("rlvr", "loss") == [(1, 0.25)]
     assert [step for step, _ in curve("eval", "mean")] == [1]
+
+
+@needs("tensorboard")
+def test_tensorboard_has_the_rates_and_statuses_of_an_evaluation(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    evaluated_twice(tmp_path, config(tensorboard=True))
+    run = EventAccumulator(str(tmp_path / "tensorboard" / "eval")).Reload()
+    for name, value in (("pass@4", 0.75), ("sampled_status/exited_unsolved", 0.25)):
+        points = [(point.step, point.value) for point in run.Scalars(name)]
+        assert points == [(1, value)]
 
 
 @needs("tensorboard")
@@ -160,6 +208,22 @@ def test_wandb_gets_each_step_once_in_one_run(tmp_path, wandb_session):
     assert lines[0]["sft/rate/low"] == -1
     assert lines[6]["rlvr/loss"] == 0.25 and lines[7]["eval/of"] == "sft"
     assert [line["_step"] for line in lines] == list(range(1, 9))
+
+
+@needs("wandb")
+def test_wandb_has_the_episodes_of_an_evaluation_once(tmp_path, wandb_session):
+    wandb_session.setenv("WANDB_MODE", "offline")
+    evaluated_twice(tmp_path, config(wandb=True, project="p"))
+    (line,), _ = wandb_lines(tmp_path)
+    assert line["eval/pass@4"] == 0.75 and line["eval/status/max_turns"] == 0.5
+    assert line["eval/episodes/nrows"] == 2
+    (path,) = tmp_path.glob("wandb/offline-run-*/files/media/table/eval/*.table.json")
+    table = json.loads(path.read_text())
+    names = ["bug", "sample", "status", "passed", "turns", "return", "text"]
+    text = "Add.\n\n1 test fails\n>>> DELL 2\n\n2 tests pass"
+    greedy = ["a/0", "greedy", "solved", True, 1, 0.5, text]
+    sampled = ["a/0", "2", "solved", True, 0, 0.5, "Add.\n\n2 tests pass"]
+    assert table["columns"] == names and table["data"] == [greedy, sampled]
 
 
 @needs("wandb")

@@ -83,7 +83,8 @@ def test_it_runs_to_its_end_and_no_further(stage):
     loop = stage()
     assert loop.step == 5
     assert scale_of(loop.params) == [5, 5]
-    assert stage.said == ["sft: resumed at step 5 of 5"]
+    end = "sft ends at 5: all its steps are done (sft.steps)"
+    assert stage.said == [end, "sft: resumed at step 5 of 5", end]
     # Facts that the body keeps come from the checkpoint, as after the last step.
     assert loop.progress.memory == {"seen": [0, 1, 2, 3, 4]}
 
@@ -114,6 +115,8 @@ def test_patience_ends_a_stage_that_does_not_improve(stage):
     settings = dataclasses.replace(SETTINGS, steps=20, eval_every=2, patience=2)
     values = (0.1, 0.3, 0.2, 0.3, 0.9)
     assert stage(settings=settings, values=values).step == 8
+    reason = "no evaluation since step 4 was better (sft.patience)"
+    assert stage.said[-1] == f"sft ends at 8: {reason}"
     assert stage(settings=settings, values=values).step == 8  # resumed: for good
 
 
@@ -200,14 +203,14 @@ def test_lost_metrics_are_told_and_do_not_change_the_run(stage):
     stage.context.metrics.truncate_after("sft", 0)
     assert stage(budget=20).step == 2
     assert (
-        "metrics.jsonl does not have the lines of the checkpoint's 2" in stage.said[1]
+        "metrics.jsonl does not have the lines of the checkpoint's 2" in stage.said[2]
     )
 
 
 def test_other_steps_under_a_decay_are_told(stage):
     stage(settings=dataclasses.replace(SETTINGS, steps=3))
     stage(settings=SETTINGS)
-    assert "fell over 3 steps, now falls over 5" in stage.said[-1]
+    assert "fell over 3 steps, now falls over 5" in stage.said[-2]
 
 
 def test_changed_inputs_are_refused(stage):
@@ -223,7 +226,8 @@ def test_a_budget_ends_it_before_and_for_good(stage):
     assert loop.step == 2 and loop.over
     assert [row["sampled_tokens"] for row in loop.history] == [10, 10]
     again = stage(budget=20)
-    assert again.step == 2 and stage.said == ["sft: resumed at step 2 of 5"]
+    end = "sft ends at 2: 20 tokens sampled (rlvr.sampled_tokens)"
+    assert again.step == 2 and stage.said == [end, "sft: resumed at step 2 of 5", end]
     assert again.history == read_metrics_of(loop.history)
     assert stage(budget=30).step == 3
 
@@ -252,5 +256,5 @@ def test_another_mesh_is_told_of(stage, monkeypatch):
     monkeypatch.setattr(Checkpointer, "save", elsewhere)
     stage(budget=20)
     stage()
-    assert "the checkpoint is of a mesh {'data': 4" in stage.said[1]
-    assert "not to the same bits" in stage.said[1]
+    assert "the checkpoint is of a mesh {'data': 4" in stage.said[2]
+    assert "not to the same bits" in stage.said[2]
