@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import re
 import types
 
 import jax
@@ -12,12 +13,15 @@ import pytest
 from safetensors.numpy import load_file
 
 from repair import export
+from repair.env import Environment, Sandbox
 from repair.errors import UserError
 from repair.model.api import Model
 from repair.model.hf import push
 from repair.model.hf.folder import load_hf, settings_folder
 from repair.model.hf.model_config import format_config
 from repair.model.llama import LlamaConfig
+from repair.tasks import Bug, Task
+from repair.text.prompts import render_prompt
 from repair.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from repair.training.checkpoint import Checkpointer
 from repair.training.config import Config, TextConfig
@@ -250,3 +254,48 @@ def test_a_failed_push_leaves_the_export_and_says_how_to_go_on(
     with pytest.raises(UserError, match="is whole, but .* run `hf upload me/mender"):
         run({}, push="me/mender")
     assert (tmp_path / "out" / "model.safetensors").exists()
+
+
+PAGE = pathlib.Path(__file__).parent.parent / "docs" / "export.md"
+
+
+def block(kind):
+    (found,) = re.findall(rf"```{kind}\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    return found
+
+
+def test_the_page_shows_the_prompt_as_it_is():
+    """Two turns of an episode, with the commands that the page gives to the model."""
+    tests = ("assert double(2) == 4", "assert double(-1) == -2")
+    task = Task("double", "Return twice the number.", "def double(x):\n    x", tests)
+    bug = Bug("double/0", task, "def double(x):\n    return 2 + x")
+    with Sandbox() as sandbox:
+        environment = Environment(sandbox)
+        text = render_prompt(task, "full") + environment.reset(bug).state_text
+        for command in ("### REPL 2 >>>    return 2 * x", "### EXIT"):
+            step = environment.step(command)
+            text += f"{command}\n" + ("" if step.done else step.state_text)
+    assert step.status == "solved"
+    assert block("text") == text
+
+
+def test_the_snippet_for_transformers_plays_a_command(run, monkeypatch, capsys):
+    pytest.importorskip("torch", reason="needs the extra parity")
+    folder = run({})
+    capsys.readouterr()
+    monkeypatch.chdir(folder.parent)
+    folder.rename("exported")
+    names = {}
+    exec(compile(block("python"), PAGE.name, "exec"), names)
+    command = names["command"]
+    assert capsys.readouterr().out.startswith(f"{command}\nL 1 def double(x):\n")
+    # Greedy by our own model, on ids that our own tokenizer makes.
+    config, params = load_hf("exported")
+    tokenizer = load_tokenizer("exported", "short")
+    ids = tokenizer.prompt_ids(names["task"]) + tokenizer.state_ids(
+        names["state"], True
+    )
+    assert names["ids"] == ids
+    logits, _ = jax.jit(Model(config).forward)(params, jnp.array([ids]))
+    first = int(jnp.argmax(logits[0, -1]))
+    assert first == int(names["answer"][0, len(ids)])
