@@ -73,11 +73,21 @@ def _in_folder(path: str, folder: pathlib.Path, begin: str) -> list[pathlib.Path
 
 
 def _default_config(folder: pathlib.Path) -> str | None:
-    """Return the config that a dataset's card marks as its default, if any."""
+    """Return the config that a dataset's card marks as its default, if any.
+
+    Raises:
+      UserError: The card cannot be read.
+    """
     from huggingface_hub import DatasetCard
 
     path = folder / "README.md"
     if not path.exists():
         return None
-    configs = DatasetCard.load(path).data.to_dict().get("configs") or []
-    return next((c["config_name"] for c in configs if c.get("default")), None)
+    try:
+        configs = DatasetCard.load(path).data.to_dict().get("configs") or []
+        return next((c["config_name"] for c in configs if c.get("default")), None)
+    except Exception as error:  # of several libraries, and of odd cards
+        raise UserError(
+            f"{path} does not tell which folder of rows is meant ({brief(error)}); put"
+            " the folder after the path"
+        ) from error

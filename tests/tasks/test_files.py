@@ -121,6 +121,10 @@ def test_a_folder_is_read_as_the_dataset_would_be(mbpp):
     (mbpp / "README.md").write_text("# no configs\n")
     with pytest.raises(UserError, match="several folders, 'full', 'sanitized'; put"):
         read_jsonl(mbpp)
+    for odd in ("---\nconfigs: [\n---\n", "---\nconfigs: 3\n---\n"):
+        (mbpp / "README.md").write_text(odd)
+        with pytest.raises(UserError, match="README.md does not tell which folder"):
+            read_jsonl(mbpp)
     (mbpp / "README.md").unlink()
     with pytest.raises(UserError, match="several folders"):
         read_jsonl(mbpp)
