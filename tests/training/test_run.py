@@ -354,7 +354,8 @@ def test_a_gpu_without_bfloat16_trains_in_float32_and_the_config_stays(
         experiment.run(config, tmp_path, report=lines.append)
         checkpoint = tmp_path / "checkpoints" / "sft"
         policy = load_policy(checkpoint, report=lines.append)
-    assert policy.model.config.dtype == "float32"
+    with policy.verifier:  # closed at once
+        assert policy.model.config.dtype == "float32"
     assert sum("has no bfloat16" in line for line in lines) == 1
     assert any(line.endswith("the model in float32") for line in lines)
     _, extra = load_params(checkpoint)
