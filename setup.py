@@ -70,16 +70,13 @@ EXTRAS = {
     "tpu": ["jax[tpu]>=0.10,<0.12"],
 }
 
-setuptools.setup(
-    name="repair",
-    version="0.2.0",
-    description="Small language models learn to repair code with a line editor",
-    long_description=pathlib.Path(__file__).with_name("README.md").read_text("utf-8"),
-    long_description_content_type="text/markdown",
-    license="Apache-2.0",
-    license_files=["LICENSE"],
-    keywords="program repair, reinforcement learning, GRPO, language models, JAX, Flax",
-    classifiers=[
+PLUGINS = {"gymnasium.envs": ["repair = repair.integrations.gym_plugin:register_env"]}
+# What this distribution shares with repair-env, which is the environment without jax.
+COMMON = {
+    "version": "0.2.0",
+    "license": "Apache-2.0",
+    "keywords": "program repair, reinforcement learning, GRPO, language models",
+    "classifiers": [
         "Development Status :: 4 - Beta",
         "Environment :: Console",
         "Intended Audience :: Science/Research",
@@ -89,20 +86,33 @@ setuptools.setup(
         *(f"Programming Language :: Python :: 3.{minor}" for minor in (11, 12, 13)),
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
-    python_requires=">=3.11",
-    packages=[
-        *setuptools.find_packages(include=["repair", "repair.*"]),
-        "repair.configs",
-    ],
-    package_dir={"repair.configs": "configs"},
-    py_modules=["repair_editor"],
-    package_data={"repair.report_page": ["assets/*"]},
-    install_requires=CORE,
-    extras_require=EXTRAS,
-    entry_points={
-        "console_scripts": [
-            f"repair-{name} = repair.{name.replace('-', '_')}:command"
-            for name in COMMANDS
-        ]
-    },
-)
+    "python_requires": ">=3.11",
+}
+
+if __name__ == "__main__":  # repair-env/setup.py reads the above
+    setuptools.setup(
+        name="repair",
+        description="Small language models learn to repair code with a line editor",
+        long_description=pathlib.Path(__file__)
+        .with_name("README.md")
+        .read_text("utf-8"),
+        long_description_content_type="text/markdown",
+        license_files=["LICENSE"],
+        packages=[
+            *setuptools.find_packages(include=["repair", "repair.*"]),
+            "repair.configs",
+        ],
+        package_dir={"repair.configs": "configs"},
+        py_modules=["repair_editor"],
+        package_data={"repair.report_page": ["assets/*"]},
+        install_requires=CORE,
+        extras_require=EXTRAS,
+        entry_points={
+            "console_scripts": [
+                f"repair-{name} = repair.{name.replace('-', '_')}:command"
+                for name in COMMANDS
+            ],
+            **PLUGINS,
+        },
+        **COMMON,
+    )

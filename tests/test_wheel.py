@@ -1,10 +1,12 @@
-"""The installed wheel in another folder: commands, shipped configs, a short run."""
+"""The wheels in another folder: commands, configs and a short run; the environment."""
 
+import email
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import pytest
 
@@ -12,6 +14,7 @@ pytest.importorskip("setuptools", minversion="77", reason="needs the extra test"
 ROOT = pathlib.Path(__file__).parent.parent
 SOURCES = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "repair_editor.py")
 COMMANDS = ("evaluate", "export", "fix", "make-data", "report", "train")
+CLEAN = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
 SHORT = {
     "stages": "sft,eval",
     "tasks.train_count": 8,
@@ -49,39 +52,63 @@ def run(*command, **more):
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory):
-    """Return the bin folder of an environment with the wheel installed."""
-    folder = tmp_path_factory.mktemp("wheel")
-    for name in SOURCES:
-        (folder / "source").mkdir(exist_ok=True)
-        shutil.copy(ROOT / name, folder / "source")
-    for name in ("repair", "configs"):
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / name, folder / "source" / name, ignore=ignored)
+def offline(*command):
+    """Run pip without an index."""
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
-    offline = ("--no-deps", "--no-index")
-    wheel = ("wheel", *offline, "--no-build-isolation", "--wheel-dir", folder)
-    run(*pip, *wheel, folder / "source", cwd=folder)
+    return run(*pip, *command, "--no-deps", "--no-index")
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """Return a copy of the files that a wheel is made of."""
+    folder = tmp_path_factory.mktemp("source")
+    for name in SOURCES:
+        shutil.copy(ROOT / name, folder)
+    for name in ("repair", "configs", "repair-env"):
+        ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    return folder
+
+
+def install(source, folder):
+    """Return the wheel of a source, and an environment that has it and nothing more."""
+    offline("wheel", "--no-build-isolation", "--wheel-dir", folder, source)
     run(sys.executable, "-m", "venv", "--without-pip", folder / "venv")
     python = folder / "venv" / "bin" / "python"
+    (built,) = folder.glob("*.whl")
+    offline("--python", python, "install", built)
+    return built, python
+
+
+def add_others(python):
+    """Let an environment import what this process can."""
     ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
     here = pathlib.Path(run(python, "-c", ask).strip())
     # Paths of a .pth come last, and the .pth files below them are not read: of repair
     # only the wheel is there.
     paths = [p for p in sys.path if p.endswith("-packages")]
     (here / "others.pth").write_text("\n".join(paths) + "\n")
-    (built,) = folder.glob("repair-*.whl")
-    run(*pip, "--python", python, "install", *offline, built)
+
+
+@pytest.fixture(scope="module")
+def installed(source, tmp_path_factory):
+    """Return the bin folder of an environment with the wheel installed."""
+    _, python = install(source, tmp_path_factory.mktemp("wheel"))
+    add_others(python)
     return python.parent
+
+
+@pytest.fixture(scope="module")
+def without_jax(source, tmp_path_factory):
+    """Return the wheel repair-env, and the Python of a bare environment that has it."""
+    return install(source / "repair-env", tmp_path_factory.mktemp("env_wheel"))
 
 
 @pytest.mark.slow
 def test_a_wheel_brings_commands_and_configs(installed, tmp_path):
     scripts = {path.name for path in installed.glob("repair-*")}
     assert scripts == {f"repair-{name}" for name in COMMANDS}
-    clean = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    alone = {"cwd": tmp_path, "env": clean | {"JAX_PLATFORMS": "cpu"}}
+    alone = {"cwd": tmp_path, "env": CLEAN | {"JAX_PLATFORMS": "cpu"}}
     shown = run(installed / "repair-report", "--help", **alone)
     assert "Writes one HTML page" in shown and "--[no]terminal" in shown
     where = run(installed / "python", "-c", "import repair; print(repair)", **alone)
@@ -94,3 +121,67 @@ def test_a_wheel_brings_commands_and_configs(installed, tmp_path):
     assert (tmp_path / "run" / "checkpoints" / "sft" / "2").is_dir()
     run(installed / "repair-report", "run", **alone)
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_the_environment_alone_has_its_own_files_only(without_jax):
+    """No more than the folders without jax, and no file twice."""
+    with zipfile.ZipFile(without_jax[0]) as wheel:
+        names = [name for name in wheel.namelist() if ".dist-info/" not in name]
+        (metadata,) = (n for n in wheel.namelist() if n.endswith("/METADATA"))
+        described = email.message_from_bytes(wheel.read(metadata))
+    folders = ("sandbox", "tasks", "env", "demos", "integrations")
+    apart = ("__init__.py", "errors.py", "text/__init__.py", "text/prompts.py")
+    assert sorted(names) == sorted(
+        [
+            "repair_editor.py",
+            *(f"repair/{name}" for name in apart),
+            *(
+                path.relative_to(ROOT).as_posix()
+                for folder in folders
+                for path in (ROOT / "repair" / folder).rglob("*.py")
+            ),
+        ]
+    )
+    assert without_jax[0].stat().st_size < 500_000
+    needed = described.get_all("Requires-Dist")
+    assert all("extra ==" in requirement for requirement in needed), needed
+    assert set(described.get_all("Provides-Extra")) == {"gymnasium", "verifiers", "trl"}
+
+
+PLAY = """
+import importlib.util
+from repair.integrations.problems import open_problems
+from repair.env.editor import split_program
+from repair.demos.edit_script import top_down
+with open_problems(count=2, max_turns=30, workers=1) as problems:
+    bug = problems.bugs[0]
+    environment = problems.make_environment()
+    environment.reset(bug)
+    for edit in top_down(*map(split_program, (bug.faulty_code, bug.task.code))):
+        print(environment.step(edit.format()).passed)
+    print(environment.step("### EXIT").status)
+print([name for name in ("jax", "numpy") if importlib.util.find_spec(name)])
+"""
+MAKE = """
+import sys
+import gymnasium
+with gymnasium.make("repair/LineEditor-v0", count=2) as env:
+    print(env.reset(seed=0)[0].startswith("You are an expert"))
+    print(env.step("### EXIT")[4]["status"])
+print({"jax", "numpy"} & set(sys.modules))
+"""
+
+
+@pytest.mark.slow
+def test_the_environment_alone_plays(without_jax, tmp_path):
+    said = run(without_jax[1], "-c", PLAY, cwd=tmp_path, env=CLEAN).splitlines()
+    assert said[-3:] == ["True", "solved", "[]"]
+
+
+@pytest.mark.slow
+def test_gymnasium_finds_the_environment_by_its_name(without_jax, tmp_path):
+    pytest.importorskip("gymnasium", reason="needs pip install -e '.[gymnasium]'")
+    add_others(without_jax[1])
+    said = run(without_jax[1], "-c", MAKE, cwd=tmp_path, env=CLEAN)
+    assert said == "True\nexited_unsolved\n{'numpy'}\n"

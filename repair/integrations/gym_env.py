@@ -1,13 +1,15 @@
 """The environment in Gymnasium: text in, text out."""
 
+import contextlib
 import string
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
 from gymnasium.spaces import Text
 
 from repair.env import StepResult
-from repair.integrations.problems import Problems, outcome
+from repair.integrations.problems import Problems, open_problems, outcome
 
 _SAMPLED = 80  # most characters of a sampled text
 
@@ -46,13 +48,20 @@ class RepairEnv(gymnasium.Env[str, str]):
     Args:
       problems: Bugs and environments; the sandbox stays open when this is closed.
       render_mode: "ansi" for `render` to return the program, or None.
+      on_close: Called by `close`, perhaps more than once.
     """
 
     metadata = {"render_modes": ["ansi"], "render_fps": 1}
 
-    def __init__(self, problems: Problems, render_mode: str | None = None):
+    def __init__(
+        self,
+        problems: Problems,
+        render_mode: str | None = None,
+        on_close: Callable[[], None] | None = None,
+    ):
         self.observation_space = self.action_space = AnyText()
         self.render_mode = render_mode
+        self._on_close = on_close
         self._problems = problems
         self._environment = problems.make_environment()
 
@@ -81,6 +90,11 @@ class RepairEnv(gymnasium.Env[str, str]):
         """Return the program as it stands."""
         return self._environment.code if self.render_mode == "ansi" else None
 
+    def close(self) -> None:
+        """Call `on_close`."""
+        if self._on_close:
+            self._on_close()
+
     def _answer(self, step: StepResult):
         cut = step.status in ("max_turns", "truncated")
         ended = step.done and not cut
@@ -88,3 +102,15 @@ class RepairEnv(gymnasium.Env[str, str]):
 
     def _info(self, step: StepResult) -> dict[str, Any]:
         return {"bug_id": self._bug.bug_id, **outcome(step)}
+
+
+def make_env(render_mode: str | None = None, **settings: Any) -> RepairEnv:
+    """Return what `gymnasium.make("repair/LineEditor-v0")` wraps; `close` ends it.
+
+    Args:
+      render_mode: As for `RepairEnv`.
+      **settings: Arguments of `open_problems`.
+    """
+    with contextlib.ExitStack() as stack:
+        problems = stack.enter_context(open_problems(**settings))
+        return RepairEnv(problems, render_mode, stack.pop_all().close)

@@ -1,11 +1,13 @@
 """The part that all integrations share: bugs, their environments and prompts."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from repair.env import Environment, StepResult
+from repair.env import Environment, Rewards, Sandbox, StepResult
 from repair.errors import UserError
-from repair.tasks import Bug
+from repair.tasks import Bug, load_tasks
+from repair.tasks.bugs import CorruptionConfig, make_bugs
 from repair.text.prompts import PROMPTS, render_prompt
 
 
@@ -53,6 +55,44 @@ class Problems:
     def prompt(self, bug: Bug) -> str:
         """Return the text before the first state, as in training with this package."""
         return render_prompt(bug.task, self._prompt)
+
+
+@contextlib.contextmanager
+def open_problems(
+    tasks: str = "generated/train",
+    *,
+    path: str | None = None,
+    count: int | None = None,
+    bugs: CorruptionConfig | None = None,
+    rewards: Rewards | None = None,
+    max_turns: int | None = None,
+    prompt: str = "full",
+    workers: int | None = None,
+) -> Iterator[Problems]:
+    """Open a sandbox, make the bugs of a task set, and close the sandbox at the end.
+
+    Args:
+      tasks: Name of a task set, for `repair.tasks.load_tasks`.
+      path: File or folder of a published set.
+      count: Most tasks; of generated tasks the exact number. None for all.
+      bugs: The bugs of a task, by default one; the seed draws generated tasks too.
+      rewards: Rewards and rules; None for the defaults.
+      max_turns: Most commands of an episode; None for the default of `Environment`.
+      prompt: "full", or "short" for a model trained from scratch on such prompts.
+      workers: Processes of the sandbox; None for one a core.
+
+    Raises:
+      UserError: A setting is wrong, or the tasks give no bug.
+    """
+    options = {} if max_turns is None else {"max_turns": max_turns}
+    bugs = bugs or CorruptionConfig(per_task=1)
+    with Sandbox(workers) as sandbox:
+        found = make_bugs(
+            load_tasks(tasks, path=path, seed=bugs.seed, count=count, sandbox=sandbox),
+            sandbox,
+            bugs,
+        )
+        yield Problems(found, lambda: Environment(sandbox, rewards, **options), prompt)
 
 
 def outcome(step: StepResult) -> dict[str, Any]:

@@ -17,9 +17,9 @@ from verifiers.v1.dialects.chat import message_to_wire
 from verifiers.v1.harness import HarnessConfig
 
 from repair.env import Environment, Rewards, Sandbox, StepResult, reset_all
-from repair.integrations.problems import Problems, outcome
-from repair.tasks import Bug, load_tasks
-from repair.tasks.bugs import CorruptionConfig, make_bugs
+from repair.integrations.problems import open_problems, outcome
+from repair.tasks import Bug
+from repair.tasks.bugs import CorruptionConfig
 
 PLUGIN = "repair-editor"
 
@@ -58,10 +58,10 @@ class RepairTaskset(vf.Taskset[RepairTask, RepairTasksetConfig]):
     def load(self) -> Iterator[RepairTask]:
         """Make the bugs; UserError if a setting is wrong."""
         c = self.config
-        with Sandbox() as sandbox:
-            tasks = load_tasks(c.tasks, path=c.path, seed=c.bugs.seed, count=c.count)
-            bugs = make_bugs(tasks, sandbox, c.bugs)
-            problems = Problems(bugs, lambda: Environment(sandbox), c.prompt)
+        with open_problems(
+            c.tasks, path=c.path, count=c.count, bugs=c.bugs, prompt=c.prompt
+        ) as problems:
+            bugs = problems.bugs
             steps = reset_all([problems.make_environment() for _ in bugs], bugs)
         for bug, step in zip(bugs, steps, strict=True):
             data = RepairData(
