@@ -166,6 +166,7 @@ print([name for name in ("jax", "numpy") if importlib.util.find_spec(name)])
 MAKE = """
 import sys
 import gymnasium
+print("repair.env" in sys.modules)
 with gymnasium.make("repair/LineEditor-v0", count=2) as env:
     print(env.reset(seed=0)[0].startswith("You are an expert"))
     print(env.step("### EXIT")[4]["status"])
@@ -184,4 +185,4 @@ def test_gymnasium_finds_the_environment_by_its_name(without_jax, tmp_path):
     pytest.importorskip("gymnasium", reason="needs pip install -e '.[gymnasium]'")
     add_others(without_jax[1])
     said = run(without_jax[1], "-c", MAKE, cwd=tmp_path, env=CLEAN)
-    assert said == "True\nexited_unsolved\n{'numpy'}\n"
+    assert said == "False\nTrue\nexited_unsolved\n{'numpy'}\n"

@@ -19,9 +19,23 @@ def code(title, *changes):
     return compile(block, f"{PAGE.name}: {title}", "exec")
 
 
+def test_problems_and_environment(capsys):
+    exec(code("Problems and environment", ("count=20", "count=2")), {})
+    state, _, reward = capsys.readouterr().out.rstrip("\n").rpartition("\n")
+    assert state.startswith("L 1 ") and "\n***\n" in state
+    assert reward == "0.0"
+
+
 def test_gymnasium(capsys):
-    pytest.importorskip("gymnasium", reason="needs pip install -e '.[gymnasium]'")
-    exec(code("Gymnasium"), {})
+    gymnasium = pytest.importorskip(
+        "gymnasium", reason="needs pip install -e '.[gymnasium]'"
+    )
+    from repair.integrations.gym_plugin import register_env
+
+    if "repair/LineEditor-v0" not in gymnasium.registry:  # as in a bare checkout
+        with gymnasium.envs.registration.namespace("repair"):
+            register_env()
+    exec(code("Gymnasium", ("count=20", "count=2")), {})
     assert "You are an expert" in (out := capsys.readouterr().out)
     assert out.endswith("0.0 None\n")
 

@@ -11,7 +11,11 @@ from gymnasium.utils.env_checker import check_env
 from scripted import EXIT, MAX_TURNS, SENSELESS, play, repair, scripts
 
 from repair.errors import UserError
-from repair.integrations.gym_env import RepairEnv
+from repair.integrations.gym_env import RepairEnv, make_env
+from repair.sandbox import SandboxError
+from repair.tasks.bugs import CorruptionConfig
+
+TWO = CorruptionConfig(per_task=2, max_corruptions=1)
 
 
 def test_gymnasium_finds_nothing_wrong(problems):
@@ -93,3 +97,15 @@ def test_many_episodes_share_the_sandbox(problems):
     assert rewards.tolist() == [-0.125, -0.625, -0.125]
     assert terminated.tolist() == [True, False, True]
     env.close()
+
+
+def test_an_environment_by_settings_owns_its_sandbox(bugs):
+    env = make_env("ansi", count=4, bugs=TWO, workers=1)
+    env.reset(options={"bug_id": bugs[-1].bug_id})
+    assert env.render() == bugs[-1].faulty_code
+    env.close()
+    env.close()
+    with pytest.raises(SandboxError, match="closed"):
+        env.step("### ADDL 1 >>># not from the cache")
+    with pytest.raises(UserError, match="prompt is 'long'"):
+        make_env(count=1, prompt="long")
