@@ -70,7 +70,8 @@ EXTRAS = {
     "tpu": ["jax[tpu]>=0.10,<0.12"],
 }
 
-PLUGINS = {"gymnasium.envs": ["repair = repair.integrations.gym_plugin:register_env"]}
+# Modules by which other trainers find the environment.
+PLUGINS = ["repair_editor", "repair_gym"]
 # What this distribution shares with repair-env, which is the environment without jax.
 COMMON = {
     "version": "0.2.0",
@@ -103,7 +104,7 @@ if __name__ == "__main__":  # repair-env/setup.py reads the above
             "repair.configs",
         ],
         package_dir={"repair.configs": "configs"},
-        py_modules=["repair_editor"],
+        py_modules=PLUGINS,
         package_data={"repair.report_page": ["assets/*"]},
         install_requires=CORE,
         extras_require=EXTRAS,
@@ -111,8 +112,7 @@ if __name__ == "__main__":  # repair-env/setup.py reads the above
             "console_scripts": [
                 f"repair-{name} = repair.{name.replace('-', '_')}:command"
                 for name in COMMANDS
-            ],
-            **PLUGINS,
+            ]
         },
         **COMMON,
     )

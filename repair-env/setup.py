@@ -27,12 +27,11 @@ with tempfile.TemporaryDirectory() as build:
             )
         ],
         # With them come repair/__init__.py and repair/text/__init__.py.
-        py_modules=["repair.errors", "repair.text.prompts", "repair_editor"],
+        py_modules=["repair.errors", "repair.text.prompts", *SHARED["PLUGINS"]],
         package_dir={"": str(ROOT)},
         extras_require={
             name: SHARED["EXTRAS"][name] for name in ("gymnasium", "verifiers", "trl")
         },
-        entry_points=SHARED["PLUGINS"],
         options={
             "build": {"build_base": build},
             "egg_info": {"egg_base": os.curdir},

@@ -41,7 +41,7 @@ FENCED = {
     ),
     "jax": lambda path: not path.startswith(HOST_ROOMS),
     "pytest": lambda path: path == "sandbox/project_child.py",
-    "gymnasium": lambda path: path.startswith("integrations/gym_"),
+    "gymnasium": lambda path: path == "integrations/gym_env.py",
     "verifiers": lambda path: path == "integrations/verifiers_env.py",
     "openai": lambda path: path == "integrations/verifiers_env.py",
     "trl": lambda path: path == "integrations/trl_env.py",

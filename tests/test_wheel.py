@@ -12,7 +12,8 @@ import pytest
 
 pytest.importorskip("setuptools", minversion="77", reason="needs the extra test")
 ROOT = pathlib.Path(__file__).parent.parent
-SOURCES = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "repair_editor.py")
+PLUGINS = ("repair_editor.py", "repair_gym.py")
+SOURCES = ("setup.py", "pyproject.toml", "README.md", "LICENSE", *PLUGINS)
 COMMANDS = ("evaluate", "export", "fix", "make-data", "report", "train")
 CLEAN = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
 SHORT = {
@@ -134,7 +135,7 @@ def test_the_environment_alone_has_its_own_files_only(without_jax):
     apart = ("__init__.py", "errors.py", "text/__init__.py", "text/prompts.py")
     assert sorted(names) == sorted(
         [
-            "repair_editor.py",
+            *PLUGINS,
             *(f"repair/{name}" for name in apart),
             *(
                 path.relative_to(ROOT).as_posix()
@@ -166,8 +167,7 @@ print([name for name in ("jax", "numpy") if importlib.util.find_spec(name)])
 MAKE = """
 import sys
 import gymnasium
-print("repair.env" in sys.modules)
-with gymnasium.make("repair/LineEditor-v0", count=2) as env:
+with gymnasium.make("repair_gym:repair/LineEditor-v0", count=2) as env:
     print(env.reset(seed=0)[0].startswith("You are an expert"))
     print(env.step("### EXIT")[4]["status"])
 print({"jax", "numpy"} & set(sys.modules))
@@ -185,4 +185,4 @@ def test_gymnasium_finds_the_environment_by_its_name(without_jax, tmp_path):
     pytest.importorskip("gymnasium", reason="needs pip install -e '.[gymnasium]'")
     add_others(without_jax[1])
     said = run(without_jax[1], "-c", MAKE, cwd=tmp_path, env=CLEAN)
-    assert said == "False\nTrue\nexited_unsolved\n{'numpy'}\n"
+    assert said == "True\nexited_unsolved\n{'numpy'}\n"

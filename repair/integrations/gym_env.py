@@ -105,11 +105,11 @@ class RepairEnv(gymnasium.Env[str, str]):
 
 
 def make_env(render_mode: str | None = None, **settings: Any) -> RepairEnv:
-    """Return what `gymnasium.make("repair/LineEditor-v0")` wraps; `close` ends it.
+    """Return what `gymnasium.make("repair_gym:repair/LineEditor-v0")` wraps.
 
     Args:
       render_mode: As for `RepairEnv`.
-      **settings: Arguments of `open_problems`.
+      **settings: Arguments of `open_problems`, whose sandbox `close` ends.
     """
     with contextlib.ExitStack() as stack:
         problems = stack.enter_context(open_problems(**settings))

@@ -8,11 +8,17 @@ its own.
 """
 
 import asyncio
+import dataclasses
+import inspect
+import re
 import ssl
 from collections.abc import Iterator
+from typing import Any, ClassVar, Self
 
+import pydantic
 import verifiers.v1 as vf
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+from pydantic_config import BaseConfig
 from verifiers.v1.dialects.chat import message_to_wire
 from verifiers.v1.harness import HarnessConfig
 
@@ -24,22 +30,59 @@ from repair.tasks.bugs import CorruptionConfig
 PLUGIN = "repair-editor"
 
 
-class RepairTasksetConfig(vf.TasksetConfig):
-    """The bugs; equal settings give equal bugs.
+class Section(BaseConfig):
+    """A dataclass of ours as a section of verifiers' config."""
 
-    Attributes:
-      tasks: Name of a task set, for `repair.tasks.load_tasks`.
-      path: File or folder of a published set.
-      count: Most tasks; of generated tasks the exact number.
-      bugs: The bugs of a task; the seed draws generated tasks too.
-      prompt: "full", or "short" for a model trained from scratch on such prompts.
+    model_config = pydantic.ConfigDict(from_attributes=True)
+    kind: ClassVar[type]
+
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> Self:
+        self.value()
+        return self
+
+    def value(self) -> Any:
+        """Return the dataclass; UserError if a value is out of range."""
+        return self.kind(**dict(self))
+
+
+def section(defaults: Any) -> type[Section]:
+    """Return a section with the fields of a dataclass, and their help of its docstring.
+
+    Args:
+      defaults: An instance with the default values.
     """
+    text = inspect.getdoc(defaults).partition("Attributes:\n")[2].partition("\n\n")[0]
+    texts = dict(re.findall(r"^  (\w+): (.*(?:\n    .*)*)", text, re.MULTILINE))
+    fields: dict[str, Any] = {}
+    for field in dataclasses.fields(defaults):
+        described = " ".join(texts[field.name].split())
+        default = getattr(defaults, field.name)
+        fields[field.name] = field.type, pydantic.Field(default, description=described)
+    kind = type(defaults)
+    made = pydantic.create_model(kind.__name__, __base__=Section, **fields)
+    made.kind = kind
+    return made
+
+
+BugsSection = section(CorruptionConfig(per_task=1))
+RewardsSection = section(Rewards())
+
+
+class RepairTasksetConfig(vf.TasksetConfig):
+    """The bugs; equal settings give equal bugs. verifiers shows the texts as help."""
 
     tasks: str = "generated/train"
+    """Name of a task set, for `repair.tasks.load_tasks`."""
     path: str | None = None
+    """File or folder of a published set."""
     count: int | None = None
-    bugs: CorruptionConfig = CorruptionConfig(per_task=1)
+    """Most tasks; of generated tasks the exact number. None for all: 2,000 generated
+    ones."""
+    bugs: BugsSection = BugsSection()
+    """The bugs of a task; the seed draws generated tasks too."""
     prompt: str = "full"
+    """The prompt: "full", or "short" for a model trained from scratch on it."""
 
 
 class RepairData(vf.TaskData):
@@ -59,7 +102,7 @@ class RepairTaskset(vf.Taskset[RepairTask, RepairTasksetConfig]):
         """Make the bugs; UserError if a setting is wrong."""
         c = self.config
         with open_problems(
-            c.tasks, path=c.path, count=c.count, bugs=c.bugs, prompt=c.prompt
+            c.tasks, path=c.path, count=c.count, bugs=c.bugs.value(), prompt=c.prompt
         ) as problems:
             bugs = problems.bugs
             steps = reset_all([problems.make_environment() for _ in bugs], bugs)
@@ -103,19 +146,16 @@ class ChatHarness(vf.Harness[HarnessConfig]):
 
 
 class RepairEnvConfig(vf.EnvConfig):
-    """Rules of the episodes.
-
-    Attributes:
-      policy: The agent. Its limits of tokens cut an episode as a full context does.
-      rewards: Rewards and rules.
-      max_turns: Most commands of an episode; None for the default of `Environment`.
-      workers: Processes of the sandbox; None for one a core.
-    """
+    """Rules of the episodes. verifiers shows the texts as help."""
 
     policy: vf.AgentConfig = vf.AgentConfig(runtime=vf.SubprocessConfig())
-    rewards: Rewards = Rewards()
+    """The agent. Its limits of tokens cut an episode as a full context does."""
+    rewards: RewardsSection = RewardsSection()
+    """Rewards and rules."""
     max_turns: int | None = None
+    """Most commands of an episode; None for the default of `Environment`."""
     workers: int | None = None
+    """Processes of the sandbox; None for one a core."""
 
 
 class RepairVerifiersEnv(vf.Env[RepairEnvConfig]):
@@ -146,7 +186,7 @@ class RepairVerifiersEnv(vf.Env[RepairEnvConfig]):
         """Play one episode; threads wait for the sandbox, so that others go on."""
         c = self.config
         options = {} if c.max_turns is None else {"max_turns": c.max_turns}
-        environment = Environment(self._sandbox, c.rewards, **options)
+        environment = Environment(self._sandbox, c.rewards.value(), **options)
         last = await asyncio.to_thread(environment.reset, task.data.bug)
         steps: list[StepResult] = []
         async with agents.policy.interaction(task) as interaction:

@@ -1,8 +1,11 @@
 """The code of docs/other_trainers.md, run as it is printed."""
 
 import collections
+import os
 import pathlib
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -27,14 +30,7 @@ def test_problems_and_environment(capsys):
 
 
 def test_gymnasium(capsys):
-    gymnasium = pytest.importorskip(
-        "gymnasium", reason="needs pip install -e '.[gymnasium]'"
-    )
-    from repair.integrations.gym_plugin import register_env
-
-    if "repair/LineEditor-v0" not in gymnasium.registry:  # as in a bare checkout
-        with gymnasium.envs.registration.namespace("repair"):
-            register_env()
+    pytest.importorskip("gymnasium", reason="needs pip install -e '.[gymnasium]'")
     exec(code("Gymnasium", ("count=20", "count=2")), {})
     assert "You are an expert" in (out := capsys.readouterr().out)
     assert out.endswith("0.0 None\n")
@@ -52,6 +48,26 @@ def test_verifiers(capsys):
     assert len(lines) == 8
     assert {line.partition(" [")[0] for line in lines} == {"0.0 exited_unsolved"}
     assert set(endpoint.asked.values()) == {4}
+
+
+def test_the_command_of_verifiers_plays_five_tasks(tmp_path):
+    pytest.importorskip("verifiers", reason="needs pip install -e '.[verifiers]'")
+    from endpoint import Endpoint
+
+    (command,) = re.findall(r"^vf-eval (?:.*\\\n)+.*", PAGE.read_text(), re.MULTILINE)
+    exits = collections.defaultdict(lambda: ["### EXIT"])
+    path = os.pathsep.join([str(pathlib.Path(sys.executable).parent), os.defpath])
+    here = {**os.environ, "PATH": path, "PYTHONPATH": str(PAGE.parent.parent)}
+    with Endpoint(exits) as endpoint:
+        assert command.count("http://localhost:8000/v1") == 1
+        command = command.replace("http://localhost:8000/v1", endpoint.url)
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=tmp_path, env=here, capture_output=True
+        )
+    assert done.returncode == 0, done.stderr.decode()
+    assert list(endpoint.asked.values()) == [1] * 5
+    (traces,) = (tmp_path / "outputs").glob("*/traces.jsonl")
+    assert traces.read_text().count('"exited_unsolved"') >= 5
 
 
 @pytest.mark.filterwarnings("ignore:You are using 'environment_factory'")

@@ -2,6 +2,8 @@
 
 import asyncio
 import collections
+import dataclasses
+import re
 
 import pytest
 
@@ -10,8 +12,15 @@ pytest.importorskip("verifiers", reason="needs pip install -e '.[verifiers]'")
 import verifiers.v1 as vf
 from endpoint import Endpoint
 from scripted import MAX_TURNS, SENSELESS, play, repair, scripts
+from verifiers.v1.cli.eval.main import main
 
-from repair.integrations.verifiers_env import load_environment
+from repair.env import Rewards
+from repair.integrations.verifiers_env import (
+    RepairEnvConfig,
+    RepairTasksetConfig,
+    load_environment,
+)
+from repair.tasks.bugs import CorruptionConfig
 
 SETTINGS = {
     "tasks": "generated/train",
@@ -113,3 +122,40 @@ def test_misspelt_settings_are_refused():
         load_environment(per_tsk=2)
     with pytest.raises(ValueError, match="solvd"):
         load_environment(rewards={"solvd": 2})
+
+
+def test_settings_out_of_range_are_refused_by_their_owners():
+    with pytest.raises(ValueError, match="order is 'sideways', expected one of rev"):
+        load_environment(bugs={"order": "sideways"})
+
+
+def test_sections_are_the_dataclasses():
+    """By their defaults, by some values, and from an instance."""
+    assert RepairTasksetConfig().bugs.value() == CorruptionConfig(per_task=1)
+    assert RepairEnvConfig().rewards.value() == Rewards()
+    config = RepairEnvConfig(rewards={"dense": 0.5, "tests": "all"})
+    assert config.rewards.value() == Rewards(dense=0.5, tests="all")
+    config = RepairTasksetConfig(bugs=CorruptionConfig(per_task=7))
+    assert config.bugs.value() == CorruptionConfig(per_task=7)
+
+
+def test_help_of_the_command_line_describes_every_setting(capsys, monkeypatch):
+    """Each option of ours with its text and default, as `vf-eval --help` prints it."""
+    monkeypatch.setattr("sys.argv", ["vf-eval"])
+    with pytest.raises(SystemExit):
+        main(["repair-editor", "--help"])
+    text = " ".join(re.sub("[│╭╮╰╯─]", "", capsys.readouterr().out).split())
+    for shown in (
+        "--env.taskset.tasks STR Name of a task set, for `repair.tasks.load_tasks`.",
+        "--env.taskset.bugs.per-task INT Faulty programs of a task: candidates for"
+        " demonstrations, or bugs. (default: 1)",
+        "--env.rewards.malformed FLOAT For a command that cannot be parsed or does not"
+        " apply (paper: -0.5).",
+        "--env.max-turns INT|None Most commands of an episode;",
+    ):
+        assert shown in text
+    own = re.findall(r"--env\.(?:taskset\.bugs|rewards)\.\S+ \S+ (\S+)", text)
+    assert len(own) == len(dataclasses.fields(CorruptionConfig)) + len(
+        dataclasses.fields(Rewards)
+    )
+    assert "default:" not in own and "(default:" not in own
