@@ -56,7 +56,7 @@ def run(*command, **more):
 def offline(*command):
     """Run pip without an index."""
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
-    return run(*pip, *command, "--no-deps", "--no-index")
+    return run(*pip, *command, "--no-deps", "--no-index", env=CLEAN)
 
 
 @pytest.fixture(scope="module")
