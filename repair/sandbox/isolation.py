@@ -34,7 +34,7 @@ _WORDS = {
     "standard": "a program reaches no file, process or network; a layer is missing",
     "weak": "a program that evades Python's hooks can do what your user can",
 }
-_SECONDS = 10.0  # of a probe: a slow machine must not read as a weak one
+_SECONDS = 60.0  # of a probe: a busy machine must not read as a weak one
 _MOST = 1 << 16  # bytes of a probe's answer
 
 
