@@ -194,10 +194,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--part", default="", help="as in rloo/0 or turn,rloo")
     parser.add_argument("--tokens", type=int, default=50_000, help="of each part")
-    paths = {"base": "runs/claims", "folder": "runs/ablations"}
-    for name, path in paths.items():
-        default = pathlib.Path(path)
-        parser.add_argument(f"--{name}", type=pathlib.Path, default=default)
+    default = pathlib.Path("runs/claims")
+    parser.add_argument("--base", type=pathlib.Path, default=default)
+    default = pathlib.Path("runs/ablations")
+    parser.add_argument("--folder", type=pathlib.Path, default=default)
     args = parser.parse_args()
     everything = [
         (name, seed)
