@@ -4,6 +4,7 @@
 parser is replaced by one that finds shipped configs and explains mistakes.
 """
 
+import ast
 import importlib.util
 import pathlib
 import re
@@ -56,8 +57,25 @@ def find(given: str) -> pathlib.Path:
     )
 
 
+def expectation(file: pathlib.Path, mode: str) -> str:
+    """Return the time and figures that a config's docstring gives for an argument.
+
+    They are an indented line that begins with the argument, or "none" for no argument,
+    and two blanks; deeper lines go on. "" where there is no such line.
+    """
+    text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    found = re.search(rf"^  {re.escape(mode or 'none')}  +(.+(?:\n   .+)*)", text, re.M)
+    return " ".join(found[1].split()) if found else ""
+
+
 class _Parser(flags.ArgumentParser):
-    """Reads FILE, FILE:ARGUMENT, NAME or NAME:ARGUMENT; checks the overrides' names."""
+    """Reads FILE, FILE:ARGUMENT, NAME or NAME:ARGUMENT; checks the overrides' names.
+
+    Attributes:
+      expected: The `expectation` of the config that was read last.
+    """
+
+    expected = ""
 
     def parse(self, argument):
         """Return the config, locked."""
@@ -82,6 +100,7 @@ class _Parser(flags.ArgumentParser):
         for each in sys.argv[1:]:
             if field := re.match(r"--?(?:no)?config\.([^=]+)", each):
                 _check(config, field[1])
+        self.expected = expectation(file, mode)
         return config.lock()
 
     def flag_type(self):

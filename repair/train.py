@@ -50,6 +50,8 @@ def main():
     def say(line: str) -> None:  # whole, however narrow the log is taken to be
         console.print(line, soft_wrap=True, markup=False, highlight=False)
 
+    if expected := flags.FLAGS["config"].parser.expected:
+        say(f"to be expected, by the config's docstring: {expected}")
     results = run(config, args.workdir, say)
     if results["stages"]:
         console.print(results_table(results))

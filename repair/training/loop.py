@@ -180,7 +180,8 @@ class Loop:
         label = f"{self.stage} (sampled tokens)" if self._budget else self.stage
         try:
             interrupts.waits = True
-            with progress(total, label, initial=self._position()) as bar:
+            first = "compiling with the first step ..."
+            with progress(total, label, initial=self._position(), first=first) as bar:
                 while not self.over:
                     started = time.perf_counter()
                     yield self.step

@@ -127,21 +127,27 @@ class Progress:
       done: Steps that are done, of the total.
     """
 
-    def __init__(self, total, description, initial, clock, show):
+    def __init__(self, total, description, initial, clock, show, first=""):
         self.done = initial
-        self._total, self._description, self._initial = total, description, initial
-        self._clock, self._show = clock, show
+        self._total, self._description = total, description
+        self._clock, self._show, self._first = clock, show, first
         self._started = clock()
+        # Done, and the time: the rate counts from there.
+        self._base = initial, self._started
         self._values: dict = {}
 
     def update(self, done: int, **values) -> None:
         """Show that `done` of the total are done, and the latest figures."""
         self.done = done
+        if self._first:
+            self._first, self._base = "", (done, self._clock())
         self._values |= values
         self._show(self)
 
     def values(self) -> str:
         """Return the latest figures, like "loss 0.123 solved 0.5"."""
+        if self._first:
+            return self._first
         plain = {name: _plain(value) for name, value in self._values.items()}
         return " ".join(
             f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
@@ -150,11 +156,11 @@ class Progress:
 
     def pace(self) -> str:
         """Return rate, time left and time gone: "2.5/s, 0:04:10 left, 0:00:50 gone"."""
-        elapsed = self._clock() - self._started
-        gone = datetime.timedelta(seconds=round(elapsed))
-        if elapsed <= 0 or self.done <= self._initial:
+        now, (base, since) = self._clock(), self._base
+        gone = datetime.timedelta(seconds=round(now - self._started))
+        if now <= since or self.done <= base:
             return f"{gone} gone"
-        rate = (self.done - self._initial) / elapsed
+        rate = (self.done - base) / (now - since)
         left = datetime.timedelta(seconds=round((self._total - self.done) / rate))
         return f"{rate:.3g}/s, {left} left, {gone} gone"
 
@@ -170,6 +176,7 @@ def progress(
     description: str,
     *,
     initial: int = 0,
+    first: str = "",
     console: Console | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Progress]:
@@ -181,12 +188,14 @@ def progress(
       total: Number that `Progress.update` counts up to.
       description: The stage's name.
       initial: Steps of the run that this one resumes; they do not count in the rate.
+      first: Shown until the first update, which takes longer than others and does not
+        count in the rate; "" if it is like them.
       console: The console, by default the terminal's stderr in the first process.
       clock: Seconds, for tests.
     """
     console = console or Console(stderr=True, quiet=not multihost.first())
     if console.is_terminal:
-        with _bar(total, description, initial, console, clock) as shown:
+        with _bar(total, description, initial, first, console, clock) as shown:
             yield shown
         return
     printed = clock()
@@ -197,8 +206,9 @@ def progress(
             printed = clock()
             _print_line(console, shown.line())
 
-    _print_line(console, f"{description} {initial}/{total}")
-    shown = Progress(total, description, initial, clock, show)
+    start = f"{description} {initial}/{total}"
+    _print_line(console, f"{start} | {first}" if first else start)
+    shown = Progress(total, description, initial, clock, show, first)
     yield shown
     _print_line(console, shown.line())
 
@@ -209,7 +219,7 @@ def _print_line(console, line):
 
 
 @contextlib.contextmanager
-def _bar(total, description, initial, console, clock):
+def _bar(total, description, initial, first, console, clock):
     columns = (
         rich.progress.TextColumn("{task.description}"),
         rich.progress.BarColumn(bar_width=24),
@@ -220,11 +230,11 @@ def _bar(total, description, initial, console, clock):
     # Drawn twice a second: on two cores a livelier bar takes time from training.
     with rich.progress.Progress(*columns, console=console, refresh_per_second=2) as bar:
         task = bar.add_task(
-            description, total=total, completed=initial, pace="", values=""
+            description, total=total, completed=initial, pace="", values=first
         )
 
         def show(shown):
             pace, values = shown.pace(), shown.values()
             bar.update(task, completed=shown.done, pace=pace, values=values)
 
-        yield Progress(total, description, initial, clock, show)
+        yield Progress(total, description, initial, clock, show, first)

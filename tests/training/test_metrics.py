@@ -95,6 +95,21 @@ def test_progress_without_a_terminal():
     ]
 
 
+def test_progress_leaves_a_slow_first_step_out_of_the_rate():
+    out, clock = io.StringIO(), Clock()
+    console = Console(file=out, width=20)
+    with progress(10, "sft", first="compiling", console=console, clock=clock) as bar:
+        for step, seconds in enumerate((100, 10, 20, 30, 40)):
+            clock.now += seconds
+            bar.update(step + 1)
+    assert out.getvalue().splitlines() == [
+        "sft 0/10 | compiling",
+        "sft 1/10 | 0:01:40 gone",
+        "sft 4/10 | 0.05/s, 0:02:00 left, 0:02:40 gone",
+        "sft 5/10 | 0.04/s, 0:02:05 left, 0:03:20 gone",
+    ]
+
+
 def test_progress_on_a_terminal():
     out, clock = io.StringIO(), Clock()
     console = Console(file=out, force_terminal=True, width=100, color_system=None)
