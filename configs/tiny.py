@@ -9,7 +9,7 @@ Arguments: none for generated tasks; `mbpp` for MBPP's rows in --config.tasks.pa
 `direct` or `cot` for the whole program at once, or thought and then the program.
 Hardware: 2 CPU cores. Figures, of docs/results.md:
 
-  none     17 minutes; pass@1 60.7 after SFT, 73.4 after RLVR (seeds 0 to 2)
+  none     16 minutes; pass@1 60.7 after SFT, 73.4 after RLVR (seeds 0 to 2)
   direct   time not measured; pass@1 90.4 after SFT, 89.3 after RLVR (seeds 0 to 2)
   cot      time not measured; pass@1 76.6 after SFT, 76.0 after RLVR (seeds 0 to 2)
   mbpp     29 minutes; pass@1 6.7 after SFT, 4.4 after RLVR (seed 0)
