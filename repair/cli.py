@@ -34,7 +34,6 @@ def run_main(
         given more than once.
     """
     many = bool(arguments) and arguments[-1].endswith("...")
-    tune_malloc()
     if main.__module__ != "__main__":
         # An installed script: absl's --help shows the flags of the module argv[0] below
         # the docstring of __main__.
@@ -66,6 +65,7 @@ def run_main(
         return rest
 
     def guarded(argv):
+        tune_malloc()  # only here, so that --help and mistakes are told at once
         logging.set_verbosity(logging.WARNING)  # jax reports missing accelerators
         try:
             return main(*argv[1:])
