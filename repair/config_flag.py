@@ -57,7 +57,7 @@ def find(given: str) -> pathlib.Path:
     )
 
 
-def expectation(file: pathlib.Path, mode: str) -> str:
+def expected_figures(file: pathlib.Path, mode: str) -> str:
     """Return the time and figures that a config's docstring gives for an argument.
 
     They are an indented line that begins with the argument, or "none" for no argument,
@@ -72,7 +72,7 @@ class _Parser(flags.ArgumentParser):
     """Reads FILE, FILE:ARGUMENT, NAME or NAME:ARGUMENT; checks the overrides' names.
 
     Attributes:
-      expected: The `expectation` of the config that was read last.
+      expected: The `expected_figures` of the config that was read last.
     """
 
     expected = ""
@@ -100,7 +100,7 @@ class _Parser(flags.ArgumentParser):
         for each in sys.argv[1:]:
             if field := re.match(r"--?(?:no)?config\.([^=]+)", each):
                 _check(config, field[1])
-        self.expected = expectation(file, mode)
+        self.expected = expected_figures(file, mode)
         return config.lock()
 
     def flag_type(self):

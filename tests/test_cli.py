@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from configs import tiny
-from repair.config_flag import expectation
+from repair.config_flag import expected_figures
 from repair.training.config import read
 from repair.training.workdir import open_workdir
 
@@ -255,11 +255,11 @@ def test_the_docstring_of_a_config_tells_what_to_expect(tmp_path):
     file = tmp_path / "mine.py"
     lines = ("Hardware: one laptop.", "", "  none   5 minutes;", "         pass@1 10", "")
     file.write_text('"""Mine.\n\n' + "\n".join(lines) + '  big    2 hours\n"""\n')
-    assert expectation(file, "") == "5 minutes; pass@1 10"
-    assert expectation(file, "big") == "2 hours"
-    assert expectation(file, "huge") == ""
+    assert expected_figures(file, "") == "5 minutes; pass@1 10"
+    assert expected_figures(file, "big") == "2 hours"
+    assert expected_figures(file, "huge") == ""
     file.write_text("x = 1\n")
-    assert expectation(file, "") == ""
+    assert expected_figures(file, "") == ""
 
 
 def test_stages_may_be_separated_by_commas(refused, tmp_path):
