@@ -253,7 +253,7 @@ def test_the_version_is_told(command):
 
 def test_the_docstring_of_a_config_tells_what_to_expect(tmp_path):
     file = tmp_path / "mine.py"
-    lines = ("Hardware: one laptop.", "", "  none   5 minutes;", "         pass@1 10", "")
+    lines = ("Figures:", "", "  none   5 minutes;", "         pass@1 10", "")
     file.write_text('"""Mine.\n\n' + "\n".join(lines) + '  big    2 hours\n"""\n')
     assert expected_figures(file, "") == "5 minutes; pass@1 10"
     assert expected_figures(file, "big") == "2 hours"
