@@ -72,7 +72,7 @@ EXTRAS = {
 
 # Modules by which other trainers find the environment.
 PLUGINS = ["repair_editor", "repair_gym"]
-# What this distribution shares with repair-env, which is the environment without jax.
+# Settings shared with repair-env, the environment without jax.
 COMMON = {
     "version": "0.2.0",
     "license": "Apache-2.0",

@@ -46,8 +46,8 @@ side whose package is absent is left out.
 
 Exits 1 where a measurement fails, or, in a run of all parts, a bar is missed or not
 measured: ahead in all rows, 2 times in sft, 5 times in rollouts and grpo; the best of
-our sides against the best of theirs. --quick checks in minutes that all parts run, with
-the tiny model and sizes that say nothing about speed; it has no bar.
+our sides against the best of theirs. --quick checks in minutes that all parts run, at
+sizes that say nothing about speed; it has no bar.
 """
 
 import argparse

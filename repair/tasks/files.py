@@ -14,7 +14,8 @@ from repair.errors import UserError, brief
 ENDS = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".parquet")
 # In a folder, where a .json may be about the others.
 _IN_FOLDERS = (".parquet", ".jsonl", ".jsonl.gz")
-_HUB_NAME = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:/([\w./-]*))?")
+HUB_NAME = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"  # OWNER/NAME
+_DATASET = re.compile(rf"({HUB_NAME})(?:/([\w./-]*))?")
 
 
 def row_files(path: str | pathlib.Path) -> list[pathlib.Path]:
@@ -27,7 +28,7 @@ def row_files(path: str | pathlib.Path) -> list[pathlib.Path]:
     local, name = pathlib.Path(path), str(path)
     if local.is_dir():
         return _in_folder(name, local, "")
-    found = _HUB_NAME.fullmatch(name)
+    found = _DATASET.fullmatch(name)
     if local.exists() or not found or name.endswith(ENDS):
         return [local]
     begin = found[2] or ""

@@ -36,10 +36,10 @@ from repair.model.hf.names import (
     merged_tensors,
     tensor_names,
 )
-from repair.model.hf.push import HUB_NAME
 from repair.model.hf.weights import INDEX, find_tensors, write_tensors
 from repair.model.llama import LlamaConfig
 from repair.model.sharding import param_shardings
+from repair.tasks.files import HUB_NAME
 from repair.text.tokenizer import read_tokenizer
 
 # The files of a folder but its weights and config.json. A folder with tokenizer.json,

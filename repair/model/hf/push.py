@@ -6,8 +6,7 @@ import re
 from huggingface_hub import HfApi
 
 from repair.errors import UserError, brief
-
-HUB_NAME = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
+from repair.tasks.files import HUB_NAME
 
 
 def check_login(name: str) -> None:
