@@ -7,8 +7,8 @@ python -m repair.evaluate --checkpoint=runs/tiny/checkpoints/rlvr
 import dataclasses
 import json
 import pathlib
+from typing import TYPE_CHECKING
 
-import jax
 from absl import flags
 from rich.console import Console
 
@@ -18,19 +18,24 @@ from repair.sandbox import Sandbox
 from repair.tasks import Bug, TaskList, load_tasks
 from repair.tasks.load import is_published
 from repair.tasks.published.settings import SetSettings, make_set_bugs, settings_of
-from repair.training import comparison
-from repair.training.bug_source import draw_bugs
-from repair.training.config import EvalConfig
-from repair.training.evaluation import measure, notes, unfit_line
-from repair.training.initial_weights import workdir_of
-from repair.training.machine import describe_machine
-from repair.training.policy import Policy, load_policy
-from repair.training.tables import episode_tables, results_table
-from repair.training.workdir import write_whole
+
+if TYPE_CHECKING:
+    from repair.training.policy import Policy
 
 
 def main():
     """Run episodes of the tasks; print pass@1, pass@k, outcomes by status and turn."""
+    # Imports of jax are in the functions, so that --help is printed at once.
+    import jax
+
+    from repair.training import comparison
+    from repair.training.config import EvalConfig
+    from repair.training.evaluation import measure, notes, unfit_line
+    from repair.training.machine import describe_machine
+    from repair.training.policy import load_policy
+    from repair.training.tables import episode_tables, results_table
+    from repair.training.workdir import write_whole
+
     args, console = flags.FLAGS, Console()
     cli.use_compile_cache(args.compile_cache)
     settings = EvalConfig(args.samples, args.temperature)
@@ -40,12 +45,8 @@ def main():
         if getattr(args, name) is not None
     }
     spec = args.tasks or "held-out tasks of the run"
-    name = spec.replace("/", "_").replace(" ", "_")
     source = cli.policy_source(args)
-    beside = pathlib.Path("evaluations", pathlib.Path(source).name)
-    if args.checkpoint:
-        beside = workdir_of(source) / "evaluations"
-    out = pathlib.Path(args.out or beside / name)
+    out = pathlib.Path(args.out or _default_out(args, spec))
     own = _set_settings(args)
     verifier = own and Sandbox(limits=own.limits)
     policy = load_policy(source, verifier=verifier, base=args.model, **chosen)
@@ -85,6 +86,16 @@ def main():
     console.print(f"results and trajectories are in {out}", highlight=False)
 
 
+def _default_out(args, spec: str) -> pathlib.Path:
+    """Return the folder beside the policy for results of some tasks."""
+    from repair.training.initial_weights import workdir_of
+
+    beside = pathlib.Path("evaluations", pathlib.Path(args.adapter).name)
+    if args.checkpoint:
+        beside = workdir_of(args.checkpoint) / "evaluations"
+    return beside / spec.replace("/", "_").replace(" ", "_")
+
+
 def _claim(out: pathlib.Path) -> None:
     """Make the folder and try it, before the episodes whose figures it is to hold.
 
@@ -103,9 +114,11 @@ def _claim(out: pathlib.Path) -> None:
 
 
 def _bugs(
-    args, policy: Policy, own: SetSettings | None, verifier, seed: int
+    args, policy: "Policy", own: SetSettings | None, verifier, seed: int
 ) -> tuple[TaskList, list[Bug]]:
     """Return the tasks of the flags, and their bugs."""
+    from repair.training.bug_source import draw_bugs
+
     count = args.count or None
     if not args.tasks:
         tasks = TaskList(policy.task_set.tasks()[1][:count])

@@ -13,27 +13,26 @@ from rich.console import Console
 
 from repair import cli
 from repair.errors import UserError
-from repair.model.hf.folder import save_hf, settings_folder
-from repair.model.hf.gguf_file import is_gguf
-from repair.model.hf.gguf_model import GGUF_TYPES, save_gguf
-from repair.model.hf.peft import save_peft
-from repair.model.hf.push import check_login, push_folder
-from repair.model.llama import LlamaConfig
-from repair.training.checkpoint import load_params
-from repair.training.fields import from_dict
-from repair.training.initial_weights import (
-    load_checkpoint,
-    tokenizer_source,
-    workdir_of,
-    write_record,
-)
-from repair.training.model_card import model_card
-from repair.training.policy import check_same_tokenizer
-from repair.training.workdir import load_object
+from repair.model.hf.gguf_file import GGUF_TYPES, is_gguf
 
 
 def main():
     """Write the whole model with its tokenizer, or with --adapter the adapters only."""
+    # Imports of jax are in the functions, so that --help is printed at once.
+    from repair.model.hf.folder import save_hf
+    from repair.model.hf.gguf_model import save_gguf
+    from repair.model.hf.peft import save_peft
+    from repair.model.hf.push import check_login, push_folder
+    from repair.model.llama import LlamaConfig
+    from repair.training.checkpoint import load_params
+    from repair.training.fields import from_dict
+    from repair.training.initial_weights import (
+        load_checkpoint,
+        workdir_of,
+        write_record,
+    )
+    from repair.training.policy import check_same_tokenizer
+
     args, console = flags.FLAGS, Console()
     out = pathlib.Path(args.out)
     _check_out(args, out)
@@ -67,6 +66,10 @@ def main():
 
 def _write_card(args, out: pathlib.Path, extra: dict, base: str) -> None:
     """Write README.md, and give all files the mode that a copy would have."""
+    from repair.training.initial_weights import workdir_of
+    from repair.training.model_card import model_card
+    from repair.training.workdir import load_object
+
     place = pathlib.Path(args.checkpoint)
     stage = place.name if place.parent.name == "checkpoints" else place.parent.name
     path = workdir_of(args.checkpoint) / "results.json"
@@ -102,6 +105,9 @@ def _check_out(args, out: pathlib.Path) -> None:
 @contextlib.contextmanager
 def _settings_of(tokenizer: pathlib.Path, extra: dict):
     """Give the folder with the config.json that training started from, or None."""
+    from repair.model.hf.folder import settings_folder
+    from repair.training.initial_weights import tokenizer_source
+
     run = extra["config"]
     if run["text"]["tokenizer"] and run["init_from"]:
         with settings_folder(tokenizer_source(run["init_from"])) as folder:

@@ -19,14 +19,17 @@ from rich.console import Console
 
 from repair import cli
 from repair.errors import UserError
-from repair.report_page import page, terminal
-from repair.report_page.runs import open_runs
-from repair.report_page.terminal import SORTS, Listing, list_episodes
-from repair.training.workdir import write_whole
+from repair.report_page.endings import SORTS
 
 
 def main(*workdirs: str) -> None:
     """Read the workdirs and write the page, or print to the terminal."""
+    # Here, so that --help is printed at once: these import jax.
+    from repair.report_page import page, terminal
+    from repair.report_page.runs import open_runs
+    from repair.report_page.terminal import Listing, list_episodes
+    from repair.training.workdir import write_whole
+
     args, runs = flags.FLAGS, open_runs(workdirs)
     if (args.failed or args.error or args.sort) and not args.list:
         raise UserError("--failed, --error and --sort go with --terminal --list")

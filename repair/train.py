@@ -12,29 +12,22 @@ from rich.console import Console
 
 from repair import cli, config_flag
 from repair.errors import UserError
-from repair.model import multihost
-from repair.training import plan
-from repair.training.config import read
-from repair.training.inputs import check_inputs
-from repair.training.loggers import check_packages
-from repair.training.run import run
-from repair.training.tables import results_table
-from repair.training.task_set import RepairTaskSet, open_task_set
 
 
 def main():
     """Run the config's stages and print the table of results."""
+    # Imports of jax are in the functions, so that --help is printed at once.
+    from repair.model import multihost
+    from repair.training.config import read
+    from repair.training.run import run
+    from repair.training.tables import results_table
+
     args = flags.FLAGS
     config = read(args.config)
     if args.plan:
         return _plan(config, args.plan)
     if args.check:
-        task_set = open_task_set(config, RepairTaskSet)
-        check_packages(config.log)
-        check_inputs(task_set)
-        task_set.tasks()
-        print("the config is right, and all that it names can be read")
-        return 0
+        return _check(config)
     if not args.workdir:
         raise UserError("--workdir is missing; give the folder of the run")
     if not args.coordinator and (args.processes or args.process >= 0):
@@ -58,8 +51,24 @@ def main():
     console.print(f"everything is in {args.workdir}", highlight=False)
 
 
+def _check(config) -> int:
+    """Read all that the config names; return 0."""
+    from repair.training.inputs import check_inputs
+    from repair.training.loggers import check_packages
+    from repair.training.task_set import RepairTaskSet, open_task_set
+
+    task_set = open_task_set(config, RepairTaskSet)
+    check_packages(config.log)
+    check_inputs(task_set)
+    task_set.tasks()
+    print("the config is right, and all that it names can be read")
+    return 0
+
+
 def _plan(config, name: str) -> int:
     """Print the needs of the run on a machine; return 1 if it does not fit there."""
+    from repair.training import plan
+
     plan.pretend(plan.machine(name)[0])
     config = plan.as_computed(config, name)
     phases = plan.plan(config)

@@ -33,6 +33,7 @@ RUNNER = """
 import importlib, json, os, sys, traceback
 modules = "train evaluate make_data fix export report".split()
 modules = {name: importlib.import_module(f"repair.{name}") for name in modules}
+import repair.report_page.page, repair.training.plan, repair.training.run  # slow too
 for line in sys.stdin:
     name, *arguments = json.loads(line)
     read, write = os.pipe()
@@ -244,6 +245,15 @@ def test_help_tells_the_modules_own_flags(request):
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     assert "Writes one HTML page" in done.stdout and "--[no]terminal" in done.stdout
     assert done.returncode == 0
+
+
+def test_help_imports_no_jax():
+    """It would take seconds, at every start that allocator settings repeat."""
+    names = "train evaluate make_data fix export report".split()
+    imports = ", ".join(f"repair.{name}" for name in names)
+    code = f"import sys, {imports}; print('jax' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr
 
 
 def test_the_version_is_told(command):

@@ -8,6 +8,17 @@ from repair.sandbox.verdict import ENDED, USED_UP, exception_in
 UNKNOWN = "unknown"
 HIDDEN = "hidden tests alone"
 _PASS = "none"
+# Columns of the list of episodes, which --sort takes: fields of an `Ending`.
+SORTS = {
+    "return": "value",
+    "turns": "turns",
+    "status": "status",
+    "corruptions": "corruptions",
+    "start": "start",
+    "error": "error",
+    "sample": "label",
+    "group": "group",
+}
 
 
 @dataclasses.dataclass(frozen=True)

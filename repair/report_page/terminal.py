@@ -9,7 +9,7 @@ from rich.text import Text
 
 from repair.env.state_text import split_state
 from repair.errors import UserError
-from repair.report_page.endings import Ending, ending_of
+from repair.report_page.endings import SORTS, Ending, ending_of
 from repair.report_page.runs import (
     Run,
     alarm_lines,
@@ -23,17 +23,6 @@ from repair.report_page.stages import change_line, changes_between
 from repair.report_page.turns import turns_of
 from repair.training.tables import results_table
 
-# Columns of the list of episodes, which --sort takes: fields of an `Ending`.
-SORTS = {
-    "return": "value",
-    "turns": "turns",
-    "status": "status",
-    "corruptions": "corruptions",
-    "start": "start",
-    "error": "error",
-    "sample": "label",
-    "group": "group",
-}
 _STYLES = {"+": "green", "-": "red", " ": ""}
 
 

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from repair.errors import UserError
-from repair.report_page import terminal
+from repair.report_page import endings, terminal
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_samples_and_statuses_are_chosen(say):
 def table_of(run, **chosen):
     """Return the cells of the list of episodes, below its headings."""
     head, *lines = terminal.list_episodes(run, terminal.Listing(**chosen))
-    assert head.split() == list(terminal.SORTS)
+    assert head.split() == list(endings.SORTS)
     return [re.split("  +", line) for line in lines]
 
 

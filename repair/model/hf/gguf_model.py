@@ -15,7 +15,7 @@ import pathlib
 import numpy as np
 
 from repair.errors import UserError
-from repair.model.hf.gguf_file import GgufFile, GgufTensor, import_gguf
+from repair.model.hf.gguf_file import GGUF_TYPES, GgufFile, GgufTensor, import_gguf
 from repair.model.hf.model_config import FAMILIES, format_config, update_config
 from repair.model.hf.names import (
     LAYER_NAMES,
@@ -44,8 +44,6 @@ _FIXED = {
     "attention.causal": True,
     "rope.scaling.type": "none",
 }
-# Types that `save_gguf` writes -> numbers of general.file_type.
-GGUF_TYPES = {"F16": 1, "Q8_0": 7}
 
 
 def gguf_config(file: GgufFile, **overrides) -> LlamaConfig:
