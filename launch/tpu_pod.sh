@@ -16,6 +16,7 @@ TIER=${TIER---spot}                 # empty for on demand, --reserved for a rese
 CONFIG=${CONFIG:-configs/llama31_8b.py}
 WORKDIR=${WORKDIR:-/shared/runs/llama31_8b}
 POLL=${POLL:-60}                    # seconds between looks at the slice
+PYTHON=${PYTHON-python}             # with this package, to check the run; empty for no check
 [ -z "$DATA" ] || set -- "--config.tasks.path=tasks.jsonl" "$@"
 ARGS=${*:+$(printf ' %q' "$@")}
 
@@ -24,6 +25,9 @@ trap 'rm -rf "$own"' EXIT
 printf %s "${HF_TOKEN:-}" > "$own/hf_token"
 [ -z "$DATA" ] || cp "$DATA" "$own/tasks.jsonl"
 cd "$(dirname "$0")/.."
+# A mistake is found here, before a slice is requested.
+[ -z "$PYTHON" ] || "$PYTHON" -m repair.train --config="$CONFIG" --check "$@" \
+  ${DATA:+"--config.tasks.path=$own/tasks.jsonl"}
 archive=$own/repair.tar.gz
 tar -czf "$archive" --exclude=__pycache__ setup.py pyproject.toml README.md LICENSE \
   repair_editor.py repair configs -C "$own" hf_token ${DATA:+tasks.jsonl}

@@ -225,7 +225,9 @@ def by_tpu_pod(desk):
     (desk.folder / "slice").touch()
     said = desk.run(LAUNCH / "tpu_pod.sh", NFS="host:/disk", POLL="0")
     lives = ["none", "ACTIVE", "SUSPENDED", "none", "ACTIVE"]
-    assert said.splitlines() == [f"repair: {state}" for state in lives]
+    checked, *said = said.splitlines()
+    assert checked == "the config is right, and all that it names can be read"
+    assert said == [f"repair: {state}" for state in lives]
     calls = (desk.logs / "gcloud").read_text()
     assert calls.count("queued-resources create repair --node-id=repair --spot") == 2
     assert "queued-resources delete repair --force --quiet --zone=us-east5-a" in calls
@@ -250,6 +252,7 @@ def test_what_workers_run_trains_one_model_in_two_processes(desk, start):
     # The same line everywhere; jax finds the ranks, or they are given in full.
     line = f"-m repair.train --config={desk.folder}/small.py --workdir={desk.workdir} "
     commands = sorted((desk.logs / "commands").read_text().splitlines())
+    commands = [command for command in commands if " --check " not in command]
     data = "tasks.jsonl" if start is by_tpu_pod else desk.data
     rest = [f"--distributed --config.tasks.path={data}"] * 2
     if start is by_skypilot:
@@ -257,6 +260,14 @@ def test_what_workers_run_trains_one_model_in_two_processes(desk, start):
         end = f"--config.tasks.path={data}"
         rest = [f"{to} --process={rank} {end}" for rank in (0, 1)]
     assert [command.rstrip() for command in commands] == [line + r for r in rest]
+
+
+def test_no_slice_is_requested_for_a_mistake(desk):
+    desk.program("gcloud", 'echo "$@" >> "$LOGS/gcloud"')
+    desk.data.write_text("")
+    with pytest.raises(AssertionError, match=r"error: .*tasks\.jsonl"):
+        desk.run(LAUNCH / "tpu_pod.sh", NFS="host:/disk")
+    assert not (desk.logs / "gcloud").exists()
 
 
 def shellcheck(text, shell="bash"):
