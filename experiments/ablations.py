@@ -16,7 +16,7 @@ Variants share seeds, bugs and starting weights: each is compared seed by seed w
 baseline, which is "default" unless BASELINES names another. Prints one table and writes
 FOLDER/ablations.json, of the parts that are there. The estimators:
 
-python -m experiments.ablations --part=turn_state,turn,rloo
+python -m experiments.ablations --part=turn,rloo
 """
 
 import argparse
@@ -41,7 +41,6 @@ VARIANTS = {
     "end_on_solve": {"rewards.end_on_solve": True},
     "gate": {"rlvr.advantages.outcome_gate": True},
     "turn": {"rlvr.advantages.estimator": "turn"},
-    "turn_state": {"rlvr.advantages.estimator": "turn_state"},
     "rloo": {"rlvr.advantages.estimator": "rloo"},
     "reinforce": {"rlvr.advantages.estimator": "reinforce"},
     "grpo": {"rlvr.advantages.estimator": "grpo"},
@@ -67,12 +66,11 @@ VARIANTS = {
 }
 # Variants that are compared with another than "default".
 BASELINES = {
-    "turn_state": "turn",
     "rloo": "turn",
     "sequence": "two_epochs",
     "solve_rate": "few_bugs",
 }
-FIVE_SEEDS = ("turn", "turn_state", "rloo")
+FIVE_SEEDS = ("turn", "rloo")
 
 
 def run(

@@ -49,7 +49,13 @@ def main():
     out = pathlib.Path(args.out or _default_out(args, spec))
     own = _set_settings(args)
     verifier = own and Sandbox(limits=own.limits)
-    policy = load_policy(source, verifier=verifier, base=args.model, **chosen)
+    policy = load_policy(
+        source,
+        verifier=verifier,
+        base=args.model,
+        max_turns=args.max_turns,
+        **chosen,
+    )
     seed = policy.config.eval.seed if args.seed is None else args.seed
     settings = dataclasses.replace(settings, seed=own.corruptions.seed if own else seed)
     _claim(out)
@@ -68,6 +74,7 @@ def main():
         )
     results = {"stages": {spec: figures}, "checkpoint": source, "tasks": told}
     results["seed"] = settings.seed
+    results["max_turns"] = policy.config.text.max_turns
     results["machine"] = describe_machine(jax.local_devices()[:1])
     if others:
         results["against"] = {"path": args.against, "differences": {}}
@@ -182,6 +189,7 @@ def define() -> None:
     flags.DEFINE_float("temperature", 0.8, "Of the samples; pass@1 is greedy.", 0.0)
     flags.DEFINE_integer("top_k", None, "Of the samples; as trained if unset.")
     flags.DEFINE_float("top_p", None, "Of the samples; as trained if unset.")
+    flags.DEFINE_integer("max_turns", 0, "Of an episode; 0 for the run's.", 0)
     flags.DEFINE_integer("seed", None, "Of bugs and samples; the run's if unset.", 0)
     flags.DEFINE_string(
         "against", "", "Results of the same bugs to compare with: a folder or a file."

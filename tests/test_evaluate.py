@@ -48,6 +48,7 @@ def command(monkeypatch, tmp_path, capsys):
     def run(greedy=(1, 1, 0, 0), **given):
         fields = {"tasks": "", "path": "", "count": 0, "samples": 0, "out": ""}
         fields |= {"temperature": 0.8, "top_k": None, "top_p": None, "seed": None}
+        fields |= {"max_turns": 0}
         fields |= {"checkpoint": f"{tmp_path}/run/checkpoints/sft", "against": ""}
         fields |= {
             "adapter": "",
@@ -71,11 +72,16 @@ def command(monkeypatch, tmp_path, capsys):
             }
             return shown | {"outcomes": comparison.by_bug(bugs, counts)}
 
-        policy = types.SimpleNamespace(
-            config=config, task_set=_Tasks(), verifier=_Verifier()
-        )
-        monkeypatch.setattr(evaluate, "load_policy", lambda *a, **k: policy)
-        monkeypatch.setattr(evaluate, "measure", measure)
+        def load(*_, max_turns, **__):
+            text = dataclasses.replace(config.text, max_turns=max_turns or 10)
+            return types.SimpleNamespace(
+                config=dataclasses.replace(config, text=text),
+                task_set=_Tasks(),
+                verifier=_Verifier(),
+            )
+
+        monkeypatch.setattr("repair.training.policy.load_policy", load)
+        monkeypatch.setattr("repair.training.evaluation.measure", measure)
         chosen = types.SimpleNamespace(compile_cache="", **fields | given)
         monkeypatch.setattr(evaluate, "flags", types.SimpleNamespace(FLAGS=chosen))
         evaluate.main()
@@ -93,7 +99,8 @@ def test_bugs_and_samples_come_from_the_seed_of_the_evaluation(command):
     assert ours["seed"] == 3 and command.played == [3]
     assert ours["machine"].keys() >= {"commit", "devices", "jax", "python"}
     assert "2 episodes broke" in said
-    other, _ = command(seed=8)
+    other, _ = command(seed=8, max_turns=3)
+    assert (ours["max_turns"], other["max_turns"]) == (10, 3)
     assert other["seed"] == 8 and command.played == [3, 8]
     (ours,), (other,) = ours["stages"].values(), other["stages"].values()
     assert ours["outcomes"]["bugs"] != other["outcomes"]["bugs"]

@@ -8,12 +8,6 @@ so a sample's own actions, and its last turn, must not choose its baseline:
   turn       G_e minus the mean G_e of the other samples that still live at that turn;
              for a sample that has outlived all others, minus the mean of their whole
              returns G_0. Either set depends on the others alone. Unbiased.
-  turn_state As `turn`, but the others that live at that turn count only if their
-             program is in the same state: solved, or not, before the action; if there
-             are none, all that live, then the returns G_0. The state precedes the
-             action, so it may choose the baseline. Unbiased. A right EXIT, with
-             nothing left to earn, is compared with samples that have nothing left to
-             earn either, and not with those that have still to solve.
   rloo       One number a sample: G_0 minus the mean of the others' (Ahmadian et al.
              2024, arXiv 2402.14740), repeated on each of its turns. Unbiased. A turn is
              also credited with what came before it, which is noise; but late turns are
@@ -46,7 +40,7 @@ class AdvantageConfig:
     """The estimator of advantages.
 
     Attributes:
-      estimator: "turn", "turn_state", "rloo", "reinforce", "grpo" or "per_turn"; see
+      estimator: "turn", "rloo", "reinforce", "grpo" or "per_turn"; see
         `repair.training.advantages`.
       outcome_gate: Drop the groups in which no turn of any sample was rewarded with
         more than zero, so that format penalties alone move nothing. A gate depends
@@ -65,7 +59,6 @@ def turn_advantages(
     rewards: Sequence[np.ndarray],
     groups: Sequence,
     config: AdvantageConfig,
-    solved: Sequence[np.ndarray] | None = None,
 ) -> tuple[list[np.ndarray], np.ndarray, dict[str, float]]:
     """Return (advantages, active, stats) of rollouts.
 
@@ -74,8 +67,6 @@ def turn_advantages(
       groups: For each rollout the id of its group: samples of one faulty program,
         never of different ones. In any order.
       config: The estimator and its options.
-      solved: For each rollout one bool a turn, True where the program passes the shown
-        tests before the action of the turn; None for False everywhere.
 
     Returns:
       advantages: For each rollout a float64 array with one number a turn.
@@ -89,10 +80,6 @@ def turn_advantages(
       ValueError: A rollout has no turn or the lists differ in length.
     """
     returns = [returns_to_go(r) for r in rewards]
-    if solved is None:
-        solved = [np.zeros(len(g), bool) for g in returns]
-    if [len(flags) for flags in solved] != [len(g) for g in returns]:
-        raise ValueError("a rollout needs one flag a turn beside its rewards")
     advantages: list[np.ndarray] = [np.zeros_like(g) for g in returns]
     active = np.zeros(len(returns), bool)
     members: dict = {}
@@ -100,13 +87,12 @@ def turn_advantages(
         members.setdefault(group, []).append(index)
     silent = gated = 0
     estimate = ESTIMATORS[config.estimator]
-    everyone = estimate(returns, solved) if config.estimator in _OF_BATCH else None
+    everyone = estimate(returns) if config.estimator in _OF_BATCH else None
     for group in members.values():
         if everyone is not None:
             values = [everyone[i] for i in group]
         else:
-            own = [[each[i] for i in group] for each in (returns, solved)]
-            values = estimate(*own)
+            values = estimate([returns[i] for i in group])
         if all(np.all(np.abs(v) < _EPSILON) for v in values):
             silent += 1
         elif config.outcome_gate and all(np.max(rewards[i]) <= 0 for i in group):
@@ -130,7 +116,7 @@ def returns_to_go(rewards) -> np.ndarray:
     return np.cumsum(rewards[::-1])[::-1]
 
 
-def _turn_state(returns: list[np.ndarray], solved: list) -> list[np.ndarray]:
+def _turn(returns: list[np.ndarray]) -> list[np.ndarray]:
     advantages = [np.zeros_like(g) for g in returns]
     if len(returns) < 2:
         return advantages
@@ -138,15 +124,9 @@ def _turn_state(returns: list[np.ndarray], solved: list) -> list[np.ndarray]:
         others = [i for i in range(len(returns)) if i != index]
         first = [returns[i][0] for i in others]
         for turn, value in enumerate(own):
-            living = [i for i in others if len(returns[i]) > turn]
-            alike = [i for i in living if solved[i][turn] == solved[index][turn]]
-            peers = [returns[i][turn] for i in alike or living] or first
-            advantages[index][turn] = value - np.mean(peers)
+            living = [returns[i][turn] for i in others if len(returns[i]) > turn]
+            advantages[index][turn] = value - np.mean(living or first)
     return advantages
-
-
-def _turn(returns: list[np.ndarray], _solved) -> list[np.ndarray]:
-    return _turn_state(returns, [np.zeros(len(g), bool) for g in returns])
 
 
 def _centred(returns: list[np.ndarray]) -> list[np.ndarray]:
@@ -156,23 +136,23 @@ def _centred(returns: list[np.ndarray]) -> list[np.ndarray]:
     return [np.full_like(g, a) for g, a in zip(returns, centred, strict=True)]
 
 
-def _rloo(returns: list[np.ndarray], _solved) -> list[np.ndarray]:
+def _rloo(returns: list[np.ndarray]) -> list[np.ndarray]:
     size = len(returns)
     return [a * (size / max(size - 1, 1)) for a in _centred(returns)]
 
 
-def _reinforce(returns: list[np.ndarray], _solved) -> list[np.ndarray]:
+def _reinforce(returns: list[np.ndarray]) -> list[np.ndarray]:
     total = np.array([g[0] for g in returns])
     others = (total.sum() - total) / max(len(total) - 1, 1)
     return [g - b for g, b in zip(returns, others, strict=True)]
 
 
-def _grpo(returns: list[np.ndarray], _solved) -> list[np.ndarray]:
+def _grpo(returns: list[np.ndarray]) -> list[np.ndarray]:
     spread = np.std([g[0] for g in returns]) + _EPSILON
     return [a / spread for a in _centred(returns)]
 
 
-def _per_turn(returns: list[np.ndarray], _solved) -> list[np.ndarray]:
+def _per_turn(returns: list[np.ndarray]) -> list[np.ndarray]:
     """Return the rewards, recovered from returns, normalised turn by turn."""
     rewards = [g - np.append(g[1:], 0.0) for g in returns]
     out = [np.zeros_like(r) for r in rewards]
@@ -185,10 +165,9 @@ def _per_turn(returns: list[np.ndarray], _solved) -> list[np.ndarray]:
     return out
 
 
-# Returns-to-go and flags of the samples of one group -> their advantages.
+# Returns-to-go of the samples of one group -> their advantages.
 ESTIMATORS = {
     "turn": _turn,
-    "turn_state": _turn_state,
     "rloo": _rloo,
     "reinforce": _reinforce,
     "grpo": _grpo,

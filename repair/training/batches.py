@@ -19,9 +19,7 @@ def advantages_of(rollouts: Sequence[Rollout], config: AdvantageConfig):
     """Return the advantages of `trainable` rollouts; see `turn_advantages`."""
     rewards = [rollout.rewards for rollout in rollouts]
     groups = [rollout.bug.bug_id for rollout in rollouts]
-    # Of the state that a command answers, which its result does not touch.
-    solved = [[state.passed for state in r.results[:-1]] for r in rollouts]
-    return turn_advantages(rewards, groups, config, solved)
+    return turn_advantages(rewards, groups, config)
 
 
 def make_batches(

@@ -237,8 +237,7 @@ def policy_loss(
         # Masked before the exponential: garbage there must not reach the gradient.
         safe = [jnp.where(live, x, 0.0) for x in (stats.log_probs, given.reference)]
         sums["kl"] = masked_sum(kl_to_reference(*safe), mask)
-        if config.kl_coef:  # else a figure alone: 0 times inf would be nan
-            loss += config.kl_coef * sums["kl"]
+        loss += config.kl_coef * sums["kl"]
     loss -= config.entropy_coef * sums["entropy"]
     return loss / denominator, sums
 

@@ -81,6 +81,7 @@ def load_policy(
     verifier: Verifier | None = None,
     base: str = "",
     report: Callable[[str], None] = print,
+    max_turns: int = 0,
     **sampler,
 ) -> Policy:
     """Load a policy from a checkpoint of its run, or from a run's exported adapters.
@@ -92,6 +93,7 @@ def load_policy(
       verifier: Runs the tests; by default one of its own, with the run's limits.
       base: Source of the base model of adapters, if it is not the one of the training.
       report: Gets a line about a damaged step, or about other weights of the base.
+      max_turns: Longest episode in commands; 0 for the run's.
       **sampler: Fields of `SamplerConfig` to use in place of the run's.
 
     Raises:
@@ -99,7 +101,7 @@ def load_policy(
         task set, or a field is out of range.
     """
     opened, model, params, tokenizer = _load_run(
-        checkpoint, task_set, base, report, **sampler
+        checkpoint, task_set, base, report, max_turns, **sampler
     )
     verifier = verifier or opened.open_verifier()
     return make_policy(opened, model, tokenizer, verifier, params)
@@ -128,6 +130,7 @@ def _load_run(
     make: Callable[[Config], TaskSet],
     base: str = "",
     report: Callable[[str], None] = print,
+    max_turns: int = 0,
     **sampler,
 ) -> tuple[TaskSet, Model, dict, Tokenizer]:
     """Load task set, model, parameters and tokenizer of a checkpoint."""
@@ -144,8 +147,11 @@ def _load_run(
         settings = dataclasses.replace(config.sampler, **sampler)
     except FieldError as error:
         raise UserError(f"sampler.{error}") from error
+    text = dataclasses.replace(
+        config.text, max_turns=max_turns or config.text.max_turns
+    )
     # No longer in training, so rules of the training stages do not hold.
-    config = dataclasses.replace(config, sampler=settings, stages=("eval",))
+    config = dataclasses.replace(config, sampler=settings, text=text, stages=("eval",))
     task_set = open_task_set(config, make)
     with words as folder:
         tokenizer = load_tokenizer(folder, task_set.prompt, config.mode)

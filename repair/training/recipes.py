@@ -81,8 +81,10 @@ def laptop(name: str, mode: str) -> ml_collections.ConfigDict:
     """Return the config of one model for hours on two CPU cores, trained on MBPP.
 
     Against the paper's recipe: float32, the short prompt, contexts of 1,024 tokens, one
-    or two corruptions a program, edits from the top down, small batches, a higher
-    learning rate and a cost of giving up.
+    or two corruptions a program, edits from the top down, at most 4 turns, small
+    batches, a higher learning rate and a cost of giving up. RLVR samples at temperature
+    0.6, where the SFT policy solves four times as many of its training bugs as at 1,
+    begins with one corruption a program, and has no KL, which spares a forward pass.
 
     Args:
       name: As in `repair.model.presets`.
@@ -100,17 +102,20 @@ def laptop(name: str, mode: str) -> ml_collections.ConfigDict:
     c.demos.order = "top_down"
     c.rewards.exit_unsolved = -0.5
     c.text.prompt = "short"
-    c.text.max_length = 1024
+    c.text.max_turns, c.text.max_length = 4, 1024
     c.text.max_command = {"coe": 64, "direct": 256, "cot": 384}[c.mode]
-    c.sampler.slots, c.sampler.cohorts, c.sampler.prefill = 16, 2, 1
-    c.sampler.block = 256
+    # Verdicts take a hundredth of the time of decoding, so nothing to overlap.
+    c.sampler.slots, c.sampler.cohorts, c.sampler.prefill = 32, 1, 2
+    c.sampler.block, c.sampler.stragglers = 512, 0.5
     c.sampler.warm_up = False
     c.sft.steps, c.sft.rows, c.sft.row_length = 400, 1, 1024
     c.sft.share_prompts = True
     c.sft.eval_every, c.eval.subset = 100, 32
     c.sft.optimizer.learning_rate = 2e-3
     c.rlvr.steps, c.rlvr.problems, c.rlvr.samples = 20, 8, 4
-    c.rlvr.rows, c.rlvr.row_length = 2, 1024
+    c.rlvr.rows, c.rlvr.row_length = 1, 1024
+    c.rlvr.temperature, c.rlvr.curriculum = 0.6, 0.5
+    c.rlvr.loss.kl_coef = 0.0
     c.rlvr.eval_every = 10
-    c.rlvr.optimizer.learning_rate = 3e-4
+    c.rlvr.optimizer.learning_rate, c.rlvr.optimizer.warmup = 4e-4, 2
     return c

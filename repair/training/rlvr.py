@@ -77,8 +77,8 @@ class Scores(NamedTuple):
     """Log-probs of a micro-batch by policies that it does not train, each BT or None.
 
     Attributes:
-      reference: By the reference policy, for the KL; also where the KL has no weight,
-        since it shows how far the policy has moved.
+      reference: By the reference policy, for the KL; None where the KL has no weight,
+        which spares a forward pass.
       before: By the policy that sampled as the trainer computes them, for importance
         weights; None to trust the sampler's.
     """
@@ -263,7 +263,7 @@ def _score(setup: Setup, batch: Batch, reference, params) -> Scores:
     """Return the log-probs that the loss needs besides those of the sampler."""
     loss, args = setup.config.loss, (batch, setup.config.temperature, setup.chunk)
     return Scores(
-        log_probs(setup.model, reference, *args),
+        log_probs(setup.model, reference, *args) if loss.kl_coef else None,
         log_probs(setup.model, params, *args) if loss.importance_cap else None,
     )
 

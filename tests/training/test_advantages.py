@@ -30,36 +30,6 @@ def test_turn_by_hand():
     assert stats["zero_variance_groups"] == 0
 
 
-def test_turn_state_by_hand():
-    # Returns-to-go: [1, 0], [1, 1, 0], [-.5, -.5], [-.25, .75, .75, -.25].
-    rewards = [[1, 0], [0, 1, 0], [0, -0.5], [-1, 0, 1, -0.25]]
-    solved = [[0, 1], [0, 0, 1], [0, 0], [0, 0, 0, 1]]
-    config = AdvantageConfig(estimator="turn_state")
-    values, active, _ = turn_advantages(rewards, [0] * 4, config, solved)
-    # Nobody has solved before turn 0: as `turn`.
-    np.testing.assert_allclose(values[0][0], 1 - (1 - 0.5 - 0.25) / 3)
-    # The first to solve has no solved peer at turn 1: all that live.
-    np.testing.assert_allclose(values[0][1], 0 - (1 - 0.5 + 0.75) / 3)
-    # At turn 1 the unsolved meet the unsolved, without the first sample's 0.
-    np.testing.assert_allclose(values[1][1], 1 - (-0.5 + 0.75) / 2)
-    np.testing.assert_allclose(values[2][1], -0.5 - (1 + 0.75) / 2)
-    # At turn 2 one is solved and one is not: each meets the other, who lives.
-    np.testing.assert_allclose([values[1][2], values[3][2]], [0 - 0.75, 0.75 - 0])
-    # At turn 3 none lives: the others' whole returns.
-    np.testing.assert_allclose(values[3][3], -0.25 - (1 + 1 - 0.5) / 3)
-    assert active.all()
-    # Without flags it is `turn`.
-    bare, _, _ = advantages_of(rewards, estimator="turn_state")
-    turn, _, _ = advantages_of(rewards)
-    for own, other in zip(bare, turn, strict=True):
-        np.testing.assert_array_equal(own, other)
-
-
-def test_a_flag_is_needed_for_every_turn():
-    with pytest.raises(ValueError, match="one flag a turn"):
-        turn_advantages([[1, 0], [0]], [0, 0], AdvantageConfig(), [[0], [0]])
-
-
 def test_grpo_by_hand_one_number_for_all_turns():
     values, _, _ = advantages_of([[1], [-0.5, 1.5], [0, -1]], estimator="grpo")
     std = np.sqrt(((2 / 3) ** 2 * 2 + (4 / 3) ** 2) / 3)
@@ -186,7 +156,7 @@ def deviation(values, scores, ids):
     return (means.mean(0) - TRUTH) / (means.std(0) / np.sqrt(len(means)))
 
 
-@pytest.mark.parametrize("estimator", ["turn", "turn_state", "rloo", "reinforce"])
+@pytest.mark.parametrize("estimator", ["turn", "rloo", "reinforce"])
 @pytest.mark.parametrize("size", [pytest.param(2, marks=pytest.mark.slow), 4])
 def test_unbiased_on_the_bandit(estimator, size):
     rewards, scores, ids = play(groups=12_000 // size, size=size, seed=size)
@@ -216,36 +186,34 @@ SECOND = {1: (-0.6, 0.7), 2: (0.05, -0.45)}  # by state: rewards of stop and go 
 
 
 def outcomes(logits):
-    """Yield (probability, scores a turn, rewards, flags) of all five episodes."""
+    """Yield (probability, scores a turn, rewards) of all five episodes."""
     first = np.exp(logits[:3]) / np.exp(logits[:3]).sum()
     for action in range(3):
         score = np.zeros(5)
         score[:3] = np.eye(3)[action] - first
         if action == 0:
-            yield first[0], [score], [FIRST[0]], [False]
+            yield first[0], [score], [FIRST[0]]
             continue
         stop = 1 / (1 + np.exp(-logits[2 + action]))
         for second, probability in enumerate((stop, 1 - stop)):
             other = np.zeros(5)
             other[2 + action] = (1 - second) - stop
             rewards = [FIRST[action], SECOND[action][second]]
-            both = first[action] * probability
-            yield both, [score, other], rewards, [False, action == 2]
+            yield first[action] * probability, [score, other], rewards
 
 
 def expected_return(logits):
-    return sum(p * sum(rewards) for p, _, rewards, _ in outcomes(logits))
+    return sum(p * sum(rewards) for p, _, rewards in outcomes(logits))
 
 
-def expected_gradient(estimator, size, flags=lambda flags, rewards: flags):
+def expected_gradient(estimator, size):
     """Return the mean gradient over all outcomes of a group: nothing is sampled."""
     total = np.zeros(5)
     config = AdvantageConfig(estimator=estimator)
     for group in itertools.product(list(outcomes(LOGITS)), repeat=size):
         rewards = [episode[2] for episode in group]
-        solved = [flags(episode[3], episode[2]) for episode in group]
-        values, _, _ = turn_advantages(rewards, [0] * size, config, solved)
-        for (_, scores, _, _), own in zip(group, values, strict=True):
+        values, _, _ = turn_advantages(rewards, [0] * size, config)
+        for (_, scores, _), own in zip(group, values, strict=True):
             gradient = np.dot(own, scores) / size
             total += np.prod([episode[0] for episode in group]) * gradient
     return total
@@ -258,7 +226,7 @@ def true_gradient():
     ) / (2e-6)
 
 
-@pytest.mark.parametrize("estimator", ["turn", "turn_state", "rloo"])
+@pytest.mark.parametrize("estimator", ["turn", "rloo"])
 @pytest.mark.parametrize("size", [2, 3, pytest.param(4, marks=pytest.mark.slow)])
 def test_unbiased_on_a_bandit_with_a_state_to_the_last_digit(estimator, size):
     assert abs(sum(p for p, *_ in outcomes(LOGITS)) - 1) < 1e-12
@@ -272,38 +240,6 @@ def test_the_exact_bandit_sees_bias():
         truth = true_gradient()
         cosine = found @ truth / np.linalg.norm(found) / np.linalg.norm(truth)
         assert cosine < 0.999
-    # And a flag that the action itself decides.
-    after = expected_gradient("turn_state", 3, lambda _, r: [x > 0.06 for x in r])
-    assert np.abs(after - true_gradient()).max() > 0.01
-
-
-def test_right_exits_are_blamed_less_by_turn_state():
-    rng = np.random.default_rng(0)
-    rewards, solved = [], []
-    for _ in range(1000 * 4):
-        own, flags, passes = [], [], False
-        while len(own) < 6 and not (passes and own and rng.random() < 0.7):
-            flags.append(passes)
-            own.append(-0.5 if rng.random() < 0.1 else 0.0)
-            if not passes and rng.random() < 0.3:
-                own[-1], passes = 1.0, True
-        if passes and len(own) < 6:  # the EXIT
-            own.append(0.0)
-            flags.append(True)
-        else:
-            own[-1] -= 0.5
-        rewards.append(own)
-        solved.append(flags)
-    right = [f[-1] and r[-1] == 0 for r, f in zip(rewards, solved, strict=True)]
-    groups = np.repeat(np.arange(1000), 4)
-    blamed = {}
-    for estimator in ("turn", "turn_state"):
-        config = AdvantageConfig(estimator=estimator)
-        values, _, _ = turn_advantages(rewards, groups, config, solved)
-        last = [v[-1] for v, is_right in zip(values, right, strict=True) if is_right]
-        blamed[estimator] = np.mean(np.array(last) < 0)
-    assert blamed["turn"] > 0.4
-    assert blamed["turn_state"] < 0.75 * blamed["turn"], blamed
 
 
 def test_bad_input():

@@ -60,6 +60,6 @@ def test_what_can_be_read_passes():
 def test_check_trains_nothing(monkeypatch, capsys, tmp_path):
     flags = type("", (), {"config": object(), "plan": "", "check": True})
     monkeypatch.setattr(train.flags, "FLAGS", flags)
-    monkeypatch.setattr(train, "read", lambda config: SMALL)
+    monkeypatch.setattr("repair.training.config.read", lambda config: SMALL)
     assert train.main() == 0
     assert "can be read" in capsys.readouterr().out

@@ -196,8 +196,9 @@ def test_answers_in_one_piece_take_the_same_way(tmp_path, mode):
     policy.verifier.close()
     assert policy.engine.tokenizer.mode == mode
     assert policy.engine.tokenizer.decode(policy.engine.tokenizer.end_ids) == "<end>"
-    policy = load_policy(tmp_path / "checkpoints" / "rlvr", top_k=3)
+    policy = load_policy(tmp_path / "checkpoints" / "rlvr", max_turns=7, top_k=3)
     policy.verifier.close()
+    assert policy.config.text.max_turns == 7
     assert policy.config.sampler.sampling(0.5).top_k == 3
     with pytest.raises(UserError, match="sampler.top_p is 0.0"):
         load_policy(tmp_path / "checkpoints" / "rlvr", top_p=0.0)
