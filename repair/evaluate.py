@@ -77,10 +77,12 @@ def main():
     results["max_turns"] = policy.config.text.max_turns
     results["machine"] = describe_machine(jax.local_devices()[:1])
     if others:
-        results["against"] = {"path": args.against, "differences": {}}
+        results["against"] = {"path": args.against, "differences": {}, "changes": {}}
     for stage, other in others.items():
         difference = comparison.compare(figures["outcomes"], other)
         results["against"]["differences"][stage] = difference
+        changes = comparison.count_changes(figures["outcomes"], other)
+        results["against"]["changes"][stage] = changes
     results["set"] = tasks.record() | (dataclasses.asdict(own) if own else {})
     write_whole(out / "results.json", json.dumps(results, indent=2) + "\n")
     console.print(results_table(results))
@@ -140,14 +142,13 @@ def _bugs(
 
 def _differences(results: dict) -> list[str]:
     """Return a line for each stage that this evaluation is compared with."""
+    from repair.training.tables import changes, points
+
     against = results.get("against", {"differences": {}})
     return [
         f"against {stage} of {against['path']}, in points: "
-        + ", ".join(
-            f"{name} {100 * gap['mean']:+.1f} ({100 * gap['low']:+.1f} to"
-            f" {100 * gap['high']:+.1f})"
-            for name, gap in gaps.items()
-        )
+        + ", ".join(f"{name} {points(gap)}" for name, gap in gaps.items())
+        + f"; greedy: {changes(against['changes'][stage])}"
         for stage, gaps in against["differences"].items()
     ]
 

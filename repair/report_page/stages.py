@@ -6,7 +6,7 @@ from html import escape
 from repair.report_page.markup import html_table
 from repair.report_page.runs import Run
 from repair.training.comparison import compare, count_changes, is_outcomes
-from repair.training.tables import headline, rate
+from repair.training.tables import changes, headline, points, rate, sign_test
 
 _STAGES = ("init", "sft", "rlvr")
 
@@ -74,11 +74,7 @@ def _pairs(runs: Sequence[Run]) -> Iterator[tuple[Run, str, Run, str]]:
 def change_line(pair: tuple[str, str, dict, dict]) -> str:
     """Return one comparison of `changes_between` as a sentence."""
     stage, other, gap, counts = pair
-    return (
-        f"{stage} against {other}: {counts['mended']} bugs mended,"
-        f" {counts['broken']} broken of {counts['bugs']}; pass@1 {_points(gap)} points;"
-        f" sign test {_sign_test(counts)}"
-    )
+    return f"{stage} against {other}: {changes(counts)}; pass@1 {points(gap)} points"
 
 
 def _changes(runs: Sequence[Run]) -> str:
@@ -87,7 +83,7 @@ def _changes(runs: Sequence[Run]) -> str:
         return ""
     rows = [
         [stage, other, str(counts["mended"]), str(counts["broken"])]
-        + [str(counts["bugs"]), _points(gap), _sign_test(counts)]
+        + [str(counts["bugs"]), points(gap), sign_test(counts)]
         for stage, other, gap, counts in pairs
     ]
     heads = ["Stage", "Against", "Mended", "Broken", "Bugs", "pass@1, points"]
@@ -98,16 +94,6 @@ def _changes(runs: Sequence[Run]) -> str:
         " mended than broken bugs against those with fewer."
     )
     return "<h3>Bug by bug</h3>" + html_table(caption, [*heads, "Sign test"], rows)
-
-
-def _points(gap: dict) -> str:
-    mean, low, high = (100 * gap[name] for name in ("mean", "low", "high"))
-    return f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
-
-
-def _sign_test(counts: dict) -> str:
-    p = "p < 0.001" if counts["p"] < 0.001 else f"p = {counts['p']:.2g}"
-    return f"{p} ({counts['better']} to {counts['worse']})"
 
 
 def _result_rows(run: str, stage: str, figures: dict) -> list[list[str]]:

@@ -45,6 +45,26 @@ def rate(figure: dict | None) -> str:
     return f"{mean:.1f} ({low:.1f} to {high:.1f})"
 
 
+def points(gap: dict) -> str:
+    """Return a difference of rates with its interval, like "+3.1 (-2.0 to +8.2)"."""
+    mean, low, high = (100 * gap[name] for name in ("mean", "low", "high"))
+    return f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def changes(counts: dict) -> str:
+    """Return the counts of `repair.training.comparison.count_changes` in words."""
+    return (
+        f"{counts['mended']} bugs mended, {counts['broken']} broken of"
+        f" {counts['bugs']}, sign test {sign_test(counts)}"
+    )
+
+
+def sign_test(counts: dict) -> str:
+    """Return the p of a sign test over programs, and how many are on either side."""
+    p = "p < 0.001" if counts["p"] < 0.001 else f"p = {counts['p']:.2g}"
+    return f"{p} ({counts['better']} to {counts['worse']})"
+
+
 def episode_tables(figures: dict) -> list[Table]:
     """Return tables of an evaluation's episodes: endings, turns, corruptions.
 
