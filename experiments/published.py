@@ -2,7 +2,7 @@
 
 python -m experiments.published --init_from=MODEL --mbpp=mbpp.jsonl
     [--config=smollm2_135m] [--size=laptop] [--part=ROW[/SEED],...] [--count=100]
-    [--folder=runs/published]
+    [--samples=4] [--folder=runs/published]
 
 MODEL is a GGUF file, a folder or a name on the Hub that belongs to --config. Rows:
 
@@ -13,7 +13,7 @@ MODEL is a GGUF file, a folder or a name on the Hub that belongs to --config. Ro
 
 SFT and RLVR learn from MBPP's training split; what is chosen on the way is chosen on
 its validation split. All figures are of --count programs of the test split, corrupted
-like the demonstrations, the same for all rows: greedy pass@1, four samples at
+like the demonstrations, the same for all rows: greedy pass@1, --samples samples at
 temperature 0.8, with the shown tests and the hidden ones.
 
 --size=laptop takes the small contexts and batches of the config's `laptop` arguments,
@@ -45,7 +45,7 @@ def run(row: str, seed: int, args: argparse.Namespace) -> None:
     mode = "direct" if row == "zero_shot" else row
     arg = {"laptop": f"laptop_{mode}", "paper": mode}[args.size]
     fields = {"seed": seed, "init_from": args.init_from, "tasks.path": args.mbpp}
-    fields |= settings_of(row, args.count)
+    fields |= {"eval.samples": args.samples} | settings_of(row, args.count)
     flags = [f"--config.{name}={value}" for name, value in fields.items()]
     config = f"--config=configs/{args.config}.py:{arg}"
     run_module("repair.train", config, f"--workdir={workdir}", *flags)
@@ -58,7 +58,7 @@ def run(row: str, seed: int, args: argparse.Namespace) -> None:
                 "repair.evaluate",
                 f"--checkpoint={best if best.exists() else checkpoint}",
                 *("--tasks=mbpp/test", f"--path={args.mbpp}", f"--count={args.count}"),
-                f"--out={out.parent}",
+                *(f"--samples={args.samples}", f"--out={out.parent}"),
             )
 
 
@@ -81,6 +81,7 @@ def figures(row: str, seed: int, folder: pathlib.Path) -> dict[str, dict[str, fl
         own = {
             name: 100 * result[name]["mean"]
             for name in ("pass@1", "shown_pass@1", "sampled_pass@1", "pass@4")
+            if name in result
         }
         own["gave up"] = 100 * result["by_status"].get("exited_unsolved", 0)
         own["gave up"] /= result["bugs"]
@@ -111,6 +112,7 @@ def main() -> None:
     parser.add_argument("--size", choices=("laptop", "paper"), default="laptop")
     parser.add_argument("--part", default="", help="as in coe/0 or zero_shot,coe")
     parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--samples", type=int, default=4, help="0: greedy alone")
     default = pathlib.Path("runs/published")
     parser.add_argument("--folder", type=pathlib.Path, default=default)
     args = parser.parse_args()
