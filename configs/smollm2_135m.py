@@ -10,8 +10,8 @@ bfloat16. The memory that it needs on your
 devices: the same command with --plan (docs/scaling.md).
 Hardware, time and figures (docs/results.md):
 
-  laptop   50 minutes of SFT on 2 CPU cores; pass@1 34.4 after SFT (seed 0, 32 bugs of
-           the validation split), RLVR not measured
+  laptop   50 minutes of SFT on 2 CPU cores; pass@1 23.4 after SFT (seed 0, 64 bugs of
+           the validation split), RLVR of these settings not measured
   others   not measured
 """
 
