@@ -30,10 +30,9 @@ def main():
 
     from repair.training import comparison
     from repair.training.config import EvalConfig
-    from repair.training.evaluation import measure, notes, unfit_line
+    from repair.training.evaluation import measure
     from repair.training.machine import describe_machine
     from repair.training.policy import load_policy
-    from repair.training.tables import episode_tables, results_table
     from repair.training.workdir import write_whole
 
     args, console = flags.FLAGS, Console()
@@ -77,22 +76,37 @@ def main():
     results["max_turns"] = policy.config.text.max_turns
     results["machine"] = describe_machine(jax.local_devices()[:1])
     if others:
-        results["against"] = {"path": args.against, "differences": {}, "changes": {}}
-    for stage, other in others.items():
-        difference = comparison.compare(figures["outcomes"], other)
-        results["against"]["differences"][stage] = difference
-        changes = comparison.count_changes(figures["outcomes"], other)
-        results["against"]["changes"][stage] = changes
+        results["against"] = _compared(args.against, figures["outcomes"], others)
     results["set"] = tasks.record() | (dataclasses.asdict(own) if own else {})
     write_whole(out / "results.json", json.dumps(results, indent=2) + "\n")
+    _print(console, results, policy.config.text.max_length)
+    console.print(f"results and trajectories are in {out}", highlight=False)
+
+
+def _print(console: Console, results: dict, max_length: int) -> None:
+    """Print the tables of the one stage, its notes and its differences to others."""
+    from repair.training.evaluation import notes, unfit_line
+    from repair.training.tables import episode_tables, results_table
+
+    (figures,) = results["stages"].values()
     console.print(results_table(results))
-    if line := unfit_line(figures, policy.config.text.max_length):
+    if line := unfit_line(figures, max_length):
         console.print(line, highlight=False)
     for table in episode_tables(figures):
         console.print(table)
     for line in (*notes(figures), *_differences(results)):
         console.print(line, highlight=False, soft_wrap=True)
-    console.print(f"results and trajectories are in {out}", highlight=False)
+
+
+def _compared(path: str, mine: dict, others: dict[str, dict]) -> dict:
+    """Return the differences and changes to each stage of another evaluation."""
+    from repair.training.comparison import compare, count_changes
+
+    return {
+        "path": path,
+        "differences": {stage: compare(mine, other) for stage, other in others.items()},
+        "changes": {stage: count_changes(mine, o) for stage, o in others.items()},
+    }
 
 
 def _default_out(args, spec: str) -> pathlib.Path:
