@@ -10,7 +10,8 @@ bfloat16. The memory that it needs on your
 devices: the same command with --plan (docs/scaling.md).
 Hardware, time and figures (docs/results.md):
 
-  laptop   not measured
+  laptop   not measured; before any training, asked for the whole program, the model
+           repairs 29.0 (100 bugs of the test split)
   others   not measured
 """
 
