@@ -125,7 +125,9 @@ def main() -> None:
         parts = [figures(row, seed, args.folder) for seed in SEEDS]
         for name in dict.fromkeys(name for part in parts for name in part):
             rows = [part[name] for part in parts if name in part]
-            table[name] = {key: spread([r[key] for r in rows]) for key in rows[0]}
+            # Seeds that were measured greedily have no figures of samples.
+            keys = [key for key in rows[0] if all(key in row for row in rows)]
+            table[name] = {key: spread([row[key] for row in rows]) for key in keys}
     names = dict.fromkeys(name for found in table.values() for name in found)
     print_table(table, names)
     (args.folder / "published.json").write_text(json.dumps(table, indent=2) + "\n")

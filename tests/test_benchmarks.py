@@ -86,6 +86,14 @@ def test_figures_of_a_published_row(tmp_path):
     own = {"sampled tokens": 12, "groups with signal": 25.0}
     assert found["coe rlvr"] == rates | own
     assert published.figures("zero_shot", 0, tmp_path) == {}
+    # Greedy alone, as by --samples=0.
+    greedy = result | dict.fromkeys(names[:2], rate)
+    (tmp_path / "zero_shot0").mkdir()
+    text = json.dumps({"stages": {"init": greedy}})
+    (tmp_path / "zero_shot0" / "results.json").write_text(text)
+    found = published.figures("zero_shot", 0, tmp_path)
+    own = {"pass@1": 50.0, "shown_pass@1": 50.0, "gave up": 25.0, "malformed": 25.0}
+    assert found == {"zero_shot init": own}
 
 
 def test_baselines_are_variants_with_the_same_seeds():
