@@ -7,6 +7,8 @@ python -m experiments.published --init_from=MODEL --mbpp=mbpp.jsonl
 MODEL is a GGUF file, a folder or a name on the Hub that belongs to --config. Rows:
 
   zero_shot  the model as it is, asked for the whole program by its own chat template
+  few_shot   the same after three worked examples, of MBPP's split for prompts
+  feedback   zero_shot with up to four answers, each after the tests' word on the last
   coe        SFT, then RLVR, with the editor
   direct     the same with the whole program as one answer
   cot        the same with thoughts before the program
@@ -34,7 +36,13 @@ from experiments.studies import (
     spread,
 )
 
-ROWS = ("zero_shot", "coe", "direct", "cot")
+# Rows that train nothing, and their config fields besides those that all have.
+UNTRAINED: dict[str, dict] = {
+    "zero_shot": {},
+    "few_shot": {"text.max_length": 2048},
+    "feedback": {"text.max_length": 3072, "text.max_answers": 4},
+}
+ROWS = (*UNTRAINED, "coe", "direct", "cot")
 STAGES = ("sft", "rlvr")
 SEEDS = (0, 1, 2)
 
@@ -42,14 +50,16 @@ SEEDS = (0, 1, 2)
 def run(row: str, seed: int, args: argparse.Namespace) -> None:
     """Run or resume one part."""
     workdir = _workdir(row, seed, args.folder)
-    mode = "direct" if row == "zero_shot" else row
+    mode = mode_of(row)
     arg = {"laptop": f"laptop_{mode}", "paper": mode}[args.size]
     fields = {"seed": seed, "init_from": args.init_from, "tasks.path": args.mbpp}
     fields |= {"eval.samples": args.samples} | settings_of(row, args.count)
+    if row == "few_shot":
+        fields["text.examples"] = _examples(args)
     flags = [f"--config.{name}={value}" for name, value in fields.items()]
     config = f"--config=configs/{args.config}.py:{arg}"
     run_module("repair.train", config, f"--workdir={workdir}", *flags)
-    for stage in STAGES if row != "zero_shot" else ():
+    for stage in STAGES if row not in UNTRAINED else ():
         out = _results(row, seed, stage, args.folder)
         if not out.exists():
             checkpoint = workdir / "checkpoints" / stage
@@ -62,18 +72,34 @@ def run(row: str, seed: int, args: argparse.Namespace) -> None:
             )
 
 
+def mode_of(row: str) -> str:
+    """Return the mode of a row's config."""
+    return "direct" if row in UNTRAINED else row
+
+
 def settings_of(row: str, count: int) -> dict:
     """Return the config fields of a row that differ from its config's."""
-    if row != "zero_shot":
+    if row not in UNTRAINED:
         return {"stages": STAGES}
     fields = {"stages": ("eval",), "text.prompt": "chat", "tasks.eval": "mbpp/test"}
-    return fields | {"tasks.eval_count": count}
+    return fields | {"tasks.eval_count": count} | UNTRAINED[row]
+
+
+def _examples(args: argparse.Namespace) -> pathlib.Path:
+    """Return the folder of the worked examples, which is made when needed."""
+    folder = args.folder / "examples"
+    run_module(
+        "repair.make_data",
+        *("--tasks=mbpp/prompt", f"--path={args.mbpp}", "--count=3", "--per_task=1"),
+        *("--corruptions=1,2", f"--out={folder}"),
+    )
+    return folder
 
 
 def figures(row: str, seed: int, folder: pathlib.Path) -> dict[str, dict[str, float]]:
     """Return the figures of a part by stage, in percent but for tokens and rates."""
     found = {}
-    for stage in ("init",) if row == "zero_shot" else STAGES:
+    for stage in ("init",) if row in UNTRAINED else STAGES:
         path = _results(row, seed, stage, folder)
         if not path.exists():
             continue
@@ -86,6 +112,7 @@ def figures(row: str, seed: int, folder: pathlib.Path) -> dict[str, dict[str, fl
         own["gave up"] = 100 * result["by_status"].get("exited_unsolved", 0)
         own["gave up"] /= result["bugs"]
         own["malformed"] = 100 * result["malformed"]
+        own["tokens"] = result["sampled_tokens"]
         if stage == "rlvr":
             steps = rlvr_steps(_workdir(row, seed, folder))
             own["sampled tokens"] = sum(step["sampled_tokens"] for step in steps)

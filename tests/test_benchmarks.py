@@ -49,10 +49,10 @@ def test_settings_of_a_study_are_a_config(changes):
 @pytest.mark.parametrize("size", ["laptop_", ""])
 @pytest.mark.parametrize("row", published.ROWS)
 def test_settings_of_a_published_row_are_a_config(row, size):
-    mode = "direct" if row == "zero_shot" else row
-    config = smollm2_135m.get_config(f"{size}{mode}")
+    config = smollm2_135m.get_config(f"{size}{published.mode_of(row)}")
     check(config, published.settings_of(row, 7))
-    assert config.tasks.eval_count == (7 if row == "zero_shot" else 64 if size else 0)
+    own = row in published.UNTRAINED
+    assert config.tasks.eval_count == (7 if own else 64 if size else 0)
 
 
 def check(config, changes):
@@ -67,6 +67,7 @@ def check(config, changes):
 def test_figures_of_a_published_row(tmp_path):
     rate = {"mean": 0.5}
     result = {"bugs": 4, "malformed": 0.25, "by_status": {"exited_unsolved": 1}}
+    result["sampled_tokens"] = 30.5
     names = ("pass@1", "shown_pass@1", "sampled_pass@1", "pass@4")
     text = json.dumps({"stages": {"mbpp/test": result | dict.fromkeys(names, rate)}})
     for stage in published.STAGES:
@@ -82,6 +83,7 @@ def test_figures_of_a_published_row(tmp_path):
     (tmp_path / "coe0" / "metrics.jsonl").write_text(text)
     found = published.figures("coe", 0, tmp_path)
     rates = dict.fromkeys(names, 50.0) | {"gave up": 25.0, "malformed": 25.0}
+    rates["tokens"] = 30.5
     assert found["coe sft"] == rates
     own = {"sampled tokens": 12, "groups with signal": 25.0}
     assert found["coe rlvr"] == rates | own
@@ -93,7 +95,7 @@ def test_figures_of_a_published_row(tmp_path):
     (tmp_path / "zero_shot0" / "results.json").write_text(text)
     found = published.figures("zero_shot", 0, tmp_path)
     own = {"pass@1": 50.0, "shown_pass@1": 50.0, "gave up": 25.0, "malformed": 25.0}
-    assert found == {"zero_shot init": own}
+    assert found == {"zero_shot init": own | {"tokens": 30.5}}
 
 
 def test_baselines_are_variants_with_the_same_seeds():

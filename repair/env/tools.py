@@ -2,10 +2,12 @@
 
 mode="coe" edits line by line. mode="direct" writes the whole repaired program at once,
 alone or in the first block between two fences, as chat models do. mode="cot" writes
-free thought, then the program between two fences. The last two are tools of one
-command, so environment, rewards and rollouts are the same for all.
+free thought, then the program between two fences. The last two are tools whose command
+is an answer, of which an episode has one by default, so environment, rewards and
+rollouts are the same for all.
 """
 
+import functools
 import re
 from collections.abc import Callable
 from typing import Protocol
@@ -54,18 +56,26 @@ class LineEditor:
 
 
 class WholeProgram:
-    """One answer that replaces the program and ends the episode."""
+    """Answers that replace the program; the last one ends the episode.
 
-    def __init__(self, code: str):
+    Args:
+      code: The program.
+      answers: Most answers of an episode. A caller that wants no more of them after one
+        that passes ends the episode itself (`Rewards.end_on_solve`).
+    """
+
+    def __init__(self, code: str, answers: int = 1):
         self._code = code
+        self._left = answers
 
     @property
     def code(self) -> str:
         return self._code
 
     def apply(self, command_text: str) -> bool:
+        self._left -= 1
         self._code = self._program(command_text)
-        return True
+        return self._left == 0
 
     def render(self) -> str:
         return f"{self._code}\n"
@@ -76,7 +86,7 @@ class WholeProgram:
 
 
 class ThoughtThenProgram(WholeProgram):
-    """One answer whose last fenced block replaces the program."""
+    """Answers whose last fenced block replaces the program."""
 
     def _program(self, answer: str) -> str:
         blocks = _BLOCK.findall(answer)
@@ -85,7 +95,7 @@ class ThoughtThenProgram(WholeProgram):
         return blocks[-1].strip("\n")
 
 
-_TOOLS: dict[str, Callable[[str], Tool]] = {
+_TOOLS: dict[str, Callable[..., Tool]] = {
     "coe": LineEditor,
     "direct": WholeProgram,
     "cot": ThoughtThenProgram,
@@ -93,6 +103,13 @@ _TOOLS: dict[str, Callable[[str], Tool]] = {
 MODES = tuple(_TOOLS)
 
 
-def tool_of(mode: str) -> Callable[[str], Tool]:
-    """Return the class of a mode's tool."""
-    return _TOOLS[mode]
+@functools.cache
+def tool_of(mode: str, answers: int = 1) -> Callable[[str], Tool]:
+    """Return the maker of a mode's tool, the same object for the same arguments.
+
+    Args:
+      mode: One of `MODES`.
+      answers: Most answers of an episode in modes "direct" and "cot".
+    """
+    tool = _TOOLS[mode]
+    return tool if answers == 1 else functools.partial(tool, answers=answers)

@@ -5,6 +5,7 @@ state, command), so the ids of a segment never depend on its neighbours.
 """
 
 import copy
+import dataclasses
 import itertools
 import json
 import os
@@ -15,6 +16,7 @@ import numpy as np
 import tokenizers
 from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 
+from repair.demos.records import Demo
 from repair.env.tools import FENCE
 from repair.errors import UserError
 from repair.tasks import Task
@@ -72,6 +74,7 @@ class Tokenizer:
       eos_ids: Ids that end a text; training writes the first.
       stop_V: Mask of the ids that end a command in this mode.
       end_ids: Ids that the host appends to a command that was cut.
+      shown: Text of worked examples that follows the head of every prompt.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class Tokenizer:
         bos_ids: Sequence[int] = (),
         eos_ids: Sequence[int] = (),
         chat: Chat | None = None,
+        examples: Sequence[Demo] = (),
     ):
         self.backend = backend
         self._chat = chat or Chat()
@@ -103,14 +107,18 @@ class Tokenizer:
         if mode == "coe":
             self.end_ids = newline
             self.stop_V = self._containing("\n")
-            return
-        if not self.eos_ids:
+        elif not self.eos_ids:
             raise UserError(
                 f"mode {mode!r} needs a tokenizer with a token for the end of a text"
                 " (eos_token in tokenizer_config.json)"
             )
-        self.end_ids = self.eos_ids[:1]
-        self.stop_V = np.isin(np.arange(V), self.eos_ids)
+        else:
+            self.end_ids = self.eos_ids[:1]
+            self.stop_V = np.isin(np.arange(V), self.eos_ids)
+            # An answer ends with the token that ends its message.
+            middle = self._chat.middle.removeprefix(self.decode(self.end_ids))
+            self._chat = dataclasses.replace(self._chat, middle=middle)
+        self.shown = "".join(map(self._transcript, examples))
 
     def with_examples(self, examples: Sequence[Task]) -> "Tokenizer":
         """Return a tokenizer for writing whole programs after worked examples."""
@@ -147,7 +155,7 @@ class Tokenizer:
             prompt = render_examples(self._examples, task)
         else:
             text = render_prompt(task, self.prompt, self.mode)
-            prompt = self._chat.head + text
+            prompt = self._chat.head + self.shown + text
         return self.bos_ids + self.encode(prompt)
 
     def state_ids(self, text: str, first: bool) -> list[int]:
@@ -185,12 +193,22 @@ class Tokenizer:
         text = json.dumps(settings, indent=2) + "\n"
         (folder / "tokenizer_config.json").write_text(text)
 
+    def _transcript(self, demo: Demo) -> str:
+        """Return the text of a solved episode, up to where the next prompt begins."""
+        text, end = "", self.decode(self.end_ids)
+        for state, command in zip(demo.states, demo.commands, strict=True):
+            text += self._chat.wrap(state, first=not text) + command + end
+        prompt = render_prompt(demo.bug.task, self.prompt, self.mode)
+        return prompt + text + self._chat.middle
+
     def _containing(self, text: str) -> np.ndarray:
         return np.array([text in self.decode([i]) for i in range(self.vocab_size)])
 
 
-def load_tokenizer(folder, prompt: Prompt, mode: str = "coe") -> Tokenizer:
-    """Load a tokenizer as transformers reads it; see `read_tokenizer`."""
+def load_tokenizer(
+    folder, prompt: Prompt, mode: str = "coe", examples: Sequence[Demo] = ()
+) -> Tokenizer:
+    """Load a tokenizer as transformers reads it; see `Tokenizer`."""
     auto, eos_ids = read_tokenizer(folder)
     backend = auto.backend_tokenizer
     backend.no_truncation()  # which a tokenizer.json may ask for
@@ -201,7 +219,13 @@ def load_tokenizer(folder, prompt: Prompt, mode: str = "coe") -> Tokenizer:
     if prompt == "chat":
         chat, bos_ids = read_chat(auto), []  # a template writes BOS itself
     return Tokenizer(
-        backend, prompt, mode=mode, bos_ids=bos_ids, eos_ids=eos_ids, chat=chat
+        backend,
+        prompt,
+        mode=mode,
+        bos_ids=bos_ids,
+        eos_ids=eos_ids,
+        chat=chat,
+        examples=examples,
     )
 
 

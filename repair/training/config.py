@@ -89,21 +89,27 @@ class TextConfig:
         own demonstrations. The workdir keeps it.
       prompt: "full" as in the paper, "chat" for the same by the model's chat template,
         or "short" for a model trained from scratch.
-      max_turns: Longest episode in commands.
+      examples: Demonstrations that stand in front of every prompt (few-shot), a file as
+        `repair.make_data` writes it or its folder; "" for none.
+      max_turns: Longest episode in commands of the editor.
+      max_answers: Most answers of an episode in modes "direct" and "cot". Each after
+        the first sees its program and what the tests said about it.
       max_length: Longest context in tokens.
       max_command: Longest command in tokens.
     """
 
     tokenizer: str = ""
     prompt: str = "full"
+    examples: str = ""
     max_turns: int = 10
+    max_answers: int = 1
     max_length: int = 2048
     max_command: int = 64
 
     def __post_init__(self):
         prompts = ", ".join(PROMPTS)
         expect(self.prompt in PROMPTS, "prompt", self.prompt, f"one of {prompts}")
-        expect_between(self, 1, MOST, "max_turns")
+        expect_between(self, 1, MOST, "max_turns", "max_answers")
         expect_between(self, 2, MOST, "max_length")
         expected = f"1 to below max_length={self.max_length}"
         room = 1 <= self.max_command < self.max_length

@@ -16,6 +16,9 @@ def check_sections(c) -> None:
     _check_training(c)
     _check_shape(c)
     _check_adapter(c)
+    answers = c.text.max_answers
+    expected = "1 in mode 'coe', whose turns are text.max_turns"
+    expect(answers == 1 or c.mode != "coe", "text.max_answers", answers, expected)
     used = not traces or (c.mode == "cot" and not c.demos.path)
     expected = "nothing but in mode 'cot' without demos.path"
     expect(used, "demos.traces", traces, expected)

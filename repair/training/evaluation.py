@@ -234,7 +234,8 @@ def episode_figures(rollouts: Sequence[Rollout]) -> dict:
 
     Returns:
       "by_status", their numbers; "by_turn", the share of episodes that first passed at
-      that turn; "malformed", the share of commands; "turns", the mean.
+      that turn; "malformed", the share of commands; "turns" and "sampled_tokens", the
+      means of an episode.
     """
     steps = [step for r in rollouts for step in r.steps]
     first_pass: collections.Counter = collections.Counter()
@@ -246,6 +247,7 @@ def episode_figures(rollouts: Sequence[Rollout]) -> dict:
         "by_turn": {str(e): first_pass[e] / len(rollouts) for e in sorted(first_pass)},
         "malformed": float(np.mean([step.malformed for step in steps] or [0.0])),
         "turns": len(steps) / len(rollouts),
+        "sampled_tokens": sum(sum(r.episode.mask) for r in rollouts) / len(rollouts),
     }
 
 

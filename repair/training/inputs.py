@@ -7,10 +7,9 @@ from repair.demos.traces import read_traces
 from repair.model.hf.folder import check_source, settings_folder
 from repair.model.hf.peft import read_peft
 from repair.tasks import load_faulty
-from repair.text.tokenizer import load_tokenizer
 from repair.training.checkpoint import is_checkpoint
 from repair.training.initial_weights import tokenizer_source
-from repair.training.task_set import TaskSet
+from repair.training.task_set import TaskSet, open_tokenizer
 
 
 def check_inputs(task_set: TaskSet) -> None:
@@ -29,9 +28,10 @@ def check_inputs(task_set: TaskSet) -> None:
     if words := c.text.tokenizer or c.init_from:
         source = tokenizer_source(words)
         with settings_folder(source) as folder:
-            load_tokenizer(folder, task_set.prompt, c.mode)
+            open_tokenizer(folder, task_set)
     readers: tuple[tuple[str, Callable], ...] = (
         (c.demos.path, read_demos),
+        (c.text.examples, read_demos),
         (c.demos.traces, read_traces),
         (c.rlvr.bugs, load_faulty),
     )

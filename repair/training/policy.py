@@ -25,7 +25,12 @@ from repair.training.initial_weights import (
     workdir_of,
 )
 from repair.training.machine import usable_precision
-from repair.training.task_set import RepairTaskSet, TaskSet, open_task_set
+from repair.training.task_set import (
+    RepairTaskSet,
+    TaskSet,
+    open_task_set,
+    open_tokenizer,
+)
 from repair.training.workdir import path_digest
 
 
@@ -61,8 +66,11 @@ def make_policy(
     config = task_set.config
 
     def make_environment() -> Environment:
-        turns = config.text.max_turns if config.mode == "coe" else 1
-        return Environment(verifier, config.rewards, turns, task_set.make_tool)
+        rewards, turns = config.rewards, config.text.max_turns
+        if config.mode != "coe":  # an answer that passes is the last one
+            rewards = dataclasses.replace(rewards, end_on_solve=True)
+            turns = config.text.max_answers
+        return Environment(verifier, rewards, turns, task_set.make_tool)
 
     engine = make_engine(
         model,
@@ -154,7 +162,7 @@ def _load_run(
     config = dataclasses.replace(config, sampler=settings, text=text, stages=("eval",))
     task_set = open_task_set(config, make)
     with words as folder:
-        tokenizer = load_tokenizer(folder, task_set.prompt, config.mode)
+        tokenizer = open_tokenizer(folder, task_set)
     return task_set, _model(shape, report), params, tokenizer
 
 

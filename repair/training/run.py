@@ -37,7 +37,6 @@ from repair.rollout.sampling import Sampling
 from repair.tasks.bugs import unrewarded
 from repair.tasks.task import Bug, Task
 from repair.text.episodes import encode_demos, encode_traces
-from repair.text.tokenizer import load_tokenizer
 from repair.training import rlvr, sft
 from repair.training.bug_source import draw_bugs, rlvr_bugs
 from repair.training.checkpoint import BEST, is_checkpoint
@@ -53,7 +52,12 @@ from repair.training.loop import Loop, StageContext
 from repair.training.machine import note_machine, usable_precision
 from repair.training.policy import Policy, make_policy
 from repair.training.prepare import prepare_demos, prepare_tokenizer
-from repair.training.task_set import RepairTaskSet, TaskSet, open_task_set
+from repair.training.task_set import (
+    RepairTaskSet,
+    TaskSet,
+    open_task_set,
+    open_tokenizer,
+)
 from repair.training.trajectories import FOLDER
 from repair.training.workdir import (
     Results,
@@ -176,9 +180,7 @@ class _Run:
         """Prepare tokenizer and model; say what starts from where."""
         c = self.task_set.config
         self._once(prepare_tokenizer, demos)
-        tokenizer = load_tokenizer(
-            self.workdir / "tokenizer", self.task_set.prompt, c.mode
-        )
+        tokenizer = open_tokenizer(self.workdir / "tokenizer", self.task_set)
         model, params, base = starting_weights(c, self.mesh, self.report)
         size = f"{count_params(params):,} parameters"
         self.report(f"model: {size}, tokenizer of {tokenizer.vocab_size} ids")

@@ -95,6 +95,10 @@ def episode_tables(figures: dict) -> list[Table]:
     endings.add_row("malformed, of all commands", *malformed)
     mean = [f"{each['turns']:.1f}" for each in kinds.values()]
     endings.add_row("turns of an episode (mean)", *mean)
+    # Results of older versions lack it.
+    if all("sampled_tokens" in each for each in kinds.values()):
+        mean = [f"{each['sampled_tokens']:.1f}" for each in kinds.values()]
+        endings.add_row("sampled tokens of an episode (mean)", *mean)
     for turn in sorted({int(t) for each in kinds.values() for t in each["by_turn"]}):
         shares = [each["by_turn"].get(str(turn), 0.0) for each in kinds.values()]
         turns.add_row(str(turn), *map(_percent, shares))

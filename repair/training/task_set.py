@@ -8,7 +8,9 @@ import dataclasses
 from collections.abc import Callable
 from typing import Protocol
 
+from repair.demos.answers import as_answers
 from repair.demos.make import Demo, make_demos
+from repair.demos.records import read_demos
 from repair.demos.replay import Replayed
 from repair.demos.statistics import DemoReport
 from repair.env.tools import Tool, tool_of
@@ -18,6 +20,7 @@ from repair.sandbox import Sandbox
 from repair.tasks import Bug, Task, load_faulty, load_pair
 from repair.tasks.bugs import distinct_programs, make_bugs
 from repair.text.prompts import Prompt
+from repair.text.tokenizer import Tokenizer, load_tokenizer
 from repair.training.config import Config, DemosConfig
 from repair.training.metrics import progress
 
@@ -73,7 +76,7 @@ class RepairTaskSet:
     @property
     def make_tool(self) -> Callable[[str], Tool]:
         """The editor, or the tool of one answer."""
-        return tool_of(self.config.mode)
+        return tool_of(self.config.mode, self.config.text.max_answers)
 
     def open_verifier(self) -> Sandbox:
         """Return a sandbox with the config's limits."""
@@ -129,6 +132,19 @@ class RepairTaskSet:
         return dataclasses.replace(demos, seed=seed + demos.seed, **changes)
 
 
+def open_tokenizer(folder, task_set: TaskSet) -> Tokenizer:
+    """Load a tokenizer for the prompts, mode and worked examples of a task set.
+
+    Raises:
+      UserError: The tokenizer, or the file of the examples, is unreadable or does not
+        go with the prompt or mode.
+    """
+    config, examples = task_set.config, list[Demo]()
+    if path := config.text.examples:
+        examples = as_answers(read_demos(path), config.mode)
+    return load_tokenizer(folder, task_set.prompt, config.mode, examples)
+
+
 def open_task_set(config: Config, make: Callable[[Config], TaskSet]) -> TaskSet:
     """Return the task set of a config.
 
@@ -143,7 +159,7 @@ def open_task_set(config: Config, make: Callable[[Config], TaskSet]) -> TaskSet:
             f" {task_set.name!r}; use the command that {config.task_set!r} brings, or"
             " give its class as task_set= to training.run or load_policy"
         )
-    if task_set.make_tool is tool_of(config.mode):
+    if task_set.make_tool is tool_of(config.mode, config.text.max_answers):
         return task_set
     for holds, field in (
         (config.mode == "coe", f"mode={config.mode!r}"),

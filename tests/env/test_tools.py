@@ -34,5 +34,12 @@ def test_a_thought_without_a_program_is_malformed():
     assert tool.code == "old = 1"
 
 
+@pytest.mark.parametrize("mode", ["direct", "cot"])
+def test_the_last_of_several_answers_ends_the_episode(mode):
+    tool = tool_of(mode, answers=2)("old = 1")
+    assert not tool.apply(PROSE)
+    assert tool.apply("```\nx = 1\n```") and tool.code == "x = 1"
+
+
 def test_each_mode_has_a_tool():
     assert [tool_of(mode)(PROGRAM).code for mode in MODES] == [PROGRAM] * 3

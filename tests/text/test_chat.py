@@ -32,7 +32,7 @@ DEMO = Demo(BUG, STATES, ("### REPL 2 >>>    return x + 1", "### EXIT"))
 def load(tmp_path):
     """Return a function from a chat template to (our tokenizer, transformers')."""
 
-    def load(template, mode="coe", prompt="chat"):
+    def load(template, mode="coe", prompt="chat", examples=()):
         specials = ("<s>", "<|im_start|>", "<|im_end|>", "<|eot|>")
         backend = train_tokenizer(["a b\n"], 300, specials)
         Tokenizer(backend, "full").save(tmp_path)
@@ -40,13 +40,13 @@ def load(tmp_path):
         auto.bos_token, auto.eos_token = "<s>", "<|im_end|>"
         auto.chat_template = template
         auto.save_pretrained(tmp_path)
-        return load_tokenizer(tmp_path, prompt, mode), auto
+        return load_tokenizer(tmp_path, prompt, mode, examples), auto
 
     return load
 
 
 def rendered(auto, *contents):
-    roles = ("user", "assistant") * 2
+    roles = ("user", "assistant") * 4
     messages = [
         {"role": r, "content": c} for r, c in zip(roles, contents, strict=False)
     ]
@@ -80,6 +80,30 @@ def test_an_answer_ends_where_the_template_ends_it(load):
     (episode,) = encode_demos(ours, [answer])
     text = rendered(auto, render_prompt(TASK, "chat", "direct") + STATES[0])
     assert ours.decode(episode.ids) == f"{text}{TASK.code}<|im_end|>"
+
+
+def test_a_second_answer_goes_on_with_the_chat(load):
+    ours, auto = load(CHATML, mode="direct")
+    answers = Demo(BUG, STATES, ("x = 1", TASK.code))
+    (episode,) = encode_demos(ours, [answers])
+    contents = render_prompt(TASK, "chat", "direct") + STATES[0], "x = 1", STATES[1]
+    text = f"{rendered(auto, *contents)}{TASK.code}<|im_end|>"
+    assert ours.decode(episode.ids) == text
+
+
+@pytest.mark.parametrize(("mode", "end"), [("coe", "\n"), ("direct", "")])
+def test_examples_are_messages_before_the_prompt(load, mode, end):
+    example = Demo(BUG, STATES, DEMO.commands)
+    if mode == "direct":
+        example = Demo(BUG, STATES[:1], (TASK.code,))
+    ours, auto = load(CHATML, mode, examples=[example])
+    prompt = render_prompt(TASK, "chat", mode)
+    contents = [prompt + example.states[0], example.commands[0] + end]
+    for state, command in list(zip(example.states, example.commands, strict=True))[1:]:
+        contents += [state, command + end]
+    text = rendered(auto, *contents, prompt + STATES[0])
+    found = ours.prompt_ids(TASK) + ours.state_ids(STATES[0], first=True)
+    assert ours.decode(found) == text
 
 
 def test_other_prompts_have_no_chat(load):

@@ -155,6 +155,7 @@ KINDS = "delete, add, replace, word"
             "text.max_command is 4096, expected 1 to below max_length=2048",
         ),
         ({"text__max_turns": 0}, "text.max_turns is 0, expected 1 or more"),
+        ({"text__max_answers": 2}, "text.max_answers is 2, expected 1 in mode 'coe'"),
         (
             {"rlvr__row_length": 1024},
             "rlvr.row_length is 1024, expected text.max_length=2048 or more",

@@ -118,6 +118,8 @@ def test_greedy_figures_by_hand():
         rollout("c", passed=[False, False], status="max_turns", corruptions=2),
         rollout("d", passed=[True, False], status="exited_unsolved"),
     ]
+    rollouts[0].episode.append([5, 6, 7])  # a state
+    rollouts[0].episode.append([8, 9], 0)
     figures = greedy_figures(rollouts, np.array([True, False, False, False]))
     assert figures["pass@1"]["mean"] == 0.25
     assert figures["shown_pass@1"]["mean"] == 0.5
@@ -126,6 +128,7 @@ def test_greedy_figures_by_hand():
     # Of the turn that passed first, whatever became of it later.
     assert figures["by_turn"] == {"1": 0.5, "2": 0.25}
     assert figures["malformed"] == 0.5 and figures["turns"] == 2.0
+    assert figures["sampled_tokens"] == 0.5
     assert figures["by_corruptions"] == {"1": 0.5, "2": 0.0}
     assert (figures["bugs"], figures["programs"]) == (4, 1)
     # All are of one program, so there is one draw to go by.
@@ -181,6 +184,7 @@ def test_sampled_figures_by_hand():
         "by_turn": {"1": 1 / 3},
         "malformed": pytest.approx(2 / 3),
         "turns": 1.0,
+        "sampled_tokens": 0.0,
     }
     alone = sampled_figures(rollouts[:1], passed[:1], 1)
     assert alone.keys() == {"sampled_pass@1", "sampled"}

@@ -19,6 +19,7 @@ FIELDS = [
     ("text.tokenizer", "no folder", "neither a folder nor reachable"),
     ("demos.path", "nothing.jsonl", "nothing.jsonl"),
     ("demos.traces", "nothing.jsonl", "nothing.jsonl"),
+    ("text.examples", "nothing.jsonl", "nothing.jsonl"),
     ("rlvr.bugs", "nothing.jsonl", "nothing.jsonl"),
     ("eval.bugs", "nothing.jsonl", "nothing.jsonl"),
     ("tasks.path", "nothing.jsonl", "nothing.jsonl"),

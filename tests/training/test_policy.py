@@ -3,7 +3,10 @@
 import pytest
 
 from repair.errors import UserError
-from repair.training.policy import load_model, load_policy, workdir_of
+from repair.training.config import Config, TextConfig
+from repair.training.policy import load_model, load_policy, make_policy, workdir_of
+from repair.training.task_set import RepairTaskSet
+from tests.dummies import BUGS, TASK, FakeSandbox
 
 
 @pytest.mark.parametrize("below", ["sft", "rlvr/3"])
@@ -20,3 +23,32 @@ def test_a_path_outside_of_any_workdir_is_refused(tmp_path):
 def test_a_missing_checkpoint_is_refused(tmp_path, load):
     with pytest.raises(UserError, match="no checkpoint found in"):
         load(tmp_path / "checkpoints" / "sft")
+
+
+@pytest.mark.parametrize(("answers", "turns"), [(1, 1), (3, 3)])
+def test_wrong_answers_leave_as_many_as_the_config_allows(policy_of, answers, turns):
+    environment = policy_of(answers).engine.make_environment()
+    environment.reset(BUGS[0])
+    results = [environment.step("def f(x):\n    return 0") for _ in range(turns)]
+    assert [result.done for result in results] == [False] * (turns - 1) + [True]
+    assert results[-1].status == "exited_unsolved"
+
+
+def test_an_answer_that_passes_is_the_last(policy_of):
+    environment = policy_of(3).engine.make_environment()
+    environment.reset(BUGS[0])
+    assert not environment.step("def f(x):\n    return 0").done
+    result = environment.step(TASK.code)
+    assert result.status == "solved" and result.reward == 1
+
+
+@pytest.fixture
+def policy_of(model, tokenizer):
+    """Return a function from the most answers to a policy of mode "direct"."""
+
+    def make(answers):
+        text = TextConfig(max_answers=answers, max_length=256)
+        task_set = RepairTaskSet(Config(mode="direct", text=text))
+        return make_policy(task_set, model, tokenizer, FakeSandbox(), {})
+
+    return make

@@ -34,9 +34,10 @@ def test_episode_tables():
         "by_turn": {"2": 0.25, "10": 0.5},
         "malformed": 0.0625,
         "turns": 5.25,
+        "sampled_tokens": 40.0,
     }
     sampled = {"by_status": {"exited_unsolved": 2, "solved": 6}, "by_turn": {"1": 0.75}}
-    sampled |= {"malformed": 0.5, "turns": 2.0}
+    sampled |= {"malformed": 0.5, "turns": 2.0, "sampled_tokens": 31.26}
     figures = greedy | {"sampled": sampled, "by_corruptions": {"1": 1.0, "2": 0.125}}
     out = io.StringIO()
     for table in episode_tables(figures):
@@ -52,6 +53,7 @@ def test_episode_tables():
         ["out of context", "25.0", "0.0"],
         ["malformed, of all commands", "6.2", "50.0"],
         ["turns of an episode (mean)", "5.2", "2.0"],
+        ["sampled tokens of an episode (mean)", "40.0", "31.3"],
         ["1", "0.0", "75.0"],
         ["2", "25.0", "0.0"],
         ["10", "50.0", "0.0"],
