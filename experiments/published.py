@@ -112,7 +112,8 @@ def figures(row: str, seed: int, folder: pathlib.Path) -> dict[str, dict[str, fl
         own["gave up"] = 100 * result["by_status"].get("exited_unsolved", 0)
         own["gave up"] /= result["bugs"]
         own["malformed"] = 100 * result["malformed"]
-        own["tokens"] = result["sampled_tokens"]
+        if "sampled_tokens" in result:  # results of older versions lack it
+            own["tokens an episode"] = result["sampled_tokens"]
         if stage == "rlvr":
             steps = rlvr_steps(_workdir(row, seed, folder))
             own["sampled tokens"] = sum(step["sampled_tokens"] for step in steps)

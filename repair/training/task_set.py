@@ -75,7 +75,7 @@ class RepairTaskSet:
 
     @property
     def make_tool(self) -> Callable[[str], Tool]:
-        """The editor, or the tool of one answer."""
+        """The editor, or the tool of answers in one piece."""
         return tool_of(self.config.mode, self.config.text.max_answers)
 
     def open_verifier(self) -> Sandbox:

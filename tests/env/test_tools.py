@@ -41,5 +41,12 @@ def test_the_last_of_several_answers_ends_the_episode(mode):
     assert tool.apply("```\nx = 1\n```") and tool.code == "x = 1"
 
 
+def test_a_malformed_answer_counts_as_one():
+    tool = tool_of("cot", answers=2)("old = 1")
+    with pytest.raises(MalformedCommand):
+        tool.apply(PROGRAM)
+    assert tool.apply(PROSE)
+
+
 def test_each_mode_has_a_tool():
     assert [tool_of(mode)(PROGRAM).code for mode in MODES] == [PROGRAM] * 3
