@@ -7,10 +7,16 @@ from repair.env import editor
 from repair.env.tools import FENCE, LineEditor, tool_of
 
 
-def as_answers(demos: Sequence[Demo], mode: str) -> list[Demo]:
+def as_answers(demos: Sequence[Demo], mode: str, *, fenced: bool = False) -> list[Demo]:
     """Return demonstrations of the editor as demonstrations of one answer.
 
     The answer is the task's own program; the thought of "cot" words the edits.
+
+    Args:
+      demos: Demonstrations of the editor.
+      mode: "coe" leaves them as they are.
+      fenced: Put the program of "direct" between code fences, as chat models do; that
+        of "cot" always stands between them.
     """
     if mode == "coe":
         return list(demos)
@@ -19,7 +25,7 @@ def as_answers(demos: Sequence[Demo], mode: str) -> list[Demo]:
         Demo(
             demo.bug,
             (_first_state(demo, tool),),
-            (_answer(demo, words=mode == "cot"),),
+            (_answer(demo, words=mode == "cot", fenced=fenced or mode == "cot"),),
         )
         for demo in demos
     ]
@@ -30,11 +36,12 @@ def _first_state(demo: Demo, tool) -> str:
     return tool(demo.bug.faulty_code).render() + demo.states[0].removeprefix(shown)
 
 
-def _answer(demo: Demo, words: bool) -> str:
+def _answer(demo: Demo, words: bool, fenced: bool) -> str:
     code = demo.bug.task.code
-    if not words:
+    if not fenced:
         return code
-    thoughts = [_thought(editor.parse(command)) for command in demo.commands]
+    commands = demo.commands if words else ()
+    thoughts = [_thought(editor.parse(command)) for command in commands]
     return "\n".join([*filter(None, thoughts), FENCE, code, FENCE])
 
 

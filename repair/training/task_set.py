@@ -141,7 +141,8 @@ def open_tokenizer(folder, task_set: TaskSet) -> Tokenizer:
     """
     config, examples = task_set.config, list[Demo]()
     if path := config.text.examples:
-        examples = as_answers(read_demos(path), config.mode)
+        # A fence shows a model that was never trained here where its answer ends.
+        examples = as_answers(read_demos(path), config.mode, fenced=True)
     return load_tokenizer(folder, task_set.prompt, config.mode, examples)
 
 

@@ -54,13 +54,14 @@ def test_what_is_no_program_leaves_the_program(sandbox):
     assert play(sandbox, "direct", "words")[1] == "words"
 
 
+@pytest.mark.parametrize("fenced", [False, True])
 @pytest.mark.parametrize("mode", MODES)
-def test_demonstrations_of_answers_solve_their_bugs(sandbox, mode):
+def test_demonstrations_of_answers_solve_their_bugs(sandbox, mode, fenced):
     tasks = load_tasks("generated/train", count=20)
     demos, _ = make_demos(
         tasks, sandbox, CorruptionConfig(per_task=2, max_corruptions=3)
     )
-    answers = as_answers(demos, mode)
+    answers = as_answers(demos, mode, fenced=fenced)
     assert len(answers) == len(demos) > 20
     if mode == "coe":
         assert answers == demos
@@ -69,6 +70,7 @@ def test_demonstrations_of_answers_solve_their_bugs(sandbox, mode):
         environment = Environment(sandbox, max_turns=1, make_tool=tool_of(mode))
         assert demo.states == (environment.reset(demo.bug).state_text,)
         (answer,) = demo.commands
+        assert answer.endswith("\n```") == (fenced or mode == "cot")
         assert environment.step(answer).status == "solved"
         if mode == "cot":
             thoughts = answer.split("\n```\n")[0].split("\n")
