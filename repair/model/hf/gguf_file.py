@@ -16,7 +16,7 @@ import numpy as np
 from repair.errors import UserError
 
 # Types of matrices that are written -> numbers of general.file_type.
-GGUF_TYPES = {"F16": 1, "Q8_0": 7}
+GGUF_TYPES = {"F32": 0, "F16": 1, "Q8_0": 7}
 # Rows converted at once, about as many as fit into a core's cache.
 _ROWS = 64
 _ALIGNMENT = 32  # of the tensors, where the file names none

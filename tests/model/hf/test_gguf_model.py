@@ -108,7 +108,8 @@ def assert_close(a, b, rtol):
 
 @pytest.mark.parametrize("scan", [False, True])
 @pytest.mark.parametrize(
-    ("kind", "rtol"), [("F16", 2**-11), ("Q8_0", 1 / 254 + 2**-11)]
+    ("kind", "rtol"),
+    [("F32", 0.0), ("F16", 2**-11), ("Q8_0", 1 / 254 + 2**-11)],
 )
 def test_round_trip(model, tokenizer, tmp_path, kind, rtol, scan):
     """To half a unit: of float16's last place, and of the 127 steps of a block."""
@@ -270,6 +271,8 @@ def test_weights_outside_of_float16_are_refused(make, tokenizer, tmp_path):
     with pytest.raises(UserError, match="outside of float16's range"):
         save_gguf(tmp_path / "x.gguf", model.config, params, tokenizer)
     assert list(tmp_path.iterdir()) == []
+    save_gguf(tmp_path / "x.gguf", model.config, params, tokenizer, gguf_type="F32")
+    assert_close(load_hf(tmp_path / "x.gguf")[1], params, 0.0)
 
 
 def test_rows_that_are_no_whole_blocks_stay_float16(make, tokenizer, tmp_path):
