@@ -10,8 +10,9 @@ bfloat16. The memory that it needs on your
 devices: the same command with --plan (docs/scaling.md).
 Hardware, time and figures (docs/results.md):
 
-  laptop   not measured; before any training, asked for the whole program, the model
-           repairs 29.0 (100 bugs of the test split)
+  laptop   86 minutes of SFT on 2 CPU cores; pass@1 33.0 after SFT (seed 0, 100 bugs of
+           the test split), RLVR not measured; before any training, asked for the whole
+           program, the model repairs 29.0
   others   not measured
 """
 
@@ -20,4 +21,10 @@ from repair.training.recipes import published
 
 def get_config(arg="coe"):
     """Return the config of a mode, such as coe, or laptop_direct."""
-    return published("qwen25_coder_0_5b", arg)
+    c = published("qwen25_coder_0_5b", arg)
+    if arg.startswith("laptop"):
+        # Steps take three times as long as SmolLM2's; adapters of 9 MB in bfloat16.
+        c.model.lora_rank, c.model.lora_alpha = 8, 16.0
+        c.sft.steps, c.sft.eval_every, c.eval.subset = 240, 240, 64
+        c.sft.optimizer.learning_rate = 1e-3
+    return c
