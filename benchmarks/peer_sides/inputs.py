@@ -60,8 +60,8 @@ def make(folder: pathlib.Path, settings: dict) -> dict:
     tokenizer = workdir / "tokenizer"
     save_hf(folder / HF, policy.model.config, policy.params, tokenizer)
     if settings["model"] != "tiny":  # whose tokenizer llama.cpp does not know
-        weights = policy.model.config, policy.params
-        save_gguf(folder / GGUF, *weights, tokenizer, gguf_type="F32")
+        shape, params = policy.model.config, policy.params
+        save_gguf(folder / GGUF, shape, params, tokenizer, gguf_type="F32")
     demos = read_demos(workdir / "demos.jsonl")
     write_demos(folder / BUGS, _some(demos, settings["bugs"]))
     examples = encode_demos(policy.engine.tokenizer, demos)

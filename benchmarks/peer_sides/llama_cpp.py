@@ -8,9 +8,8 @@ import time
 import urllib.request
 from collections.abc import Callable
 
-from benchmarks.peer_sides.table import GGUF, cores
+from benchmarks.peer_sides.table import GGUF, REPEATS, cores
 
-REPEATS = 2  # in a process, each with a prefill of its own
 BLOCK = 256  # the server's contexts are multiples of it
 
 

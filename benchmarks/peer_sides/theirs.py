@@ -9,9 +9,8 @@ import torch
 from transformers import AutoModelForCausalLM, GenerationConfig, LogitsProcessor
 from transformers.trainer_callback import TrainerCallback
 
-from benchmarks.peer_sides.table import RANK, cores
+from benchmarks.peer_sides.table import RANK, REPEATS, cores
 
-REPEATS = 2  # in a process, each with a prefill of its own
 COMMON = {
     "use_cpu": True,
     "bf16": False,

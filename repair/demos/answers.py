@@ -25,7 +25,7 @@ def as_answers(demos: Sequence[Demo], mode: str, *, fenced: bool = False) -> lis
         Demo(
             demo.bug,
             (_first_state(demo, tool),),
-            (_answer(demo, words=mode == "cot", fenced=fenced or mode == "cot"),),
+            (_answer(demo, mode, fenced),),
         )
         for demo in demos
     ]
@@ -36,12 +36,12 @@ def _first_state(demo: Demo, tool) -> str:
     return tool(demo.bug.faulty_code).render() + demo.states[0].removeprefix(shown)
 
 
-def _answer(demo: Demo, words: bool, fenced: bool) -> str:
-    code = demo.bug.task.code
-    if not fenced:
+def _answer(demo: Demo, mode: str, fenced: bool) -> str:
+    thoughts, code = list[str](), demo.bug.task.code
+    if mode == "cot":
+        thoughts = [_thought(editor.parse(command)) for command in demo.commands]
+    elif not fenced:
         return code
-    commands = demo.commands if words else ()
-    thoughts = [_thought(editor.parse(command)) for command in commands]
     return "\n".join([*filter(None, thoughts), FENCE, code, FENCE])
 
 

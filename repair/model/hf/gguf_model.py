@@ -291,8 +291,9 @@ def _type_of(shape, gguf_type: str):
     if len(shape) == 1:
         return types.F32
     # Blocks of Q8_0 lie within a row.
-    torn = gguf_type == "Q8_0" and shape[-1] % 32
-    return types.F16 if torn else types[gguf_type]
+    if gguf_type == "Q8_0" and shape[-1] % 32:
+        return types.F16
+    return types[gguf_type]
 
 
 def _stored(kind: str, config: LlamaConfig, name, array, gguf_type: str) -> np.ndarray:
@@ -302,8 +303,8 @@ def _stored(kind: str, config: LlamaConfig, name, array, gguf_type: str) -> np.n
         halves = array.reshape(-1, 2, config.head_size // 2, array.shape[-1])
         array = halves.swapaxes(1, 2).reshape(array.shape)
     array = np.ascontiguousarray(array, np.float32)
-    halves = array.ndim > 1 and gguf_type != "F32"  # scales of Q8_0 are float16 too
-    if halves and np.abs(array).max() > np.finfo(np.float16).max:
+    float16 = stored.name != "F32"  # Q8_0 has scales of float16
+    if float16 and np.abs(array).max() > np.finfo(np.float16).max:
         raise UserError(
             f"{name} has weights outside of float16's range; export it as F32."
         )
