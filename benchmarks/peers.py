@@ -137,8 +137,7 @@ def run(
 def find_absent(side: str, model: str) -> list[str]:
     """Return the packages and files that a side needs and that are not there."""
     needed = table.NEEDS.get(side, ())
-    found = [n for n in needed if importlib.util.find_spec(n) is None]
-    found = [f"package {name}" for name in found]
+    found = [f"package {n}" for n in needed if importlib.util.find_spec(n) is None]
     if side == "llama_cpp" and model == "tiny":
         found.append("GGUF file of the model tiny")
     return found
