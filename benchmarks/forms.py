@@ -613,7 +613,7 @@ def ask_pytest(form: Form, folder: pathlib.Path) -> tuple[int, dict[str, str]]:
 
 
 def ask_judges(
-    form: Form, folder: pathlib.Path, texts: list[str]
+    form: Form, folder: pathlib.Path, texts: list[str], times: int
 ) -> list[tuple[int | None, dict[str, str], float]]:
     """Return exit code, outcomes and the least processor seconds of each version.
 
@@ -621,21 +621,24 @@ def ask_judges(
       form: The form, which has been written.
       folder: Its folder.
       texts: Versions of its program.
+      times: Runs of each version.
     """
     file = read_source(folder / form.program)
     where = folder / form.tests
     asserts = _asserts(form, pathlib.Path(str(where).partition("::")[0]))
     if asserts is not None:
         with Sandbox(1, LIMITS, cache=False) as sandbox:
-            return [_ask_sandbox(sandbox, form, asserts, text) for text in texts]
+            return [_ask_sandbox(sandbox, form, asserts, text, times) for text in texts]
     with contextlib.chdir(folder):
         project = read_project(file.path, str(where), form.options)
     with PytestSandbox(project, 1, LIMITS) as sandbox:
-        return [_ask_worker(sandbox, form, text) for text in texts]
+        return [_ask_worker(sandbox, form, text, times) for text in texts]
 
 
-def _ask_sandbox(sandbox: Sandbox, form: Form, asserts: list[str], text: str):
-    results = [sandbox.run(text, asserts) for _ in range(TIMES)]
+def _ask_sandbox(
+    sandbox: Sandbox, form: Form, asserts: list[str], text: str, times: int
+):
+    results = [sandbox.run(text, asserts) for _ in range(times)]
     result, seconds = results[0], [each.seconds for each in results]
     outcomes = {
         f"{form.tests}::test_{i}": "failed" if i in result.failed_tests else "passed"
@@ -644,14 +647,19 @@ def _ask_sandbox(sandbox: Sandbox, form: Form, asserts: list[str], text: str):
     return int(not result.passed), outcomes, min(seconds)
 
 
-def _ask_worker(sandbox: PytestSandbox, form: Form, text: str):
-    reports = sandbox.map([{form.program: text.encode()}] * TIMES)
+def _ask_worker(sandbox: PytestSandbox, form: Form, text: str, times: int):
+    reports = sandbox.map([{form.program: text.encode()}] * times)
     report, seconds = reports[0], [each.seconds for each in reports]
     return report.exit_code, dict(report.outcomes), min(seconds)
 
 
-def compare(form: Form) -> list[dict]:
-    """Judge both versions of a form by pytest and by us; return a row for each."""
+def compare(form: Form, times: int = 1) -> list[dict]:
+    """Judge both versions of a form by pytest and by us; return a row for each.
+
+    Args:
+      form: The form.
+      times: Our runs of each version; the row has the seconds of the fastest.
+    """
     theirs, texts = [], []
     for broken in (False, True):
         with tempfile.TemporaryDirectory() as folder:
@@ -660,7 +668,7 @@ def compare(form: Form) -> list[dict]:
             theirs.append(ask_pytest(form, pathlib.Path(folder)))
     with tempfile.TemporaryDirectory() as folder:
         form.write(pathlib.Path(folder), broken=False)
-        ours = ask_judges(form, pathlib.Path(folder), texts)
+        ours = ask_judges(form, pathlib.Path(folder), texts, times)
     return [
         {
             "exit_codes": (their_code, code),

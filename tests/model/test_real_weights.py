@@ -100,25 +100,29 @@ def theirs(file):
     return model.eval()
 
 
-def continue_greedily(ours, prompt, count):
-    """Return the tokens that follow a prompt, by the sampler's cache."""
+def continue_greedily(ours, prompts, count):
+    """Return the tokens that follow each prompt, by the sampler's cache."""
     model, params = ours[0], jax.jit(unstack)(ours[1])
     never = np.zeros(model.config.vocab_size, bool)
     shapes = SamplerShapes(
-        max_new=count, max_length=128, block=128, row_buckets=(1,), length_buckets=()
+        max_new=count,
+        max_length=128,
+        block=128,
+        row_buckets=(len(prompts),),
+        length_buckets=(),
     )
     sampler = Sampler(model, never, shapes)
-    state = sampler.extend(params, sampler.start(1), [prompt])
-    keys = jax.random.split(jax.random.key(0), 1)
+    state = sampler.extend(params, sampler.start(len(prompts)), prompts)
+    keys = jax.random.split(jax.random.key(0), len(prompts))
     state = sampler.decode(params, state, keys, Sampling(0.0))
     _, sampled = sampler.collect(state)
-    return sampled.tokens[0].tolist()
+    return sampled.tokens.tolist()
 
 
 @pytest.fixture(scope="module")
 def written(ours, ids):
     with jax.default_matmul_precision("float32"):
-        return continue_greedily(ours, ids[0, :60].tolist(), 64)
+        return continue_greedily(ours, [ids[0, :60].tolist()], 64)[0]
 
 
 def test_ids_are_those_that_the_model_was_trained_on(tokenizer, settings):
@@ -273,10 +277,14 @@ def test_llama_cpp_reads_what_we_write(ours, tokenizer, settings, tmp_path):
     # Threads of llama.cpp wait for each other by spinning: one beside other tests.
     ask = open_server(path, rows=1, length=256, threads=1)
     code = CODE.split("@dataclasses")
-    for text in (code[0], code[1], "import os\n\n\ndef walk(path, depth=12):\n    "):
-        ids = tokenizer.encode(text)
+    texts = code[0], code[1], "import os\n\n\ndef walk(path, depth=12):\n    "
+    ids = [tokenizer.encode(text) for text in texts]
+    prompts = [each[:60] for each in ids]
+    expected = continue_greedily((Model(config), params), prompts, 32)
+    for text, its_ids, prompt, tokens in zip(
+        texts, ids, prompts, expected, strict=True
+    ):
         found = ask("/tokenize", content=text, add_special=False, parse_special=True)
-        assert found["tokens"] == ids
-        written = ask("/completion", prompt=ids[:60], n_predict=32, temperature=0)
-        expected = continue_greedily((Model(config), params), ids[:60], 32)
-        assert written["tokens"] == expected
+        assert found["tokens"] == its_ids
+        written = ask("/completion", prompt=prompt, n_predict=32, temperature=0)
+        assert written["tokens"] == tokens

@@ -15,7 +15,6 @@ from tests.training.test_run import timeless
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 CHAINS = 2  # of runs, each killed and resumed many times
-KILLS = 24  # of all chains, besides those of `killable.KINDS`
 # A process that imports all once, and forks each session before jax has begun.
 DRIVER = """
 import json, pathlib, sys
@@ -36,12 +35,16 @@ print(json.dumps(kills))
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_many_moments_ends_in_the_same_bits(tmp_path):
-    command = [sys.executable, "-c", DRIVER, str(tmp_path), str(CHAINS), str(KILLS)]
+@pytest.mark.parametrize(
+    ("count", "least"), [(2, 11), pytest.param(24, 30, marks=pytest.mark.exhaustive)]
+)
+def test_a_run_killed_at_many_moments_ends_in_the_same_bits(tmp_path, count, least):
+    """Kill it at evenly spread moments and at one of each kind."""
+    command = [sys.executable, "-c", DRIVER, str(tmp_path), str(CHAINS), str(count)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     kills = json.loads(done.stdout.splitlines()[-1])
-    assert len(kills) >= 30
+    assert len(kills) >= least
     whole = tmp_path / "whole"
     for chain in range(CHAINS):
         assert_same_run(tmp_path / f"chain{chain}", whole)

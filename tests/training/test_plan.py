@@ -149,7 +149,8 @@ def test_a_plan_that_fits_is_a_table():
 def test_a_plan_that_does_not_fit_says_so():
     slots = "--config.sampler.slots=100000"
     tiny = "--config=configs/tiny.py"
-    done = run_plan(tiny, "--plan=v5e-1", slots, "--config.stages=('rlvr',)")
+    small = ("--config.model.layers=1", "--config.stages=('rlvr',)")
+    done = run_plan(tiny, "--plan=v5e-1", slots, *small)
     assert done.returncode == 1, done.stderr
     assert done.stdout.endswith(
         "does not fit in 90% of the memory\nrollouts needs most, for caches: lower"

@@ -17,10 +17,10 @@ from repair.tasks.generated import COUNTS, generate
 from repair.tasks.generated.family import families
 from repair.tasks.generated.variants import anonymous, near_misses
 
-SLOW = pytest.mark.slow
+EXHAUSTIVE = (pytest.mark.slow, pytest.mark.exhaustive)
 
 
-@pytest.fixture(scope="module", params=[200, pytest.param(1000, marks=SLOW)])
+@pytest.fixture(scope="module", params=[300, pytest.param(1000, marks=EXHAUSTIVE)])
 def splits(request):
     """Each split whole, but for the first tasks of train."""
     return {
@@ -37,7 +37,7 @@ def _digest(tasks):
 @pytest.mark.parametrize(
     ("split", "seed", "count", "digest"),
     [
-        pytest.param("train", 0, 4200, "00042fcefd398f95", marks=SLOW),
+        pytest.param("train", 0, 4200, "00042fcefd398f95", marks=EXHAUSTIVE),
         ("train", 3, 300, "58c2e52042f194d1"),
         ("validation", 0, 128, "cf8dbd7972505da5"),
         ("validation", 1, 128, "3d18478b75978982"),
@@ -80,7 +80,7 @@ def test_every_reference_passes_its_eight_different_tests(splits):
             assert len(task.text.split()) <= 17 and max(map(len, tests)) <= 80
 
 
-@pytest.mark.parametrize("count", [50, pytest.param(300, marks=SLOW)])
+@pytest.mark.parametrize("count", [50, pytest.param(300, marks=EXHAUSTIVE)])
 def test_no_program_of_a_split_occurs_in_another_under_any_names(count):
     seeds = {"train": (0, 1, 2), "validation": (0, 3), "test": (0, 4), "heldout": (0,)}
     programs = {
