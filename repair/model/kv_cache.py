@@ -12,8 +12,9 @@ import jax.numpy as jnp
 
 # Large enough to vanish in a softmax, small enough not to overflow in bfloat16.
 MASKED = -1e30
-# Scores computed at once on CPU: about the size of a core's cache.
-CPU_TILE = 1 << 20
+# Most scores, and most bytes of keys and values, that a CPU works on at once: about the
+# sizes of its caches.
+CPU_SCORES, CPU_BYTES = 1 << 20, 4 << 20
 
 
 def empty(lead, batch, length, kv_heads, head_size, dtype) -> dict:
@@ -105,14 +106,17 @@ def attend(q_BTNH, cache, positions_BT):
     """Attend from each query to all slots up to its own position: BT(N*H)."""
     B, T, N, _ = q_BTNH.shape
     scores_per_row = N * T * slots(cache)
-    tile = max(1, CPU_TILE // scores_per_row)
+    bytes_per_row = sum(x.nbytes for x in cache.values()) // B
+    # At least two rows of one token each: fewer do not keep the cores busy.
+    tile = max(2, CPU_BYTES // bytes_per_row)
+    tile = max(1, min(tile, CPU_SCORES // scores_per_row))
     while B % tile:
         tile -= 1
     if tile == B:
         return _attend(q_BTNH, cache, positions_BT)
 
-    # A CPU takes longer to write all rows' scores to memory and to read them back than
-    # to compute them, so there a few rows go at a time.
+    # A CPU takes longer to move all rows' scores, keys and values through memory than
+    # to compute with them, so there a few rows go at a time.
     def on_cpu(*args):
         tiles = jax.tree.map(lambda x: x.reshape(B // tile, tile, *x.shape[1:]), args)
         return jax.lax.map(lambda rows: _attend(*rows), tiles).reshape(B, T, -1)

@@ -123,8 +123,10 @@ def test_cached_attention_is_the_same_in_tiles(monkeypatch):
         scores = q[b, t, n] @ cache["k"][b, n // 2, :, :seen] / H**0.5
         weights = np.exp(scores) / np.exp(scores).sum()
         expected[b, t, n] = weights @ cache["v"][b, n // 2, :seen]
-    for tile in (1 << 20, 3 * N * T * S, 1):
-        monkeypatch.setattr(kv, "CPU_TILE", tile)
+    row = 2 * 4 * K * S * H  # bytes
+    for scores, size in ((1 << 20, 6 * row), (1 << 20, 3 * row), (N * T * S, 1)):
+        monkeypatch.setattr(kv, "CPU_SCORES", scores)
+        monkeypatch.setattr(kv, "CPU_BYTES", size)
         out = jax.jit(lambda *args: kv.attend(*args))(q, cache, positions)
         np.testing.assert_allclose(out, expected.reshape(B, T, -1), atol=1e-5)
 
