@@ -11,7 +11,8 @@ devices: the same command with --plan (docs/scaling.md).
 Hardware, time and figures (docs/results.md):
 
   laptop   50 minutes of SFT on 2 CPU cores; pass@1 23.4 after SFT (seed 0, 64 bugs of
-           the validation split), RLVR of these settings not measured
+           the validation split), RLVR of these settings not measured; three runs of
+           others did not help
   others   not measured
 """
 

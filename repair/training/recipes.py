@@ -84,9 +84,8 @@ def laptop(name: str, mode: str) -> ml_collections.ConfigDict:
     or two corruptions a program, edits from the top down, at most 4 turns, small
     batches, a higher learning rate and a cost of giving up. RLVR samples at temperature
     0.6, where the SFT policy solves four times as many of its training bugs as at 1;
-    penalties alone move nothing. Its learning rate and KL are untested: of two runs
-    without KL and with higher rates, one was measured and made the policy worse
-    (docs/results.md).
+    penalties alone move nothing. Its learning rate and KL are untested; three short
+    runs with higher rates did not help (docs/results.md).
 
     Args:
       name: As in `repair.model.presets`.
