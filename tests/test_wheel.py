@@ -17,7 +17,7 @@ SOURCES = ("setup.py", "pyproject.toml", "README.md", "LICENSE", *PLUGINS)
 COMMANDS = ("evaluate", "export", "fix", "make-data", "report", "train")
 CLEAN = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
 SHORT = {
-    "stages": "sft",
+    "stages": "sft,eval",
     "tasks.train_count": 8,
     "tasks.eval_count": 2,
     "demos.per_task": 2,

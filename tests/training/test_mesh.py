@@ -44,27 +44,23 @@ def settings(sizes=(1, 1, 1), **changes):
     with c.unlocked():
         c.update(changes)
     return config.read(c)
-
-ADAMW = {"name": "adamw", "adam_learning_rate": 0.001}
-LORA = {"model": {"lora_rank": 2, "scan_layers": True}, "train": "lora"}
-LORA |= {"loss_chunk": 128, "sft": {"optimizer": ADAMW}}
 """
-# Both stages with adapters, as published models are trained; SFT alone of all
-# parameters, since most of the time goes into compiling.
 IN_ONE_PROCESS = """
 out = sys.argv[1]
-whole = {"stages": ("sft",)}
-experiment.run(settings(**whole), out + "/whole_one", devices=jax.devices()[:1])
-experiment.run(settings(MESH, **whole), out + "/whole_all")
-lora = LORA | {"stages": ("sft", "rlvr")}
-experiment.run(settings(**lora), out + "/one", devices=jax.devices()[:1])
-lora["sft"] = {"optimizer": ADAMW, "accumulate": 2}
-experiment.run(settings(MESH, **lora), out + "/all")
+stages = {"stages": ("sft", "rlvr")}
+experiment.run(settings(**stages), out + "/one", devices=jax.devices()[:1])
+experiment.run(settings(MESH, **stages), out + "/all")
+lora = stages | {"model": {"lora_rank": 2, "scan_layers": True}, "train": "lora"}
+adamw = {"name": "adamw", "adam_learning_rate": 0.001}
+lora |= {"loss_chunk": 128, "sft": {"optimizer": adamw}}
+experiment.run(settings(**lora), out + "/lora_one", devices=jax.devices()[:1])
+lora["sft"] = {"optimizer": adamw, "accumulate": 2}
+experiment.run(settings(MESH, **lora), out + "/lora_all")
 """
 ONE_OF_TWO = """
 multihost.connect(sys.argv[2], 2, int(sys.argv[3]))
 assert jax.process_count() == 2 and jax.device_count() == 8
-experiment.run(settings(MESH, **LORA), sys.argv[1] + "/two")
+experiment.run(settings(MESH), sys.argv[1] + "/two")
 """
 
 
@@ -96,7 +92,7 @@ def runs(tmp_path_factory):
     return out
 
 
-def assert_same(one, other, rlvr_steps=3):
+def assert_same(one, other):
     rows = [
         [
             row
@@ -105,11 +101,10 @@ def assert_same(one, other, rlvr_steps=3):
         ]
         for path in (one, other)
     ]
-    assert [len(r) for r in rows] == 2 * [4 + rlvr_steps]
+    assert [len(r) for r in rows] == [7, 7]
     names = [n for n in rows[0][-1] if not n.startswith(("seconds", "idle", "sandbox"))]
-    if rlvr_steps:
-        assert {"policy_loss", "kl", "gradient_norm", "reward"} <= set(names)
-        assert {row["reward"] for row in rows[0][4:]} != {rows[0][4]["reward"]}
+    assert {"policy_loss", "kl", "gradient_norm", "reward"} <= set(names)
+    assert {row["reward"] for row in rows[0][4:]} != {rows[0][4]["reward"]}
     for mine, theirs in zip(*rows, strict=True):
         assert mine.keys() == theirs.keys()
         for name in set(names) | {"loss"} & mine.keys():
@@ -120,11 +115,11 @@ def assert_same(one, other, rlvr_steps=3):
 
 
 def test_loss_curves_do_not_depend_on_the_mesh(runs):
-    assert_same(runs / "whole_one", runs / "whole_all", rlvr_steps=0)
+    assert_same(runs / "one", runs / "all")
 
 
 def test_nor_with_adapters_chunks_a_scan_and_accumulated_gradients(runs):
-    assert_same(runs / "one", runs / "all")
+    assert_same(runs / "lora_one", runs / "lora_all")
 
 
 def test_two_processes_do_what_one_does(runs, tmp_path):
