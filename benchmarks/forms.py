@@ -24,7 +24,6 @@ from repair.sandbox.project_pool import PytestSandbox
 
 BROKEN = pathlib.Path(__file__).parent / "broken"
 LIMITS = Limits(seconds=60, cpu_seconds=20)
-TIMES = 3  # of a verdict, to take the fastest
 _OUTCOME = re.compile(r"^(\S.*?) (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b")
 _SUBTEST = re.compile(r"^SUBFAILED\S* (.+?) - ")
 _WORDS = {"SKIPPED": "skipped", "XFAIL": "skipped", "PASSED": "passed"} | {
